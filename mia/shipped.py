@@ -1,0 +1,28 @@
+"""The one way to reach files that ship with us: config/ and models/, in a wheel and in an editable install alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+_HERE: Final = Path(__file__).resolve().parent
+_ROOTS: Final = (_HERE / "_shipped", _HERE.parent)  # wheel, editable
+
+
+def shipped(kind: str) -> Path:
+    """The folder `config` or `models`; FileNotFoundError when the installation is damaged."""
+    for root in _ROOTS:
+        folder = root / kind
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"the shipped folder {kind!r} is missing from {_HERE}: reinstall mia")
+
+
+def config_file(name: str) -> Path:
+    """A shipped configuration file, such as miad.toml."""
+    return shipped("config") / name
+
+
+def model_dir(name: str) -> Path:
+    """A shipped model bundle's folder."""
+    return shipped("models") / name
