@@ -1,0 +1,42 @@
+"""Settings of the engine and its lanes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from mia.domain.errors import ConfigError
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[engine]"""
+
+    warm_every_ms: float = 2.0  # keep-warm of the decision path while idle; 0 = off
+    out_of_range_max: int = 200  # decisions refused in a row for out-of-range features before an alert
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.warm_every_ms <= 1000):
+            raise ConfigError(f"[engine] warm_every_ms must be within 0..1000, got {self.warm_every_ms}")
+
+
+class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[[lanes]]: one instrument, one strategy. Trigger, interval and bars of a model come from its manifest."""
+
+    instrument: str  # "venue:symbol", as defined by [[instruments]]
+    strategy: str  # a bundle's name or path, or rule:flat | rule:buy_and_hold | rule:ema_cross
+    params: dict[str, float] = {}  # of a rule
+    trigger: Literal["quote", "trade", "bar"] = "bar"  # of a rule
+    min_interval_ms: int = 100  # of a rule
+    bars: str = "time:1s"  # of a rule
+
+    def __post_init__(self) -> None:
+        if self.instrument.count(":") != 1:
+            raise ConfigError(f"[[lanes]] instrument must be 'venue:symbol', got {self.instrument!r}")
+        if not (0 <= self.min_interval_ms <= 86_400_000):
+            raise ConfigError(f"[[lanes]] min_interval_ms must be within 0..86400000, got {self.min_interval_ms}")
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule, or "" when the strategy is a bundle."""
+        return self.strategy.removeprefix("rule:") if self.strategy.startswith("rule:") else ""
