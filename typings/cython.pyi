@@ -1,7 +1,9 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
+
 T = TypeVar("T")
 compiled: bool
+
 def cclass(c: T, /) -> T: ...
 def ccall(f: T, /) -> T: ...
 def cfunc(f: T, /) -> T: ...

@@ -12,6 +12,7 @@ class Code(enum.StrEnum):
     shrinks: bool
 
     def __new__(cls, value: str, explanation: str, shrinks: bool = False) -> Code:
+        """value is what the journal and the exports show; a code that shrinks lets a smaller order pass."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.explanation = explanation

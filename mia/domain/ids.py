@@ -39,6 +39,6 @@ def run_of(client_id: str) -> int | None:
     if len(client_id) != 16 or not client_id.startswith(PREFIX):
         return None
     try:
-        return sum(_ALPHABET.index(c) << (5 * i) for i, c in enumerate(reversed(client_id[5:9])))
+        return sum(_ALPHABET.index(c) << (5 * i) for i, c in enumerate(reversed(client_id[5:9])))  # ints
     except ValueError:
         return None

@@ -46,7 +46,9 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 raise ConfigError(f"instrument {self.symbol}: {name} must be finite, got {value}")
         unit = self.tick_size * self.lot_size * self.multiplier * MONEY_SCALE
         if unit != unit.to_integral_value() or unit < 1:
-            raise ConfigError(f"instrument {self.symbol}: tick_size x lot_size x multiplier must be a multiple of 1e-8, got {unit / MONEY_SCALE}")
+            raise ConfigError(
+                f"instrument {self.symbol}: tick_size x lot_size x multiplier must be a multiple of 1e-8, got {unit / MONEY_SCALE}"
+            )
 
     @property
     def is_derivative(self) -> bool:
