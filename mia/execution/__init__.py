@@ -1,0 +1,1 @@
+"""Order table, portfolio, targets to orders, protection and reconciliation."""

@@ -1,0 +1,1 @@
+"""Limits, trade windows, drawdown and penalty state: what may be traded, and why not."""
