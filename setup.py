@@ -1,56 +1,96 @@
-"""Builds the compiled modules: every mia/kernels/*.py that imports cython, and every mia/venues/*/wire.py.
+"""Builds the compiled modules, and puts config/ and models/ into the wheel; all else is in pyproject.toml.
 
-The compiled source is a copy with the sha256 of the original appended, so that a stale extension can be recognised.
-Without a C compiler the build still succeeds (optional extensions) and the .py sources run interpreted.
+A compiled source is a copy (under build/kernels) with the digests of its original appended, so that a stale extension
+can be recognised. Without a C compiler the build still succeeds and the .py sources run interpreted.
 """
 
 import hashlib
+import importlib.util
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
+from types import ModuleType
 
+import Cython
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
-ROOT = Path(__file__).parent
-STAGE = ROOT / "build" / "kernels"
+ROOT = Path(__file__).resolve().parent
+PACKAGE = ROOT / "mia"
+STAGE = Path("build", "kernels")  # relative: setuptools refuses absolute sources
+SHIPPED = ("config", "models")
+FLAGS = ["-O3", "-ffp-contract=off", *os.environ.get("MIA_XCFLAGS", "").split()]
+DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": False, "initializedcheck": False}
+
+
+def load_digests() -> ModuleType:
+    """mia/kernels/digests.py by path: mia itself is not importable in an isolated build."""
+    spec = importlib.util.spec_from_file_location("mia_digests", PACKAGE / "kernels" / "digests.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Keep the time stamp of an unchanged file, so that it is not compiled again; replace at once for builds side by side."""
+    if path.is_file() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(data)
+    draft.replace(path)
 
 
 def stage() -> list[Extension]:
-    """Copy sources (and .pxd files) into the staging tree; return one extension for each."""
-    shutil.rmtree(STAGE, ignore_errors=True)
-    sources = sorted([*ROOT.glob("mia/kernels/*.py"), *ROOT.glob("mia/venues/*/wire.py")])
-    for folder in ("mia", "mia/kernels", "mia/venues", *(f"mia/venues/{p.parent.name}" for p in ROOT.glob("mia/venues/*/wire.py"))):
-        (STAGE / folder).mkdir(parents=True, exist_ok=True)
-        (STAGE / folder / "__init__.py").touch()
-    for pxd in [*ROOT.glob("mia/kernels/*.pxd"), *ROOT.glob("mia/venues/*/*.pxd")]:
-        shutil.copy(pxd, STAGE / pxd.relative_to(ROOT))
+    """Bring the staging tree up to date; return one extension for each compiled source."""
+    digests = load_digests()
+    recipe = hashlib.sha256(repr((Path(__file__).read_bytes(), Cython.__version__, FLAGS)).encode()).hexdigest().encode()
+    if not (STAGE / "recipe").is_file() or (STAGE / "recipe").read_bytes() != recipe:
+        shutil.rmtree(STAGE, ignore_errors=True)
+    write_if_changed(STAGE / "recipe", recipe)
+    for pxd in PACKAGE.rglob("*.pxd"):
+        write_if_changed(STAGE / pxd.relative_to(ROOT), pxd.read_bytes())
+    for stale in set(STAGE.rglob("*.pxd")) - {STAGE / pxd.relative_to(ROOT) for pxd in PACKAGE.rglob("*.pxd")}:
+        stale.unlink(missing_ok=True)
     extensions = []
-    for source in sources:
-        text = source.read_bytes()
-        if b"import cython" not in text:
-            continue
+    for source in digests.compiled_sources(PACKAGE):
         staged = STAGE / source.relative_to(ROOT)
-        digest = hashlib.sha256(text).hexdigest()
-        staged.write_bytes(text + f'\nSOURCE_SHA256 = "{digest}"\n'.encode())
-        name = ".".join(source.relative_to(ROOT).with_suffix("").parts)
-        flags = ["-O3", "-ffp-contract=off", *os.environ.get("MIA_XCFLAGS", "").split()]
-        extensions.append(Extension(name, [str(staged.relative_to(ROOT))], extra_compile_args=flags))
+        for folder in staged.relative_to(STAGE).parents[:-1]:
+            write_if_changed(STAGE / folder / "__init__.py", b"")
+        trailer = f'\nSOURCE_SHA256 = "{digests.source_sha256(source)}"\n'
+        trailer += f'DECLARATIONS_SHA256 = "{digests.declarations_sha256(PACKAGE, source)}"\n'
+        write_if_changed(staged, source.read_bytes() + trailer.encode())
+        extensions.append(Extension(digests.module_name(PACKAGE, source), [str(staged)], extra_compile_args=FLAGS))
     return extensions
 
 
-modules = cythonize(
-    stage(),
-    include_path=[str(STAGE)],
-    nthreads=os.cpu_count() or 1,
-    compiler_directives={
-        "language_level": "3",
-        "boundscheck": False,
-        "wraparound": False,
-        "cdivision": False,
-        "initializedcheck": False,
-    },
+class BuildPy(build_py):
+    """Adds mia/_shipped; an editable install reads the folders of the checkout instead (mia/shipped.py)."""
+
+    def run(self) -> None:
+        """Copy the packages, then the shipped folders."""
+        super().run()
+        if not self.editable_mode:
+            for folder in SHIPPED:
+                target = Path(self.build_lib, "mia", "_shipped", folder)
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(ROOT / folder, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+
+
+def compiled_modules() -> list[Extension]:
+    """The extensions, translated to C; each optional, so that a failing compiler does not fail the build."""
+    workers = (os.cpu_count() or 1) if multiprocessing.get_start_method() == "fork" else 0
+    modules = cythonize(stage(), include_path=[str(STAGE)], nthreads=workers, compiler_directives=DIRECTIVES)
+    for module in modules:
+        module.optional = True  # cythonize() drops it when it is given earlier
+    return modules
+
+
+os.chdir(ROOT)
+setup(
+    ext_modules=compiled_modules(),
+    cmdclass={"build_py": BuildPy},
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )
-for module in modules:
-    module.optional = True  # cythonize() drops it: a machine without a compiler gets the interpreted sources
-setup(ext_modules=modules)

@@ -6,7 +6,7 @@ all of its changing state there; the same construction order gives the same layo
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -32,26 +32,26 @@ class Arena:
         """Types and lengths in order; equal layouts can exchange snapshots."""
         return ",".join(self._layout)
 
-    def _take(self, n: int, code: str) -> memoryview:
+    def _take(self, n: int, code: str) -> memoryview[int]:
         size = max(n, 1) * _ALIGN
         if self._used + size > len(self._bytes):
             raise MemoryError(f"arena of {len(self._bytes)} bytes is full: {self._used} used, {size} more wanted")
-        view = memoryview(self._bytes)[self._used : self._used + size].cast("B").cast(code)
+        view = self._bytes.data[self._used : self._used + size].cast("B")
         self._used += size
         self._layout.append(f"{code}{n}")
         return view
 
-    def doubles(self, n: int) -> memoryview:
+    def doubles(self, n: int) -> memoryview[Any]:
         """n zeroed float64 (at least one), as a view that compiled and interpreted kernels index alike."""
-        return self._take(n, "d")
+        return self._take(n, "d").cast("d")
 
-    def longs(self, n: int) -> memoryview:
+    def longs(self, n: int) -> memoryview[Any]:
         """n zeroed int64 (at least one)."""
-        return self._take(n, "q")
+        return self._take(n, "q").cast("q")
 
     def copy_into(self, out: memoryview) -> int:
         """Copy the used part into out (bytes, preallocated); returns its length."""
-        out[: self._used] = memoryview(self._bytes)[: self._used]
+        out[: self._used] = self._bytes.data[: self._used]
         return self._used
 
     def snapshot(self) -> bytes:
