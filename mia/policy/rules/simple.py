@@ -38,7 +38,15 @@ class EmaCross(Rule):
     """Long `size` while the fast average of closes is above the slow one, short while below, flat while equal."""
 
     def __init__(
-        self, *, fast: int = 20, slow: int = 50, size: float = 1.0, long_only: bool = False, trigger: Trigger, min_interval_ns: int, bar: str
+        self,
+        *,
+        fast: int = 20,
+        slow: int = 50,
+        size: float = 1.0,
+        long_only: bool = False,
+        trigger: Trigger,
+        min_interval_ns: int,
+        bar: str,
     ) -> None:
         """fast, slow: bars; columns are the parametric `ema(n)`, outside the catalogue's fixed list."""
         name = f"ema_cross(fast={fast},slow={slow},size={size!r},long_only={str(long_only).lower()})"

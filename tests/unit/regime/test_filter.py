@@ -38,7 +38,9 @@ def forward(p: RegimeParams, rows: list[tuple[float, float]]) -> list[list[float
         new = []
         for j in range(3):
             prior = math.log(sum(math.exp(logp[i]) * p.transition[i][j] for i in range(3)))
-            emission = sum(-0.5 * math.log(2 * math.pi * v) - (x - m) ** 2 / (2 * v) for x, m, v in zip(z, p.mean[j], p.var[j], strict=True))
+            emission = sum(
+                -0.5 * math.log(2 * math.pi * v) - (x - m) ** 2 / (2 * v) for x, m, v in zip(z, p.mean[j], p.var[j], strict=True)
+            )
             new.append(prior + emission)
         norm = math.log(sum(math.exp(v - max(new)) for v in new)) + max(new)
         logp = [v - norm for v in new]
