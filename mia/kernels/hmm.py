@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cython
+
+from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.libc.math import exp, log
@@ -20,7 +24,6 @@ class HmmFilter:
 
     _probs: cython.double[::1]
     _count: cython.longlong[::1]
-    _view: object
     _next: cython.double[::1]
     _z: cython.double[::1]
     _center: cython.double[::1]
@@ -37,17 +40,17 @@ class HmmFilter:
 
     def __init__(
         self,
-        arena,
-        center,
-        inv_scale,
-        mean,
-        inv_var,
-        offset,
-        transition,
-        index,
-        clip,
-        warm,
-    ):
+        arena: Arena,
+        center: Sequence[float],
+        inv_scale: Sequence[float],
+        mean: Sequence[float],
+        inv_var: Sequence[float],
+        offset: Sequence[float],
+        transition: Sequence[float],
+        index: Sequence[int],
+        clip: float,
+        warm: int,
+    ) -> None:
         """State and scratch from arena; every other array is a constant the caller keeps.
 
         center, inv_scale [d]; mean, inv_var [k * d] row per state; offset [k] = -0.5 * sum(log var); transition [k * k],
@@ -59,8 +62,7 @@ class HmmFilter:
             raise ValueError("hmm: array lengths do not agree")
         if len(inv_scale) != self._d or len(index) != self._d:
             raise ValueError("hmm: array lengths do not agree")
-        self._view = arena.doubles(self._k)
-        self._probs = self._view
+        self._probs = arena.doubles(self._k)
         self._count = arena.longs(1)
         self._next = arena.doubles(self._k)
         self._z = arena.doubles(self._d)
@@ -84,9 +86,9 @@ class HmmFilter:
         self._count[0] = 0
         return 0
 
-    def state(self):
-        """The probabilities, one double per state: a view of the arena, to read."""
-        return self._view
+    def state(self) -> tuple[float, ...]:
+        """The probabilities, one per state."""
+        return tuple([self._probs[i] for i in range(self._k)])
 
     @cython.ccall
     def is_warm(self) -> cython.bint:
@@ -104,7 +106,7 @@ class HmmFilter:
         score: cython.double
         for i in range(self._d):
             z = (values[self._index[i]] - self._center[i]) * self._inv_scale[i]
-            if not (z - z == 0.0):
+            if not (z - z == 0.0):  # noqa: SIM201 (the form that NaN and inf fail)
                 return False
             if z > self._clip:
                 z = self._clip

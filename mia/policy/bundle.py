@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
-import onnxruntime as ort
+import onnxruntime as ort  # type: ignore[import-untyped]  # ships no stubs
 
 from mia.domain.errors import ConfigError
-from mia.policy.graph_check import GraphRefused, check_graph
+from mia.policy.graph_check import GraphError, check_graph
 from mia.policy.manifest import GOLDEN_FILE, HASHED_FILES, POLICY_FILE, REGIME_FILE, Manifest, parse_manifest, sha256
 from mia.policy.strategy import Target, Trigger
 from mia.shipped import shipped
@@ -79,7 +79,7 @@ class Bundle:
             self._buffers[name] = (array, value)
             (self._binding.bind_ortvalue_input if name in _INPUTS else self._binding.bind_ortvalue_output)(name, value)
         self._obs, self._probs, self._action, self._actions, self._alpha = (
-            memoryview(self._buffers[name][0]).cast("B").cast("f") for name in (*_INPUTS, *_OUTPUTS)
+            self._buffers[name][0].data.cast("B").cast("f") for name in (*_INPUTS, *_OUTPUTS)
         )
 
     def evaluate(self, obs: memoryview, regime_probs: Sequence[float]) -> Target:
@@ -178,7 +178,7 @@ def _session(folder: Path, model: bytes, width: int) -> ort.InferenceSession:
     try:
         check_graph(model)
         session = ort.InferenceSession(model, session_options(), providers=["CPUExecutionProvider"])
-    except GraphRefused as e:
+    except GraphError as e:
         raise ConfigError(f"model {path}: {e}") from None
     except Exception as e:  # the runtime raises its own types, and plain RuntimeError
         raise ConfigError(f"model {path}: the runtime refused it: {' '.join(str(e).split())[:200]}") from None

@@ -20,32 +20,32 @@ OPERATORS: Final = frozenset(
 _FLOAT, _INT64 = 1, 7
 
 
-class GraphRefused(ValueError):
+class GraphError(ValueError):
     """The graph is not one that we run; the text says which rule it breaks."""
 
 
 def check_graph(model: bytes) -> None:
-    """Return quietly when the file holds a graph that we run; GraphRefused says what is wrong with it."""
+    """Return quietly when the file holds a graph that we run; GraphError says what is wrong with it."""
     graph: bytes | None = None
     for field, value in _fields(model):
         if field == 1 and isinstance(value, int):
             if not (value <= IR_VERSION_MAX):
-                raise GraphRefused(f"IR version {value} is newer than {IR_VERSION_MAX}, the newest that is supported")
+                raise GraphError(f"IR version {value} is newer than {IR_VERSION_MAX}, the newest that is supported")
         elif field == 8 and isinstance(value, bytes):
             _check_opset(value)
         elif field == 7 and isinstance(value, bytes):
             graph = value
         elif field in (20, 25):
-            raise GraphRefused("it carries training info or functions, which are not supported")
+            raise GraphError("it carries training info or functions, which are not supported")
     if graph is None:
-        raise GraphRefused("it holds no graph")
+        raise GraphError("it holds no graph")
     for field, value in _fields(graph):
         if field == 1 and isinstance(value, bytes):
             _check_node(value)
         elif field == 5 and isinstance(value, bytes):
             _check_tensor(value)
         elif field == 15:
-            raise GraphRefused("it holds sparse tensors, which are not supported")
+            raise GraphError("it holds sparse tensors, which are not supported")
 
 
 def _check_opset(entry: bytes) -> None:
@@ -56,9 +56,9 @@ def _check_opset(entry: bytes) -> None:
         elif field == 2 and isinstance(value, int):
             version = value
     if domain not in (b"", b"ai.onnx"):
-        raise GraphRefused(f"operator set {domain.decode('ascii', 'replace')!r} is not supported")
+        raise GraphError(f"operator set {domain.decode('ascii', 'replace')!r} is not supported")
     if not (1 <= version <= OPSET_MAX):
-        raise GraphRefused(f"opset {version} is newer than {OPSET_MAX}, the newest that is supported")
+        raise GraphError(f"opset {version} is newer than {OPSET_MAX}, the newest that is supported")
 
 
 def _check_node(node: bytes) -> None:
@@ -66,18 +66,18 @@ def _check_node(node: bytes) -> None:
         if not isinstance(value, bytes):
             continue
         if field == 4 and value.decode("ascii", "replace") not in OPERATORS:
-            raise GraphRefused(f"operator {value.decode('ascii', 'replace')!r} is not one that we run")
+            raise GraphError(f"operator {value.decode('ascii', 'replace')!r} is not one that we run")
         if field == 7 and value not in (b"", b"ai.onnx"):
-            raise GraphRefused(f"operator domain {value.decode('ascii', 'replace')!r} is not supported")
+            raise GraphError(f"operator domain {value.decode('ascii', 'replace')!r} is not supported")
         if field == 5 and any(inner in (5, 6, 10, 11, 22, 23) for inner, _ in _fields(value)):
-            raise GraphRefused("a node carries a tensor or a subgraph, which is not supported")
+            raise GraphError("a node carries a tensor or a subgraph, which is not supported")
 
 
 def _check_tensor(tensor: bytes) -> None:
     name, kind, raw = "?", 0, b""
     for field, value in _fields(tensor):
         if field in (13, 14) and value:
-            raise GraphRefused("it refers to external data, which is never loaded")
+            raise GraphError("it refers to external data, which is never loaded")
         if field == 2 and isinstance(value, int):
             kind = value
         elif field == 8 and isinstance(value, bytes):
@@ -85,15 +85,15 @@ def _check_tensor(tensor: bytes) -> None:
         elif field == 9 and isinstance(value, bytes):
             raw = value
         elif field in (4, 5, 6, 7, 10, 11):
-            raise GraphRefused("a tensor is not stored as raw bytes, which is the only form that is supported")
+            raise GraphError("a tensor is not stored as raw bytes, which is the only form that is supported")
     if kind not in (_FLOAT, _INT64):
-        raise GraphRefused(f"tensor {name!r} is neither float32 nor int64")
+        raise GraphError(f"tensor {name!r} is neither float32 nor int64")
     if kind == _FLOAT and not (len(raw) % 4 == 0 and bool(np.isfinite(np.frombuffer(raw, dtype="<f4")).all())):
-        raise GraphRefused(f"tensor {name!r} holds a value that is not finite")
+        raise GraphError(f"tensor {name!r} holds a value that is not finite")
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """(field number, varint or bytes) of one protobuf message; GraphRefused where it is torn."""
+    """(field number, varint or bytes) of one protobuf message; GraphError where it is torn."""
     at, end = 0, len(data)
     while at < end:
         key, at = _varint(data, at)
@@ -107,9 +107,9 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif wire in (1, 5):
             size = 8 if wire == 1 else 4
         else:
-            raise GraphRefused("it is not an ONNX file, or it is damaged")
+            raise GraphError("it is not an ONNX file, or it is damaged")
         if field == 0 or at + size > end:
-            raise GraphRefused("it is not an ONNX file, or it is truncated")
+            raise GraphError("it is not an ONNX file, or it is truncated")
         yield field, data[at : at + size]
         at += size
 
@@ -124,4 +124,4 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
-    raise GraphRefused("it is not an ONNX file, or it is truncated")
+    raise GraphError("it is not an ONNX file, or it is truncated")

@@ -281,7 +281,7 @@ def test_golden_vectors_without_rows_prove_nothing_and_are_refused(tiny: Path) -
 
 
 def test_an_unknown_name_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nosuch.*not found"):
+    with pytest.raises(ConfigError, match=r"nosuch.*not found"):
         find_bundle("nosuch", [tmp_path])
 
 

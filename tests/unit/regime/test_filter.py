@@ -135,7 +135,7 @@ def test_state_restored_from_a_snapshot_goes_on_with_the_same_bits() -> None:
 def test_parameters_that_cannot_be_are_refused_by_name(changes: dict[str, object], word: str) -> None:
     data = msgspec.json.encode(msgspec.structs.asdict(params(**changes)))
 
-    with pytest.raises(ConfigError, match="regime.json") as e:
+    with pytest.raises(ConfigError, match=r"regime\.json") as e:
         parse_params(data, "m/regime.json")
 
     if "center" not in changes:  # JSON has no NaN: it arrives as null and is refused by type
