@@ -73,7 +73,7 @@ class BuildPy(build_py):
         """Copy the packages, then the shipped folders."""
         super().run()
         if not self.editable_mode:
-            for folder in SHIPPED:
+            for folder in filter(os.path.isdir, SHIPPED):
                 target = Path(self.build_lib, "mia", "_shipped", folder)
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(ROOT / folder, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))

@@ -17,8 +17,7 @@ import mia
 from mia.domain.errors import FailStop
 from mia.kernels import build_info, digests
 
-ROOT: Final = Path(__file__).resolve().parents[3]
-PACKAGE: Final = ROOT / "mia"
+PACKAGE: Final = build_info.PACKAGE  # of the installation under test: the checkout, or a wheel
 SOURCES: Final = digests.compiled_sources(PACKAGE)
 
 
@@ -113,7 +112,7 @@ def test_edited_copy_of_the_package_is_caught_by_a_real_process(tmp_path: Path) 
     if not compiled:
         pytest.skip("no compiled kernels here: run `make kernels`")
     shutil.copytree(PACKAGE, tmp_path / "mia", ignore=shutil.ignore_patterns("__pycache__"))
-    edited = tmp_path / compiled[0].relative_to(ROOT)
+    edited = tmp_path / compiled[0].relative_to(PACKAGE.parent)
     edited.write_text(edited.read_text() + "\n# edited\n")
     script = "from mia.kernels import build_info; print(*build_info.stale_modules())"
 
