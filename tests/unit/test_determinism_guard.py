@@ -199,6 +199,11 @@ class Hunter(ast.NodeVisitor):
                 return (attr in SET_METHODS and self._is_set(value)) or (attr in self._returns_set and _last_name(value) == "self")
         return False
 
+    def _is_kernel(self) -> bool:
+        """A compiled module without numpy: what has methods there is a kernel, not an array."""
+        modules = {dotted.partition(".")[0] for dotted in self._dotted.values()}
+        return "cython" in modules and "numpy" not in modules
+
     # --- walking ---
     def _flag(self, node: ast.expr | ast.stmt, rule: str) -> None:
         self.offences.append(Offence(node.lineno, rule, self._lines[node.lineno - 1].strip()))
@@ -288,7 +293,7 @@ class Hunter(ast.NodeVisitor):
                 for argument in node.args:
                     self._flag_order(argument)
             case ast.Attribute(value=value, attr=attr) if attr in REDUCING_METHODS and not self._name(node.func):
-                if not (_last_name(value) == "self" or self._escaped(node, "kernel")):
+                if not (self._is_kernel() or _last_name(value) == "self" or self._escaped(node, "kernel")):
                     self._flag(node, "numpy")
         self.generic_visit(node)
 
@@ -418,6 +423,7 @@ OFFENDERS: Final = [
     ("numpy", "x = a.sum()"),
     ("numpy", "x = a[1:].std()"),
     ("numpy", "x = a.b.mean(axis=0)"),
+    ("numpy", "import cython\nimport numpy as np\nx = window.std()"),
     ("float sum", "x = sum(a)"),
     ("float sum", "x = sum(b * 0.5 for b in a)"),
 ]
@@ -440,6 +446,7 @@ def test_hunter_catches_a_planted_offender(rule: str, source: str) -> None:
         "def f():\n    a = {1}\ndef g(a: list[int]):\n    return [x for x in a]",
         "x = sum(lots)  # ints",
         "x = rolling.mean()  # kernel",
+        "import cython\nx = window.std()",
         "class C:\n    id: int\n    def f(self):\n        return self.id",
         "import os\nx = os.path.join('a', 'b')",
     ],
