@@ -1,0 +1,21 @@
+"""The process's one source of time: Unix time read once, then the monotonic clock."""
+
+from __future__ import annotations
+
+import time
+
+
+class SystemClock:
+    """Receive time that never steps back; a wall-clock jump does not move it."""
+
+    def __init__(self, floor_ns: int = 0) -> None:
+        """floor_ns: last journaled time; the clock starts at or after it."""
+        self._offset = max(time.time_ns(), floor_ns) - time.monotonic_ns()
+
+    def now_ns(self) -> int:
+        """Unix ns."""
+        return self._offset + time.monotonic_ns()
+
+    def jump_ms(self) -> int:
+        """How far the wall clock has moved against this one."""
+        return (time.time_ns() - self.now_ns()) // 1_000_000

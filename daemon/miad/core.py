@@ -1,0 +1,115 @@
+"""The only writer of trading state: frames in, effects out, and nothing leaves before it is journaled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter_ns
+from typing import Final
+
+from mia.domain.effects import AnyEffect
+from mia.domain.errors import FailStop
+from mia.domain.events import TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, Timer
+from mia.engine.engine import Engine
+from mia.ports import Codec
+from mia.sim.venue import SimVenue
+from mia.store.journal import Journal
+from mia.store.projection import Projector
+from miad.crash import crashpoint
+from miad.latency import Latencies
+
+_REPORTS: Final = frozenset(VENUE_REPORTS)
+
+
+class Core:
+    """Merges market, venue reports and timers by (time, rank), journals, steps, and hands effects on.
+
+    One call chain from frame to order, no await in it. ts_recv_ns below the engine's time is raised to it.
+    """
+
+    def __init__(self, engine: Engine, journal: Journal, venue: SimVenue, projector: Projector | None, seq: int) -> None:
+        """seq: of the last event already in the journal (0 for a new one)."""
+        self.engine: Final = engine
+        self.journal: Final = journal
+        self.venue: Final = venue
+        self.projector: Final = projector
+        self.seq = seq
+        self.latencies: Final = Latencies()
+
+    def on_frame(self, codec: Codec, payload: bytes, ts_recv_ns: int) -> None:
+        """One frame from the socket (or a recording) to the orders it causes."""
+        started = perf_counter_ns()
+        state = self.engine.state
+        decided = state.decision_id
+        ts = ts_recv_ns if ts_recv_ns > state.now_ns else state.now_ns
+        self.advance(ts)
+        for event in codec.decode(payload, ts, self.seq + 1):
+            self.accept(event)
+        if state.decision_id != decided:
+            self.latencies.add(perf_counter_ns() - started)
+
+    def advance(self, until_ns: int) -> None:
+        """Everything that is due before a market event at until_ns: venue reports up to it, timers below it."""
+        venue, state = self.venue, self.engine.state
+        if not state.last_timer_ns:
+            return  # no time has been seen yet
+        while True:
+            due = venue.next_due_ns
+            timer = state.last_timer_ns + TIMER_INTERVAL_NS
+            if due <= timer and due <= until_ns:
+                report = venue.pop(due, self.seq + 1)
+                if report is not None:
+                    self.accept(report)
+            elif timer < until_ns:
+                self.accept(Timer(self.seq + 1, 0, timer))
+            else:
+                return
+
+    def accept(self, event: AnyEvent) -> None:
+        """Journal, step, journal the effects, send them: output commit."""
+        self.journal.append_event(event)
+        self.seq = event.seq
+        self._after(event, self.step(event), None)
+
+    def step(self, event: AnyEvent) -> Sequence[AnyEffect]:
+        """Engine step; whatever escapes from it stops the process, and the half-changed engine is not used again."""
+        try:
+            return self.engine.step(event)
+        except Exception as e:
+            raise FailStop(f"the engine failed at event {event.seq} ({type(event).__name__}): {type(e).__name__}: {e}") from e
+
+    def again(self, event: AnyEvent, journaled: Sequence[AnyEffect], is_last: bool) -> None:
+        """Recovery: step a journaled event once more and prove that it wishes what it wished then.
+
+        The last event of the tail may lack its effects: they never left the process, so they are journaled and sent now.
+        """
+        if type(event) in _REPORTS and self.venue.next_due_ns <= event.ts_recv_ns:
+            again = self.venue.pop(event.ts_recv_ns, event.seq)
+            if again != event:
+                raise FailStop(f"the paper venue disagrees with the journal at event {event.seq}: {again!r} is not {event!r}")
+        self.seq = event.seq
+        effects = self.step(event)
+        if not (is_last and not journaled) and list(effects) != list(journaled):
+            raise FailStop(
+                f"event {event.seq} decides otherwise than the journal says ({effects!r}, journaled {journaled!r}): "
+                "the code or the model changed; finish the old journal with the old version, or start a new --state"
+            )
+        self._after(event, effects, journaled)
+
+    def _after(self, event: AnyEvent, effects: Sequence[AnyEffect], journaled: Sequence[AnyEffect] | None) -> None:
+        venue = self.venue
+        if venue.active:
+            venue.on_market(event)
+        projector = self.projector
+        if type(event) in _REPORTS and projector is not None and journaled is None:
+            projector.publish(event.seq, event.ts_recv_ns, event)
+        if not effects:
+            return
+        if not journaled:
+            crashpoint("pre_intent")
+            self.journal.append_effects(event.seq, effects)
+            crashpoint("post_intent")
+        venue.send(effects, event.ts_recv_ns)
+        crashpoint("post_send")
+        if projector is not None and journaled is None:
+            for effect in effects:
+                projector.publish(event.seq, event.ts_recv_ns, effect)

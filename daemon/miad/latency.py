@@ -1,0 +1,29 @@
+"""Latencies of this process life, kept without allocation on the hot path."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Final
+
+_RING: Final = 65_536
+
+
+class Latencies:
+    """The last 65,536 durations in ns."""
+
+    def __init__(self) -> None:
+        self._ring: Final = array("q", bytes(8 * _RING))
+        self.count = 0
+
+    def add(self, duration_ns: int) -> None:
+        """Record one."""
+        self._ring[self.count & (_RING - 1)] = duration_ns
+        self.count += 1
+
+    def percentiles_us(self, *ranks: float) -> list[float] | None:
+        """Nearest-rank percentiles in us; None when nothing was recorded."""
+        n = min(self.count, _RING)
+        if n == 0:
+            return None
+        ordered = sorted(self._ring[:n])
+        return [ordered[min(n - 1, int(rank / 100 * n))] / 1000 for rank in ranks]

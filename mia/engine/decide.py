@@ -1,0 +1,209 @@
+"""One decision: features -> regimes -> policies -> gate -> risk and windows -> orders, and its record, acted on or not."""
+
+from __future__ import annotations
+
+from math import isfinite, nan, sqrt
+from typing import TYPE_CHECKING, Final
+
+from mia.domain.codes import Code
+from mia.domain.effects import AnyEffect, RecordDecision, SubmitOrder
+from mia.domain.orders import Approved, Refused
+from mia.execution.planner import Plan, cap_lots, plan, target_lots
+from mia.kernels.crc import crc32c
+from mia.policy.strategy import Target
+from mia.risk.review import gate_code, review
+
+if TYPE_CHECKING:
+    from mia.engine.engine import Engine
+    from mia.engine.lane import Lane
+
+_NOTHING: Final = Target(nan, nan, (nan, nan, nan))
+
+
+class Decider:
+    """Works on the engine's state; holds none of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine: Final = engine
+
+    def set_limits(self, lane: Lane) -> None:
+        """Take over limits that were lowered."""
+        limits = self._engine.state.risk.limits
+        lane.question.position_lots_max = limits.position_lots(lane.market.symbol)
+        lane.question.order_lots_max = limits.order_lots(lane.market.symbol)
+
+    def decide(self, lane: Lane, ts: int, out: list[AnyEffect]) -> None:
+        """Run the lane's chain at ts and append what follows from it."""
+        engine = self._engine
+        state = engine.state
+        lane.state.last_decision_ns = ts
+        state.decision_id += 1
+        decision_id = state.decision_id
+        state.ids.begin(decision_id)
+        state.counters.decisions += 1
+        equity = engine.update_equity(ts, out)
+        gate, target = self._ask(lane, ts, equity)
+        position = lane.market.position.lots
+        verdict = self._review(lane, ts, equity, gate, target)
+        planned = self._plan(lane, verdict, position)
+        slot = len(out)
+        order_ids = engine.orders.emit(planned.effects, lane.index, ts, out)
+        code = planned.code
+        limit = actual = 0.0
+        if type(verdict) is Refused:
+            code, limit, actual = verdict.code, verdict.limit, verdict.actual
+            verb = "refused"
+        else:
+            verb = _verb(position, planned)
+            lane.state.target_lots = planned.target_lots
+        self._count(code, verb)
+        record = RecordDecision(
+            decision_id,
+            ts,
+            lane.index,
+            lane.market.index,
+            state.portfolio.trade_id(lane.market.index),
+            verb,
+            target.signal,
+            target.alpha,
+            lane.state.regime_probs,
+            target.actions,
+            code,
+            limit,
+            actual,
+            position,
+            planned.target_lots,
+            crc32c(lane.obs, 0) if target is not _NOTHING and lane.width else 0,
+            order_ids,
+        )
+        out.insert(slot, record)
+
+    def rehearse(self, lane: Lane) -> None:
+        """The same code into a dead end: observation, inference, review. Touches buffers only."""
+        lane.plan.observe(self._engine.state.now_ns)
+        lane.check_inputs()
+        target = lane.strategy.evaluate(lane.obs, lane.state.regime_probs)
+        gate_code(target.signal, target.alpha, lane.alpha_min)
+        review(lane.question, self._engine.state.risk)
+
+    def _ask(self, lane: Lane, ts: int, equity: int) -> tuple[Code, Target]:
+        """Observe and infer; the gate's code, and what the policy said when it was asked at all."""
+        self._set_account(lane, equity)
+        lane.plan.observe(ts)
+        if lane.plan.first_cold() >= 0:
+            return Code.WARM_UP, _NOTHING
+        bad = lane.check_inputs()
+        if bad >= 0:
+            return (Code.FEATURE_NOT_FINITE if bad < lane.width else Code.FEATURE_OUT_OF_RANGE), _NOTHING
+        target = lane.strategy.evaluate(lane.obs, lane.state.regime_probs)
+        gate = gate_code(target.signal, target.alpha, lane.alpha_min)
+        known = lane.state
+        if isfinite(target.signal) and isfinite(target.alpha):
+            known.last_action, known.last_alpha = target.signal, target.alpha
+            known.dispersion = _dispersion(target.actions)
+        return gate, target
+
+    def _set_account(self, lane: Lane, equity: int) -> None:
+        state, market, question = self._engine.state, lane.market, lane.question
+        risk, limits, position = state.risk, state.risk.limits, market.position
+        lane.cap = cap = cap_lots(
+            question.position_lots_max, equity, limits.equity_share_max_e9, state.mid2[market.index], market.terms
+        )
+        share = position.lots / cap if cap > 0 else 0.0
+        day_limit = limits.daily_loss_max_e9 * risk.day_start_equity_e8
+        known = lane.state
+        lane.plan.set_account(
+            max(-1.0, min(1.0, share)),
+            position.average_entry_ticks,
+            position.opened_ns,
+            risk.drawdown * 1e9 / limits.drawdown_max_e9 if limits.drawdown_max_e9 else 1.0,
+            (equity - risk.day_start_equity_e8) * 1e9 / day_limit if day_limit > 0 else 0.0,
+            state.overtrade_score,
+            known.last_action,
+            known.dispersion,
+            known.last_alpha,
+        )
+
+    def _review(self, lane: Lane, ts: int, equity: int, gate: Code, target: Target) -> Approved | Refused:
+        engine = self._engine
+        state, market, q = engine.state, lane.market, lane.question
+        known = market.state
+        has_quote = state.mid2[market.index] > 0
+        exposure = state.table.exposure(market.index)
+        q.ts_ns = ts
+        q.position_lots = market.position.lots
+        q.buy_lots, q.sell_lots = exposure.buy_lots, exposure.sell_lots
+        q.reduce_buy_lots, q.reduce_sell_lots = exposure.reduce_buy_lots, exposure.reduce_sell_lots
+        q.bid_ticks, q.ask_ticks = (known.bid_ticks, known.ask_ticks) if has_quote else (0, 0)
+        q.quote_age_ns = ts - known.quote_ns
+        q.equity_e8 = equity
+        q.others_notional_e8 = self._others_notional(market.index)
+        q.is_enabled = state.is_enabled
+        q.is_book_valid = not lane.needs_book or (market.book.is_valid() and not market.book.is_crossed())
+        q.gate = gate
+        q.window = engine.config.windows.code(ts, market.definition.family)
+        if not (-1.0 <= target.signal <= 1.0):
+            # Nothing usable was said: judged as an opening, so that the record names the first rule in the way.
+            q.target_lots = q.position_lots + 1
+            verdict = review(q, state.risk)
+            return verdict if type(verdict) is Refused else Refused(q.position_lots, gate)
+        q.target_lots = target_lots(target.signal, lane.cap) + self._other_lanes(lane)
+        return review(q, state.risk)
+
+    def _other_lanes(self, lane: Lane) -> int:
+        total = 0
+        for other in lane.market.lanes:
+            if other is not lane:
+                total += other.state.target_lots
+        return total
+
+    def _others_notional(self, instrument: int) -> int:
+        """Worst-case notional of every other instrument."""
+        state = self._engine.state
+        total = 0
+        if len(self._engine.markets) > 1:
+            for market in self._engine.markets:
+                if market.index != instrument:
+                    lots = state.table.worst_case_lots(market.index, market.position.lots)
+                    mid2 = state.mid2[market.index] or 2 * market.position.last_fill_ticks
+                    total += lots * mid2 * market.terms.unit_e8 // 2
+        return total
+
+    def _plan(self, lane: Lane, verdict: Approved | Refused, position: int) -> Plan:
+        config, state, market = self._engine.config, self._engine.state, lane.market
+        if type(verdict) is Refused:
+            if config.execution.entry != "limit" or state.mid2[market.index] == 0:
+                return Plan(verdict.code, position)
+            verdict = Approved(position, verdict.code)  # a resting entry is no longer wanted
+        known = market.state
+        return plan(
+            verdict, position, lane.cap, known.bid_ticks, known.ask_ticks, market.terms, config.execution, state.table, state.ids
+        )
+
+    def _count(self, code: Code, verb: str) -> None:
+        counters = self._engine.state.counters
+        counters.verbs[verb] = counters.verbs.get(verb, 0) + 1
+        if code is not Code.OK:
+            counters.codes[code] = counters.codes.get(code, 0) + 1
+
+
+def _verb(position: int, planned: Plan) -> str:
+    """The word for what the position is about to do."""
+    target = planned.target_lots
+    if target == position or not any(type(effect) is SubmitOrder for effect in planned.effects):
+        return "hold"
+    if target == 0:
+        return "flat"
+    if 0 < target < position or position < target < 0:
+        return "reduce"
+    return "buy" if target > position else "sell"
+
+
+def _dispersion(actions: tuple[float, float, float]) -> float:
+    """Population standard deviation of the three policies' actions."""
+    a, b, c = actions
+    mean = (a + b + c) / 3.0
+    variance = ((a - mean) * (a - mean) + (b - mean) * (b - mean) + (c - mean) * (c - mean)) / 3.0
+    return sqrt(variance) if variance > 0.0 else 0.0
+
+

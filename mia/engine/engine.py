@@ -1,0 +1,320 @@
+"""step(event) -> effects: the one place where features, regimes, policies, risk and execution meet.
+
+No clock, no I/O, no randomness: the same events give the same effects, byte for byte. Reports on our orders are taken in
+`orders.py`, decisions are made in `decide.py`; here events find their way and market data becomes state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from mia.domain import events as ev
+from mia.domain.effects import AnyEffect, Halt, RaiseAlert, RecordRisk
+from mia.domain.ids import instance_number
+from mia.domain.instruments import Instrument
+from mia.engine.decide import Decider
+from mia.engine.lane import Lane, LaneSpec, Market
+from mia.engine.orders import Orders
+from mia.engine.state import EngineState, LaneState, MarketState
+from mia.execution.planner import OrderIds
+from mia.execution.portfolio import Portfolio
+from mia.execution.settings import ExecutionSettings
+from mia.execution.table import OrderTable
+from mia.features.catalogue import load_catalogue
+from mia.kernels.arena import Arena
+from mia.risk.limits import RiskSettings
+from mia.risk.state import RiskState
+from mia.risk.windows import Windows
+
+SNAPSHOT_FORMAT: Final = 1
+ARENA_BYTES: Final = 64 * 1024 * 1024  # virtual: only what kernels ask for is touched
+_RISK_RECORD_NS: Final = 60_000_000_000
+_REARM_NS: Final = 1_000_000_000
+Handler = Callable[[Any, list[AnyEffect]], None]
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything an engine is built from; the shell has loaded and verified it."""
+
+    instance: str
+    instruments: tuple[Instrument, ...]  # ids are their positions
+    lanes: tuple[LaneSpec, ...]
+    risk: RiskSettings
+    execution: ExecutionSettings
+    windows: Windows
+    cash_e8: int
+    currency: str
+    venue_holds_stops: bool = True
+
+
+class Engine:
+    """All trading state of one account, and the function that advances it."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config: Final = config
+        self.arena: Final = Arena(ARENA_BYTES)
+        self.markets: Final = [Market(i, d, self.arena) for i, d in enumerate(config.instruments)]
+        number = instance_number(config.instance)
+        self._number: Final = number
+        self.state = EngineState(
+            mid2=[0] * len(self.markets),
+            markets=[MarketState() for _ in self.markets],
+            lanes=[LaneState() for _ in config.lanes],
+            ids=OrderIds.of(number, 0),
+            portfolio=Portfolio(instance=config.instance, currency=config.currency, cash_e8=config.cash_e8),
+            table=OrderTable(),
+            risk=RiskState.of(config.risk),
+        )
+        self.lanes: Final[list[Lane]] = []
+        for index, spec in enumerate(config.lanes):
+            lane = Lane(index, spec, self.markets[spec.instrument], self.arena, self.state.risk.limits)
+            lane.market.lanes.append(lane)
+            lane.market.needs_book = lane.market.needs_book or lane.needs_book
+            self.lanes.append(lane)
+        self.orders: Final = Orders(self)
+        self.decider: Final = Decider(self)
+        self._bind()
+        self._handlers: Final[dict[type, Handler]] = {
+            ev.Quote: self._on_quote,
+            ev.Trade: self._on_trade,
+            ev.BookDelta: self._on_book_delta,
+            ev.BookSnapshot: self._on_book_snapshot,
+            ev.Timer: self._on_timer,
+            ev.FeedGap: self._on_feed_gap,
+            ev.FeedDown: self._on_feed_down,
+            ev.RunStarted: self._on_run_started,
+            ev.InstrumentDefined: self._on_instrument,
+            ev.TradingEnabled: self._on_trading_enabled,
+            ev.TradingDisabled: self._on_trading_disabled,
+            ev.SwitchModel: self._on_switch_model,
+            ev.Pause: self._on_pause,
+            ev.Resume: self._on_resume,
+            ev.Flatten: self._on_flatten,
+            ev.Kill: self._on_kill,
+            ev.LowerLimit: self._on_lower_limit,
+            **dict.fromkeys(ev.VENUE_REPORTS, self.orders.on_report),
+        }
+
+    # --- the two ways in ----------------------------------------------------------------------------------------
+    def step(self, event: ev.AnyEvent) -> Sequence[AnyEffect]:
+        """Take one fact; the wishes that follow from it, in order. Never call it again after it raised."""
+        state = self.state
+        state.last_seq = event.seq
+        if event.ts_recv_ns > state.now_ns:
+            state.now_ns = event.ts_recv_ns
+        handler = self._handlers.get(type(event))
+        if handler is None:
+            return ()
+        out: list[AnyEffect] = []
+        handler(event, out)
+        for effect in out:
+            if type(effect) is Halt:
+                state.halted = state.halted or effect.reason
+                state.is_enabled = False
+        return out
+
+    def warm(self) -> None:
+        """Run the decision path into a dead end, so that the caches stay hot; touches no trading state."""
+        for lane in self.lanes:
+            self.decider.rehearse(lane)
+
+    # --- snapshot --------------------------------------------------------------------------------------------------
+    @property
+    def layout_hash(self) -> str:
+        """Engines of one layout hash can restore each other's snapshots."""
+        parts = (
+            str(SNAPSHOT_FORMAT),
+            load_catalogue().hash,
+            self.arena.layout,
+            *(market.symbol for market in self.markets),
+            *(f"{lane.market.index} {lane.strategy.name} {lane.strategy.sha256}" for lane in self.lanes),
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def snapshot(self) -> tuple[bytes, bytes]:
+        """(arrays, state): one copy of memory and one small encode."""
+        return self.arena.snapshot(), msgspec.msgpack.encode(self.state)
+
+    def restore(self, arrays: bytes, state: bytes) -> None:
+        """Become the engine that made the snapshot; ValueError when it does not fit."""
+        self.arena.restore(arrays)
+        try:
+            self.state = msgspec.msgpack.decode(state, type=EngineState)
+        except msgspec.ValidationError as e:
+            raise ValueError(f"engine state does not fit this version: {e}") from e
+        self._bind()
+
+    def _bind(self) -> None:
+        """Point the parts at the state object in force."""
+        state = self.state
+        for market in self.markets:
+            market.state = state.markets[market.index]
+            market.position = state.portfolio.position(market.terms)
+        for lane in self.lanes:
+            lane.state = state.lanes[lane.index]
+            self.decider.set_limits(lane)
+
+    # --- market data -------------------------------------------------------------------------------------------------
+    def _on_quote(self, e: ev.Quote, out: list[AnyEffect]) -> None:
+        market = self.markets[e.instrument]
+        known, ts = market.state, e.ts_recv_ns
+        known.bid_ticks = bid = e.bid_ticks
+        known.ask_ticks = ask = e.ask_ticks
+        known.bid_lots = e.bid_lots
+        known.ask_lots = e.ask_lots
+        known.quote_ns = ts
+        state = self.state
+        state.counters.market_events += 1
+        if not (0 < bid < ask and e.bid_lots > 0 and e.ask_lots > 0):
+            state.mid2[e.instrument] = 0  # one-sided, locked or crossed: no mid, no trading, no feature
+            return
+        state.mid2[e.instrument] = bid + ask
+        if market.position.lots:
+            self.orders.watch_stops(market, ts, out)
+        for lane in market.lanes:
+            if lane.plan.on_quote(ts, e.ts_event_ns, bid, ask, e.bid_lots, e.ask_lots):
+                self._bars_closed(lane, ts, out)
+            if lane.trigger == "quote" and ts - lane.state.last_decision_ns >= lane.min_interval_ns:
+                self.decider.decide(lane, ts, out)
+
+    def _on_trade(self, e: ev.Trade, out: list[AnyEffect]) -> None:
+        market = self.markets[e.instrument]
+        ts = e.ts_recv_ns
+        market.state.trade_ticks = e.price_ticks
+        market.state.trade_ns = ts
+        self.state.counters.market_events += 1
+        for lane in market.lanes:
+            if lane.plan.on_trade(ts, e.ts_event_ns, e.price_ticks, e.qty_lots, e.aggressor):
+                self._bars_closed(lane, ts, out)
+            if lane.trigger == "trade" and ts - lane.state.last_decision_ns >= lane.min_interval_ns:
+                self.decider.decide(lane, ts, out)
+
+    def _on_book_delta(self, e: ev.BookDelta, out: list[AnyEffect]) -> None:
+        market = self.markets[e.instrument]
+        market.book.apply(e.bids, e.asks)
+        self._book_changed(market, e.ts_recv_ns, out)
+
+    def _on_book_snapshot(self, e: ev.BookSnapshot, out: list[AnyEffect]) -> None:
+        market = self.markets[e.instrument]
+        market.book.load(e.bids, e.asks)
+        self._book_changed(market, e.ts_recv_ns, out)
+
+    def _book_changed(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
+        self.state.counters.market_events += 1
+        for lane in market.lanes:
+            if lane.plan.on_book(ts):
+                self._bars_closed(lane, ts, out)
+
+    def _bars_closed(self, lane: Lane, ts: int, out: list[AnyEffect]) -> None:
+        lane.close_bars(ts)
+        if lane.trigger == "bar" and ts - lane.state.last_decision_ns >= lane.min_interval_ns:
+            self.decider.decide(lane, ts, out)
+
+    def _on_feed_gap(self, e: ev.FeedGap, out: list[AnyEffect]) -> None:
+        market = self.markets[e.instrument]
+        market.book.invalidate()
+        self.state.counters.market_events += 1
+        self.state.counters.gaps += 1
+        out.append(RaiseAlert("warning", "feed_gap", f"{market.symbol}: book sequence broke (expected {e.expected}, got {e.got})"))
+
+    def _on_feed_down(self, e: ev.FeedDown, out: list[AnyEffect]) -> None:
+        for market in self.markets:
+            if market.definition.venue == e.venue:
+                market.book.invalidate()
+                market.state.bid_lots = market.state.ask_lots = 0
+        out.append(RaiseAlert("warning", "feed_down", f"{e.venue}: {e.reason}"))
+
+    # --- time ------------------------------------------------------------------------------------------------------------
+    def _on_timer(self, e: ev.Timer, out: list[AnyEffect]) -> None:
+        state, ts = self.state, e.ts_recv_ns
+        state.last_timer_ns = ts
+        for lane in self.lanes:
+            if lane.plan.on_time(ts):
+                self._bars_closed(lane, ts, out)
+        self.update_equity(ts, out)
+        state.overtrade_score = state.risk.overtrade_risk_score(ts)
+        if ts - state.last_rearm_ns >= _REARM_NS:
+            state.last_rearm_ns = ts
+            self.orders.housekeep(ts, out)
+        if ts - state.last_risk_record_ns >= _RISK_RECORD_NS:
+            self._record_risk(ts, out)
+
+    def update_equity(self, ts: int, out: list[AnyEffect]) -> int:
+        """Mark the account; trips the drawdown stop when it is time. Returns equity in e8."""
+        state = self.state
+        equity = state.portfolio.equity_e8(state.mid2)
+        if state.risk.update_equity(ts, equity):
+            text = f"equity fell {state.risk.drawdown:.2%} from its peak: no openings until the operator resets"
+            out.append(RaiseAlert("urgent", "drawdown_stop", text))
+            self._record_risk(ts, out)
+        return equity
+
+    def _record_risk(self, ts: int, out: list[AnyEffect]) -> None:
+        state, risk = self.state, self.state.risk
+        state.last_risk_record_ns = ts
+        score = risk.overtrade_risk_score(ts)
+        out.append(
+            RecordRisk(ts, risk.equity_e8, state.portfolio.cash_e8, risk.drawdown, score, risk.is_penalty_active(ts))
+        )
+
+    # --- run and operator ----------------------------------------------------------------------------------------------
+    def _on_run_started(self, e: ev.RunStarted, out: list[AnyEffect]) -> None:
+        state = self.state
+        if not state.run or e.ts_recv_ns - state.last_timer_ns > ev.TIMER_INTERVAL_NS:
+            # A first run, or time passed while we were down. A resumed replay keeps its timers: no time passes in it.
+            state.last_timer_ns = e.ts_recv_ns // ev.TIMER_INTERVAL_NS * ev.TIMER_INTERVAL_NS
+        state.run = e.run
+        state.is_enabled = False
+        state.ids = OrderIds.of(self._number, e.run)
+        state.counters.first_ns = state.counters.first_ns or e.ts_recv_ns
+
+    def _on_instrument(self, e: ev.InstrumentDefined, out: list[AnyEffect]) -> None:
+        if not (e.instrument < len(self.markets) and self.markets[e.instrument].definition == e.definition):
+            out.append(Halt(f"instrument {e.instrument} is defined as {e.definition.venue}:{e.definition.symbol}, which this engine was not built for"))
+
+    def _on_trading_enabled(self, e: ev.TradingEnabled, out: list[AnyEffect]) -> None:
+        self.orders.protect_all(e.ts_recv_ns, out)  # before anything else trades
+        state = self.state
+        state.is_enabled = not (state.paused or state.halted or state.risk.is_killed)
+
+    def _on_trading_disabled(self, e: ev.TradingDisabled, out: list[AnyEffect]) -> None:
+        self.state.is_enabled = False
+        self.orders.cancel_entries(e.ts_recv_ns, out)
+
+    def _on_switch_model(self, e: ev.SwitchModel, out: list[AnyEffect]) -> None:
+        text = f"lane {e.lane} keeps its model: {e.name!r} can be used after a restart with lanes.strategy changed"
+        out.append(RaiseAlert("warning", "switch_refused", text))
+
+    def _on_pause(self, e: ev.Pause, out: list[AnyEffect]) -> None:
+        self.state.paused = e.reason or "operator"
+        self.state.is_enabled = False
+        self.orders.cancel_entries(e.ts_recv_ns, out)
+
+    def _on_resume(self, e: ev.Resume, out: list[AnyEffect]) -> None:
+        state = self.state
+        if e.reset:
+            state.halted = ""
+            state.risk.reset_stops()
+        state.paused = ""
+        state.is_enabled = not (state.halted or state.risk.is_killed)
+
+    def _on_flatten(self, e: ev.Flatten, out: list[AnyEffect]) -> None:
+        self.state.paused = e.reason or "flatten"
+        self.state.is_enabled = False
+        self.orders.flatten_all(e.ts_recv_ns, out)
+
+    def _on_kill(self, e: ev.Kill, out: list[AnyEffect]) -> None:
+        self.state.risk.is_killed = True
+        self.state.is_enabled = False
+        self.orders.cancel_entries(e.ts_recv_ns, out)
+        out.append(RaiseAlert("urgent", "killed", e.reason))
+
+    def _on_lower_limit(self, e: ev.LowerLimit, out: list[AnyEffect]) -> None:
+        if not self.state.risk.limits.lower(e.name, e.value):
+            out.append(RaiseAlert("warning", "limit_not_lowered", f"{e.name} = {e.value}: unknown, not finite or not below the present limit"))
+        for lane in self.lanes:
+            self.decider.set_limits(lane)

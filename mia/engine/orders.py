@@ -1,0 +1,202 @@
+"""The engine's side of orders: reports become positions, positions get their protection, wishes get an id and a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from mia.domain import events as ev
+from mia.domain.codes import Code
+from mia.domain.effects import AnyEffect, CancelOrder, QueryOrder, RaiseAlert, SubmitOrder
+from mia.domain.orders import OrderType, Purpose, Status
+from mia.execution import protect, reconcile
+from mia.execution.planner import flatten
+from mia.execution.table import Applied
+
+if TYPE_CHECKING:
+    from mia.engine.engine import Engine
+    from mia.engine.lane import Market
+
+_QUERY_AFTER_NS: Final = 5_000_000_000  # an order without an answer for so long is asked for
+NO_LANE: Final = -1
+
+
+class Orders:
+    """Works on the engine's state; holds none of its own."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine: Final = engine
+
+    # --- wishes ---------------------------------------------------------------------------------------------------
+    def emit(self, effects: Iterable[AnyEffect], lane: int, ts: int, out: list[AnyEffect]) -> tuple[str, ...]:
+        """Note what leaves for the venue, then let it leave; the ids of new orders."""
+        state = self._engine.state
+        ids: list[str] = []
+        for effect in effects:
+            state.table.note(effect, lane, ts)
+            if type(effect) is SubmitOrder:
+                state.risk.note_order(ts)
+                state.counters.orders += 1
+                ids.append(effect.client_order_id)
+            out.append(effect)
+        return tuple(ids)
+
+    def begin_batch(self) -> None:
+        """Order ids that follow belong to a batch of their own, not to a decision."""
+        state = self._engine.state
+        state.decision_id += 1
+        state.ids.begin(state.decision_id)
+
+    def protect(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
+        """Bring the stop and the take of one position in line with it."""
+        state, config = self._engine.state, self._engine.config
+        protect.arm(market.position, config.execution)
+        if not config.venue_holds_stops:
+            return
+        exposure = state.table.exposure(market.index)
+        if not market.position.lots and not exposure.protective:
+            return
+        self.begin_batch()
+        effects = protect.protect(market.position, market.terms, state.table, config.execution, state.ids)
+        self.emit(effects, self._lane_of(market), ts, out)
+
+    def protect_all(self, ts: int, out: list[AnyEffect]) -> None:
+        """Recovery: every open position is protected before anything else trades."""
+        for market in self._engine.markets:
+            self.protect(market, ts, out)
+
+    def watch_stops(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
+        """The engine's own watch over a position whose level is reached and that no order at the venue closes."""
+        known, position = market.state, market.position
+        if protect.breached(position, known.bid_ticks, known.ask_ticks) is None:
+            return
+        state = self._engine.state
+        self.begin_batch()
+        effects = protect.check_engine_stops(position, known.bid_ticks, known.ask_ticks, market.terms, state.table, state.ids)
+        if self.emit(effects, self._lane_of(market), ts, out):
+            out.append(RaiseAlert("warning", "engine_stop", f"{market.symbol}: protective level reached, closing at market"))
+            for lane in market.lanes:
+                state.risk.cool_down(lane.index, ts)
+
+    def flatten_all(self, ts: int, out: list[AnyEffect]) -> None:
+        """Close every position at market."""
+        for market in self._engine.markets:
+            self.flatten(market, ts, out)
+
+    def flatten(self, market: Market, ts: int, out: list[AnyEffect]) -> Code:
+        """Close one position at market; the code says whether it is already on its way."""
+        state = self._engine.state
+        self.begin_batch()
+        plan = flatten(market.position.lots, market.terms, state.table, state.ids)
+        self.emit(plan.effects, NO_LANE, ts, out)
+        return plan.code
+
+    def cancel_entries(self, ts: int, out: list[AnyEffect]) -> None:
+        """Cancel what works and is not protective."""
+        table = self._engine.state.table
+        for market in self._engine.markets:
+            cancels = [
+                CancelOrder(order.client_order_id, order.instrument)
+                for order in table.open_orders(market.index)
+                if order.purpose not in (Purpose.STOP, Purpose.TAKE)
+                and order.order_type is not OrderType.MARKET
+                and order.status is Status.WORKING
+            ]
+            self.emit(cancels, NO_LANE, ts, out)
+
+    def housekeep(self, ts: int, out: list[AnyEffect]) -> None:
+        """Once a second: ask for orders that stay without an answer, arm what lost its protection."""
+        state = self._engine.state
+        for market in self._engine.markets:
+            exposure = state.table.exposure(market.index)
+            if exposure.in_flight or exposure.protective:
+                for order in state.table.open_orders(market.index):
+                    silent = order.status in (Status.IN_FLIGHT, Status.UNKNOWN, Status.CANCEL_IN_FLIGHT)
+                    if silent and ts - order.created_ns >= _QUERY_AFTER_NS:
+                        out.append(QueryOrder(order.client_order_id, order.instrument))
+            if self._engine.config.venue_holds_stops and market.position.lots and exposure.protective < 2:
+                cooling = [state.risk.cool_until_ns.get(lane.index, 0) for lane in market.lanes]
+                if not any(ts < until for until in cooling):
+                    self.protect(market, ts, out)
+
+    # --- facts ------------------------------------------------------------------------------------------------------
+    def on_report(self, e: Any, out: list[AnyEffect]) -> None:
+        """What the venue says: of one order, of all open orders, of a position or of cash."""
+        if isinstance(e, ev.OpenOrdersReported):
+            self._on_open_orders(e, out)
+        elif isinstance(e, ev.PositionReported):
+            self._on_position(e, out)
+        elif isinstance(e, ev.BalanceReported):
+            self._on_balance(e, out)
+        else:
+            self._on_order(e, out)
+
+    def _on_order(self, e: Any, out: list[AnyEffect]) -> None:
+        state = self._engine.state
+        applied = state.table.apply(e)
+        lane = applied.order.lane if applied.order is not None else NO_LANE
+        self.emit(applied.effects, lane, e.ts_recv_ns, out)
+        if applied.is_new_fill:
+            self._on_fill(e, applied, out)
+        elif isinstance(e, ev.OrderRejected):
+            state.risk.note_reject(lane, e.ts_recv_ns)
+            out.append(RaiseAlert("warning", "order_rejected", f"{e.client_order_id}: {e.code} {e.reason}".rstrip()))
+        elif applied.is_closed and applied.order is not None:
+            self.protect(self._engine.markets[applied.order.instrument], e.ts_recv_ns, out)
+
+    def _on_fill(self, e: ev.OrderFilled, applied: Applied, out: list[AnyEffect]) -> None:
+        engine = self._engine
+        state, market = engine.state, engine.markets[e.instrument]
+        state.counters.fills += 1
+        lane = applied.order.lane if applied.order is not None and applied.order.lane >= 0 else self._lane_of(market)
+        probs = state.lanes[lane].regime_probs if lane >= 0 else (0.0, 0.0, 0.0)
+        for record in state.portfolio.apply_fill(market.terms, e, e.ts_recv_ns, probs):
+            out.append(record)
+            if record.is_closed:
+                state.counters.trades += 1
+                state.risk.note_trade(e.ts_recv_ns)
+        state.risk.note_fill(lane)
+        if applied.order is not None and applied.order.purpose in (Purpose.STOP, Purpose.TAKE) and applied.is_closed:
+            state.risk.cool_down(lane, e.ts_recv_ns)
+        engine.update_equity(e.ts_recv_ns, out)
+        self.protect(market, e.ts_recv_ns, out)
+
+    def _on_open_orders(self, e: ev.OpenOrdersReported, out: list[AnyEffect]) -> None:
+        state, config = self._engine.state, self._engine.config
+        covered = [m.index for m in self._engine.markets if m.definition.venue == e.venue]
+        diff = reconcile.order_differences(state.table, e, covered, config.execution, is_recovery=not state.is_enabled)
+        for theirs in diff.found:
+            accepted = ev.OrderAccepted(e.seq, e.ts_event_ns, e.ts_recv_ns, theirs.client_order_id, theirs.venue_order_id)
+            self.emit(state.table.apply(accepted).effects, NO_LANE, e.ts_recv_ns, out)
+        for client_order_id in diff.absent:
+            state.table.absent(client_order_id)
+        for external in diff.external:
+            state.table.take_external(external)
+        for client_order_id in diff.external_gone:
+            state.table.drop_external(client_order_id)
+        self.emit(diff.effects, NO_LANE, e.ts_recv_ns, out)
+
+    def _on_position(self, e: ev.PositionReported, out: list[AnyEffect]) -> None:
+        state = self._engine.state
+        adopts = not state.is_enabled
+        diff = reconcile.position_difference(state.portfolio, e, adopts=adopts)
+        if diff is None:
+            return
+        out.extend(diff.effects)
+        if adopts:
+            market = self._engine.markets[e.instrument]
+            price = abs(e.cost_e8) // (abs(e.position_lots) * market.terms.unit_e8) if e.position_lots else 0
+            price = price or state.mid2[e.instrument] // 2 or market.position.last_fill_ticks
+            out.extend(state.portfolio.adopt(market.terms, e.position_lots, price, e.ts_recv_ns))
+            self.protect(market, e.ts_recv_ns, out)
+
+    def _on_balance(self, e: ev.BalanceReported, out: list[AnyEffect]) -> None:
+        state = self._engine.state
+        difference = reconcile.balance_difference_e8(state.portfolio, e)
+        if difference:
+            state.portfolio.cash_e8 += difference
+            out.append(RaiseAlert("warning", "balance_adopted", f"cash differs from the venue's by {difference / 1e8:.8f}: the venue's word is taken"))
+
+    @staticmethod
+    def _lane_of(market: Market) -> int:
+        return market.lanes[0].index if market.lanes else NO_LANE
