@@ -34,7 +34,7 @@ $(VENV)/.core: $(INPUTS) $(KERNELS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(INPUTS) | $(BIN)/python
-	$(PIP_INSTALL) -e '.[train,dev]'
+	$(PIP_INSTALL) --no-compile -e '.[train,dev]'  # half of the time would go into byte-code that is never run
 	@touch $@ $(VENV)/.core
 
 kernels: $(VENV)/.dev
