@@ -141,13 +141,18 @@ class Decider:
         q.is_enabled = state.is_enabled
         q.is_book_valid = not lane.needs_book or (market.book.is_valid() and not market.book.is_crossed())
         q.gate = gate
-        q.window = engine.config.windows.code(ts, market.definition.family)
+        window = engine.config.windows.state(ts, market.definition.family)
+        q.window = window.code
         if not (-1.0 <= target.signal <= 1.0):
             # Nothing usable was said: judged as an opening, so that the record names the first rule in the way.
             q.target_lots = q.position_lots + 1
             verdict = review(q, state.risk)
             return verdict if type(verdict) is Refused else Refused(q.position_lots, gate)
         q.target_lots = target_lots(target.signal, lane.cap) + self._other_lanes(lane)
+        if window.is_flatten and q.position_lots:
+            q.target_lots = 0
+            verdict = review(q, state.risk)
+            return Approved(0, Code.SESSION_EXIT) if type(verdict) is Approved else verdict
         return review(q, state.risk)
 
     def _other_lanes(self, lane: Lane) -> int:

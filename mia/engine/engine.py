@@ -24,7 +24,7 @@ from mia.execution.planner import OrderIds
 from mia.execution.portfolio import Portfolio
 from mia.execution.settings import ExecutionSettings
 from mia.execution.table import OrderTable
-from mia.features.catalogue import load_catalogue
+from mia.features.catalogue import shipped_catalogue
 from mia.kernels.arena import Arena
 from mia.risk.limits import RiskSettings
 from mia.risk.state import RiskState
@@ -128,7 +128,7 @@ class Engine:
         """Engines of one layout hash can restore each other's snapshots."""
         parts = (
             str(SNAPSHOT_FORMAT),
-            load_catalogue().hash,
+            shipped_catalogue().hash,
             self.arena.layout,
             *(market.symbol for market in self.markets),
             *(f"{lane.market.index} {lane.strategy.name} {lane.strategy.sha256}" for lane in self.lanes),

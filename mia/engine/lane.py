@@ -12,7 +12,7 @@ from mia.domain.sizing import Terms
 from mia.engine.state import LaneState, MarketState
 from mia.execution.portfolio import Position
 from mia.features.bars import BarSpec
-from mia.features.catalogue import load_catalogue
+from mia.features.catalogue import shipped_catalogue
 from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
@@ -96,5 +96,5 @@ class Lane:
 
 def reads_depth(columns: tuple[str, ...]) -> bool:
     """True when a column needs the order book, so that an invalid book must block openings."""
-    catalogue = load_catalogue()
-    return any("depth" in catalogue[name].inputs for name in columns if name in catalogue)
+    known = shipped_catalogue().by_name
+    return any("depth" in known[name].inputs for name in columns if name in known)
