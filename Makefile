@@ -33,8 +33,9 @@ $(VENV)/.core: $(INPUTS) $(KERNELS) | $(BIN)/python
 	$(PIP_INSTALL) -e .
 	@touch $@
 
+# --no-compile: most of the libraries' code is never run here; what is imported compiles itself.
 $(VENV)/.dev: $(INPUTS) | $(BIN)/python
-	$(PIP_INSTALL) --no-compile -e '.[train,dev]'  # half of the time would go into byte-code that is never run
+	$(PIP_INSTALL) --no-compile -e '.[train,dev]'
 	@touch $@ $(VENV)/.core
 
 kernels: $(VENV)/.dev
