@@ -1,0 +1,1 @@
+"""One folder for each venue: bytes <-> domain, and the feeds and brokers around it."""

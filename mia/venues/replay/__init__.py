@@ -1,0 +1,1 @@
+"""Recordings of exchange frames as a venue."""
