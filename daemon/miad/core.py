@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import Final
 
+from mia.sim.venue import SimVenue
+from mia.store.projection import Projector
+
 from mia.domain.effects import AnyEffect
 from mia.domain.errors import FailStop
 from mia.domain.events import TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, Timer
 from mia.engine.engine import Engine
 from mia.ports import Codec
-from mia.sim.venue import SimVenue
 from mia.store.journal import Journal
-from mia.store.projection import Projector
 from miad.crash import crashpoint
 from miad.latency import Latencies
 

@@ -57,7 +57,14 @@ def run_max(core: Core, codec: Codec, frames: Frames, stop: StopFlag, between: C
 
 
 async def run_paced(
-    core: Core, codec: Codec, frames: Frames, stop: StopFlag, between: Callable[[], None], deadline_s: float, speed: float, warm_every_ms: float
+    core: Core,
+    codec: Codec,
+    frames: Frames,
+    stop: StopFlag,
+    between: Callable[[], None],
+    deadline_s: float,
+    speed: float,
+    warm_every_ms: float,
 ) -> None:
     """Each frame at its receive time (divided by speed), timers in between, the decision path kept warm while waiting."""
     first = next(frames, None)

@@ -39,7 +39,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     mode.add_argument("--live", action="store_true", help="trade real money; needs [live] enabled = true and credentials")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings; default ~/.config/mia/miad.toml, else the shipped ones")
     parser.add_argument("--venue", metavar="NAME", help="where to trade; shipped: sim")
-    parser.add_argument("--replay", type=Path, action="append", metavar="PATH", help="trade a recording; may be repeated (files in sequence)")
+    parser.add_argument(
+        "--replay", type=Path, action="append", metavar="PATH", help="trade a recording; may be repeated (files in sequence)"
+    )
     parser.add_argument("--speed", type=_speed, default=1.0, metavar="X|max", help="of a replay or the simulated market (default 1)")
     parser.add_argument("--state", type=Path, metavar="DIR", help="state directory; default $XDG_STATE_HOME/miad/<instance>-<mode>")
     parser.add_argument("--duration", type=_seconds, metavar="S", help="stop after so many seconds of wall time")

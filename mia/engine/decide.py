@@ -106,9 +106,7 @@ class Decider:
     def _set_account(self, lane: Lane, equity: int) -> None:
         state, market, question = self._engine.state, lane.market, lane.question
         risk, limits, position = state.risk, state.risk.limits, market.position
-        lane.cap = cap = cap_lots(
-            question.position_lots_max, equity, limits.equity_share_max_e9, state.mid2[market.index], market.terms
-        )
+        lane.cap = cap = cap_lots(question.position_lots_max, equity, limits.equity_share_max_e9, state.mid2[market.index], market.terms)
         share = position.lots / cap if cap > 0 else 0.0
         day_limit = limits.daily_loss_max_e9 * risk.day_start_equity_e8
         known = lane.state
@@ -181,9 +179,7 @@ class Decider:
                 return Plan(verdict.code, position)
             verdict = Approved(position, verdict.code)  # a resting entry is no longer wanted
         known = market.state
-        return plan(
-            verdict, position, lane.cap, known.bid_ticks, known.ask_ticks, market.terms, config.execution, state.table, state.ids
-        )
+        return plan(verdict, position, lane.cap, known.bid_ticks, known.ask_ticks, market.terms, config.execution, state.table, state.ids)
 
     def _count(self, code: Code, verb: str) -> None:
         counters = self._engine.state.counters
@@ -210,5 +206,3 @@ def _dispersion(actions: tuple[float, float, float]) -> float:
     mean = (a + b + c) / 3.0
     variance = ((a - mean) * (a - mean) + (b - mean) * (b - mean) + (c - mean) * (c - mean)) / 3.0
     return sqrt(variance) if variance > 0.0 else 0.0
-
-

@@ -257,9 +257,7 @@ class Engine:
         state, risk = self.state, self.state.risk
         state.last_risk_record_ns = ts
         score = risk.overtrade_risk_score(ts)
-        out.append(
-            RecordRisk(ts, risk.equity_e8, state.portfolio.cash_e8, risk.drawdown, score, risk.is_penalty_active(ts))
-        )
+        out.append(RecordRisk(ts, risk.equity_e8, state.portfolio.cash_e8, risk.drawdown, score, risk.is_penalty_active(ts)))
 
     # --- run and operator ----------------------------------------------------------------------------------------------
     def _on_run_started(self, e: ev.RunStarted, out: list[AnyEffect]) -> None:
@@ -274,7 +272,11 @@ class Engine:
 
     def _on_instrument(self, e: ev.InstrumentDefined, out: list[AnyEffect]) -> None:
         if not (e.instrument < len(self.markets) and self.markets[e.instrument].definition == e.definition):
-            out.append(Halt(f"instrument {e.instrument} is defined as {e.definition.venue}:{e.definition.symbol}, which this engine was not built for"))
+            out.append(
+                Halt(
+                    f"instrument {e.instrument} is defined as {e.definition.venue}:{e.definition.symbol}, which this engine was not built for"
+                )
+            )
 
     def _on_trading_enabled(self, e: ev.TradingEnabled, out: list[AnyEffect]) -> None:
         self.orders.protect_all(e.ts_recv_ns, out)  # before anything else trades
@@ -315,6 +317,8 @@ class Engine:
 
     def _on_lower_limit(self, e: ev.LowerLimit, out: list[AnyEffect]) -> None:
         if not self.state.risk.limits.lower(e.name, e.value):
-            out.append(RaiseAlert("warning", "limit_not_lowered", f"{e.name} = {e.value}: unknown, not finite or not below the present limit"))
+            out.append(
+                RaiseAlert("warning", "limit_not_lowered", f"{e.name} = {e.value}: unknown, not finite or not below the present limit")
+            )
         for lane in self.lanes:
             self.decider.set_limits(lane)

@@ -195,7 +195,11 @@ class Orders:
         difference = reconcile.balance_difference_e8(state.portfolio, e)
         if difference:
             state.portfolio.cash_e8 += difference
-            out.append(RaiseAlert("warning", "balance_adopted", f"cash differs from the venue's by {difference / 1e8:.8f}: the venue's word is taken"))
+            out.append(
+                RaiseAlert(
+                    "warning", "balance_adopted", f"cash differs from the venue's by {difference / 1e8:.8f}: the venue's word is taken"
+                )
+            )
 
     @staticmethod
     def _lane_of(market: Market) -> int:
