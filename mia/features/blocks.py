@@ -1,0 +1,61 @@
+"""Which block of kernels computes which features: the one place that ties names of the catalogue to code.
+
+A new feature is a slot in a block's SLOTS, its line in config/feature_sets.yaml and its oracle in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from mia.kernels import account_block, calendar_block, depth_block, flow_block, price_block, quote_block, trend_block, vol_block
+
+if TYPE_CHECKING:
+    from mia.domain.instruments import Instrument
+    from mia.kernels.arena import Arena
+    from mia.kernels.block import Block
+    from mia.kernels.book import Book
+    from mia.kernels.history import BarHistory
+
+IMPACT_NOTIONAL: Final = 10_000  # quote currency, of impact_bps_10k_*
+
+
+class Parts(NamedTuple):
+    """What blocks are built from."""
+
+    arena: Arena
+    pool: memoryview[float]
+    hist: BarHistory
+    book: Book
+    instrument: Instrument
+
+
+class BlockSpec(NamedTuple):
+    """One block: its slots in order, the calls it hears, how to build it at `base` of the pool."""
+
+    slots: tuple[str, ...]
+    hears: tuple[str, ...]
+    build: Callable[[Parts, int], Block]
+
+
+def _depth(parts: Parts, base: int) -> Block:
+    budget = float(IMPACT_NOTIONAL * 100_000_000 / parts.instrument.unit_e8)
+    return depth_block.DepthBlock(parts.arena, parts.pool, base, parts.hist, parts.book, budget)
+
+
+def _plain(kernel: Callable[..., Block]) -> Callable[[Parts, int], Block]:
+    return lambda parts, base: kernel(parts.arena, parts.pool, base, parts.hist)
+
+
+# The order is the order of state in the arena and of calls; new blocks go to the end.
+BLOCKS: Final[dict[str, BlockSpec]] = {
+    "price": BlockSpec(price_block.SLOTS, ("bar",), _plain(price_block.PriceBlock)),
+    "trend": BlockSpec(trend_block.SLOTS, ("bar",), _plain(trend_block.TrendBlock)),
+    "vol": BlockSpec(vol_block.SLOTS, ("bar",), _plain(vol_block.VolBlock)),
+    "flow": BlockSpec(flow_block.SLOTS, ("trade", "bar", "emit"), _plain(flow_block.FlowBlock)),
+    "quote": BlockSpec(quote_block.SLOTS, ("quote", "emit"), _plain(quote_block.QuoteBlock)),
+    "depth": BlockSpec(depth_block.SLOTS, ("emit",), _depth),
+    "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
+    "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
+}
+BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}

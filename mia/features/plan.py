@@ -1,0 +1,124 @@
+"""The feature plan: columns by name -> the blocks they need -> one object that hears events and fills the values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from mia.domain.errors import ConfigError
+from mia.features.bars import BarSpec, build_bars
+from mia.features.blocks import BLOCK_OF, BLOCKS, BlockSpec, Parts
+from mia.features.catalogue import WarmUp, shipped_catalogue
+from mia.kernels import parametric
+from mia.kernels.history import BarHistory
+from mia.kernels.plan_core import PlanCore
+
+if TYPE_CHECKING:
+    from mia.domain.instruments import Instrument
+    from mia.kernels.arena import Arena
+    from mia.kernels.book import Book
+
+LENGTH_MAX: Final = 10_000
+BAR_FIELDS: Final = ("open", "high", "low", "close", "volume", "buy", "sell", "notional", "trades", "buys", "sells")
+_PARAMETRIC: Final = re.compile(r"(close|mid)|(ema|sma|std|rsi|atr|highest|lowest)\(([1-9]\d{0,4})\)")
+
+
+class _Column(NamedTuple):
+    block: str
+    slot: int  # within the block
+    warm_up: WarmUp
+
+
+class Plan(PlanCore):
+    """Hears the market of one instrument and fills `values`; the hot methods are those of PlanCore.
+
+    columns: names in the order asked; values: float64[width], filled by observe(); bar: float64[11], the last closed bar
+    (BAR_FIELDS, in ticks and lots).
+    """
+
+    columns: tuple[str, ...]
+    values: memoryview[float]
+    bars_spec: BarSpec
+    instrument: Instrument
+
+
+def parse_parametric(name: str) -> tuple[int, int] | None:
+    """(kind, length) of a parametric column such as "ema(20)" or "close"; None when it is none."""
+    match = _PARAMETRIC.fullmatch(name.replace(" ", ""))
+    if match is None or int(match[3] or 1) > LENGTH_MAX:
+        return None
+    return parametric.KINDS.index(match[1] or match[2]), int(match[3] or 1)
+
+
+def _parametric_spec(kind: int, length: int) -> tuple[BlockSpec, WarmUp]:
+    name = parametric.KINDS[kind]
+    extra = 1 if name in ("rsi", "atr") else 0  # they need a previous close
+    warm_up = WarmUp(quotes=1) if name == "mid" else WarmUp(bars=length + extra)
+
+    def build(parts: Parts, base: int) -> parametric.Parametric:
+        return parametric.Parametric(parts.arena, parts.pool, base, parts.hist, kind, length)
+
+    return BlockSpec((name,), ("emit",) if name == "mid" else ("bar",), build), warm_up
+
+
+def _resolve(columns: Sequence[str]) -> tuple[list[_Column], dict[str, BlockSpec]]:
+    """Where each column comes from, and the blocks to build, in a fixed order; ConfigError for an unknown name."""
+    wanted: dict[str, BlockSpec] = {}
+    resolved = []
+    catalogue = shipped_catalogue()
+    for name in columns:
+        block = BLOCK_OF.get(name)
+        if block is not None:
+            resolved.append(_Column(block, BLOCKS[block].slots.index(name), catalogue.get(name).warm_up))
+            wanted[block] = BLOCKS[block]
+            continue
+        parsed = parse_parametric(name)
+        if parsed is None:
+            catalogue.get(name)  # raises with the nearest names
+            raise ConfigError(f"feature {name!r} is in the catalogue, but no block computes it")
+        spec, warm_up = _parametric_spec(*parsed)
+        key = name.replace(" ", "")
+        resolved.append(_Column(key, 0, warm_up))
+        wanted[key] = spec
+    blocks = {name: wanted[name] for name in BLOCKS if name in wanted}
+    blocks.update((name, spec) for name, spec in wanted.items() if name not in BLOCKS)
+    return resolved, blocks
+
+
+def build_plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec, arena: Arena, book: Book) -> Plan:
+    """A plan that fills exactly these columns, in this order; all of its state is in the arena.
+
+    columns: catalogue names or parametric ones (close, mid, ema(n), sma(n), std(n), rsi(n), atr(n), highest(n), lowest(n)).
+    book: the shared book of the instrument; whoever changes it calls on_book after it.
+    """
+    resolved, blocks = _resolve(columns)
+    bases: dict[str, int] = {}
+    size = 0
+    for name, spec in blocks.items():
+        bases[name] = size
+        size += len(spec.slots)
+    pool = arena.doubles(size)
+    values = arena.doubles(len(resolved))[: len(resolved)]
+    hist = BarHistory(arena)
+    plan = Plan(arena, build_bars(bars, instrument, arena), hist, pool, book)
+    parts = Parts(arena, pool, hist, book, instrument)
+    for name, spec in blocks.items():
+        plan.connect(spec.build(parts, bases[name]), spec.hears)
+    slots = np.array([bases[c.block] + c.slot for c in resolved], dtype=np.int64)
+    needs = np.array(
+        [
+            n
+            for c in resolved
+            for n in (c.warm_up.bars, c.warm_up.quotes, c.warm_up.trades, c.warm_up.books, c.warm_up.seconds * 1_000_000_000)
+        ],
+        dtype=np.int64,
+    )
+    plan.gather(values, slots.data, needs.data)
+    plan.columns = tuple(columns)
+    plan.values = values
+    plan.bars_spec = bars
+    plan.instrument = instrument
+    return plan

@@ -1,0 +1,129 @@
+"""Features of our own account: what the position is worth, how long it is held, what the last decision said."""
+
+from __future__ import annotations
+
+import cython
+
+from mia.kernels.arena import Arena
+
+if cython.compiled:
+    from cython.cimports.mia.kernels.block import Block
+    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.num import clip, ln1p_pos, ratio
+else:
+    from mia.kernels.block import Block
+    from mia.kernels.history import BarHistory
+    from mia.kernels.num import clip, ln1p_pos, ratio
+
+SLOTS = (
+    "position", "unrealised_r", "bars_in_position", "position_age", "drawdown_ratio", "day_pnl_ratio",
+    "trades_60m_ratio", "mae_r", "mfe_r", "last_action", "policy_dispersion", "last_alpha",
+)  # fmt: skip
+
+
+@cython.cclass
+class AccountBlock(Block):  # type: ignore[misc]
+    """Slots as in SLOTS; formulas in config/feature_sets.yaml.
+
+    s: 0 position, 1 entry ticks, 2 drawdown, 3 day P&L, 4 trades, 5 last action, 6 dispersion, 7 last alpha,
+    8 worst and 9 best excursion in ticks since the position was opened. q: 0 opened ns, 1 bars since.
+    """
+
+    def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory) -> None:
+        Block.__init__(self, arena, pool, base, hist)
+        self.s = arena.doubles(10)
+        self.q = arena.longs(2)
+
+    @cython.ccall
+    def set(
+        self,
+        position: cython.double,
+        entry_ticks: cython.double,
+        opened_ns: cython.longlong,
+        drawdown_ratio: cython.double,
+        day_pnl_ratio: cython.double,
+        trades_60m_ratio: cython.double,
+        last_action: cython.double,
+        policy_dispersion: cython.double,
+        last_alpha: cython.double,
+    ) -> cython.longlong:
+        """Take the account as it stands; a new opened_ns starts the excursions and the bar count anew."""
+        s = self.s
+        s[0] = position
+        s[1] = entry_ticks
+        s[2] = drawdown_ratio
+        s[3] = day_pnl_ratio
+        s[4] = trades_60m_ratio
+        s[5] = last_action
+        s[6] = policy_dispersion
+        s[7] = last_alpha
+        if opened_ns != self.q[0]:
+            self.q[0] = opened_ns
+            self.q[1] = 0
+            s[8] = 0.0
+            s[9] = 0.0
+        return 0
+
+    @cython.cfunc
+    def _gain(self, mid: cython.double) -> cython.double:
+        """Ticks won (+) or lost (-) per lot at mid; 0.0 when flat."""
+        if self.q[0] == 0 or mid <= 0.0:
+            return 0.0
+        if self.s[0] > 0.0:
+            return mid - self.s[1]
+        if self.s[0] < 0.0:
+            return self.s[1] - mid
+        return 0.0
+
+    @cython.cfunc
+    def quote(
+        self, t_ns: cython.longlong, bid: cython.double, ask: cython.double, bid_lots: cython.double, ask_lots: cython.double
+    ) -> cython.longlong:
+        """Take one valid quote."""
+        if self.q[0] != 0:
+            self._excursion(0.5 * (bid + ask))
+        return 0
+
+    @cython.cfunc
+    def _excursion(self, mid: cython.double) -> cython.longlong:
+        gain: cython.double = self._gain(mid)
+        if gain < self.s[8]:
+            self.s[8] = gain
+        if gain > self.s[9]:
+            self.s[9] = gain
+        return 0
+
+    @cython.cfunc
+    def bar(self) -> cython.longlong:
+        """Count the bars of the open position."""
+        if self.q[0] != 0:
+            self.q[1] += 1
+        return 0
+
+    @cython.cfunc
+    def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
+        """Write the features that change between bars."""
+        s = self.s
+        p = self.pool
+        b: cython.Py_ssize_t = self.base
+        atr: cython.double = self.hist.atr()
+        p[b] = s[0]
+        p[b + 1] = 0.0
+        p[b + 2] = 0.0
+        p[b + 3] = 0.0
+        p[b + 4] = s[2]
+        p[b + 5] = s[3]
+        p[b + 6] = s[4]
+        p[b + 7] = 0.0
+        p[b + 8] = 0.0
+        p[b + 9] = s[5]
+        p[b + 10] = s[6]
+        p[b + 11] = s[7]
+        if self.q[0] != 0:
+            self._excursion(mid)
+            p[b + 1] = ratio(self._gain(mid), atr, 50.0)
+            p[b + 2] = clip(self.q[1] / 240.0, 0.0, 1.0)
+            p[b + 3] = clip(ln1p_pos((t_ns - self.q[0]) * 1e-9) / 11.36675, 0.0, 1.0)  # ln(1 + 86,400 s)
+            p[b + 7] = ratio(s[8], atr, 50.0)
+            p[b + 8] = ratio(s[9], atr, 50.0)
+        return 0

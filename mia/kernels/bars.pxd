@@ -1,0 +1,16 @@
+cdef class BarBuilder:
+    cdef Py_ssize_t kind
+    cdef double size
+    cdef long long interval_ns
+    cdef long long fill_max
+    cdef bint fill
+    cdef public double[::1] bar
+    cdef public double[::1] closed
+    cdef long long[::1] state
+    cpdef long long due(self, long long ts_ns)
+    cpdef long long close(self)
+    cpdef long long settle(self, long long ts_ns)
+    cpdef long long add(self, long long ts_ns, double price, double qty, long long side)
+    cpdef long long late_count(self)
+    cpdef long long skipped_count(self)
+    cpdef long long closed_count(self)

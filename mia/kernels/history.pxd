@@ -1,0 +1,21 @@
+cdef class BarHistory:
+    cdef Py_ssize_t size
+    cdef long long atr_length
+    cdef double[::1] o
+    cdef double[::1] h
+    cdef double[::1] l
+    cdef double[::1] c
+    cdef double[::1] v
+    cdef double[::1] sv
+    cdef double[::1] notional
+    cdef double[::1] n
+    cdef double[::1] sn
+    cdef double[::1] r
+    cdef double[::1] tr
+    cdef double[::1] scale
+    cdef long long[::1] state
+    cpdef long long push(self, double[::1] bar)
+    cdef long long _put(self, double[::1] x, Py_ssize_t j, double value)
+    cpdef Py_ssize_t last(self)
+    cpdef long long count(self)
+    cpdef double atr(self)

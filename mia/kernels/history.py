@@ -1,0 +1,91 @@
+"""The last bars as columns side by side, with what nearly every bar feature needs: log return, true range, ATR.
+
+Mirrored rings of CAPACITY bars: the last n values of a column end at index `last`. All state is in the arena.
+"""
+
+from __future__ import annotations
+
+import cython
+
+from mia.kernels.arena import Arena
+
+if cython.compiled:
+    from cython.cimports.mia.kernels.num import ln_ratio
+else:
+    from mia.kernels.num import ln_ratio
+
+CAPACITY = 128  # bars; the longest window of any bar feature must be shorter
+ATR_LENGTH = 14
+
+
+@cython.cclass
+class BarHistory:
+    """Open, high, low, close, volume, signed volume, notional, trades, log return of the last CAPACITY bars; Wilder ATR."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.size = CAPACITY
+        self.atr_length = ATR_LENGTH
+        self.o = arena.doubles(2 * CAPACITY)
+        self.h = arena.doubles(2 * CAPACITY)
+        self.l = arena.doubles(2 * CAPACITY)
+        self.c = arena.doubles(2 * CAPACITY)
+        self.v = arena.doubles(2 * CAPACITY)
+        self.sv = arena.doubles(2 * CAPACITY)
+        self.notional = arena.doubles(2 * CAPACITY)
+        self.n = arena.doubles(2 * CAPACITY)
+        self.sn = arena.doubles(2 * CAPACITY)
+        self.r = arena.doubles(2 * CAPACITY)
+        self.tr = arena.doubles(2 * CAPACITY)
+        self.scale = arena.doubles(1)  # ATR
+        self.state = arena.longs(1)  # bars ever pushed
+
+    @cython.ccall
+    def push(self, bar: cython.double[::1]) -> cython.longlong:
+        """Take one closed bar (layout of BarBuilder.closed); returns the count of bars."""
+        count: cython.longlong = self.state[0]
+        j: cython.Py_ssize_t = count % self.size
+        previous: cython.double = self.c[j + self.size - 1] if count > 0 else bar[3]
+        tr: cython.double = bar[1] - bar[2]
+        if bar[1] - previous > tr:
+            tr = bar[1] - previous
+        if previous - bar[2] > tr:
+            tr = previous - bar[2]
+        r: cython.double = ln_ratio(bar[3], previous)
+        k: cython.longlong
+        if count > 0:  # the first bar has no previous close: no true range
+            k = count if count < self.atr_length else self.atr_length
+            self.scale[0] += (tr - self.scale[0]) / k
+        self._put(self.o, j, bar[0])
+        self._put(self.h, j, bar[1])
+        self._put(self.l, j, bar[2])
+        self._put(self.c, j, bar[3])
+        self._put(self.v, j, bar[4])
+        self._put(self.sv, j, bar[5] - bar[6])
+        self._put(self.notional, j, bar[7])
+        self._put(self.n, j, bar[8])
+        self._put(self.sn, j, bar[9] - bar[10])
+        self._put(self.r, j, r)
+        self._put(self.tr, j, tr)
+        self.state[0] = count + 1
+        return count + 1
+
+    @cython.cfunc
+    def _put(self, x: cython.double[::1], j: cython.Py_ssize_t, value: cython.double) -> cython.longlong:
+        x[j] = value
+        x[j + self.size] = value
+        return 0
+
+    @cython.ccall
+    def last(self) -> cython.Py_ssize_t:
+        """Index of the newest bar in every column; at least CAPACITY - 1 values lie before it."""
+        return (self.state[0] + self.size - 1) % self.size + self.size
+
+    @cython.ccall
+    def count(self) -> cython.longlong:
+        """Bars ever pushed."""
+        return self.state[0]
+
+    @cython.ccall
+    def atr(self) -> cython.double:
+        """Average true range in ticks (Wilder, 14); a running mean while fewer true ranges are known."""
+        return self.scale[0]

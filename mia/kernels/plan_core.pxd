@@ -1,0 +1,36 @@
+from mia.kernels.account_block cimport AccountBlock
+from mia.kernels.bars cimport BarBuilder
+from mia.kernels.book cimport Book
+from mia.kernels.depth_block cimport DepthBlock
+from mia.kernels.history cimport BarHistory
+
+cdef class PlanCore:
+    cdef BarBuilder bars
+    cdef BarHistory hist
+    cdef Book book
+    cdef AccountBlock account
+    cdef DepthBlock depth
+    cdef double[::1] pool
+    cdef double[::1] market
+    cdef readonly double[::1] bar
+    cdef double[::1] out
+    cdef long long[::1] state
+    cdef const long long[::1] slots
+    cdef const long long[::1] needs
+    cdef list quote_blocks
+    cdef list trade_blocks
+    cdef list bar_blocks
+    cdef list emit_blocks
+    cdef Py_ssize_t width
+    cdef long long _bar_closed(self)
+    cdef long long _advance(self, long long t_ns)
+    cpdef long long on_quote(self, long long ts_recv_ns, long long ts_event_ns, long long bid_ticks, long long ask_ticks, long long bid_lots, long long ask_lots)
+    cpdef long long on_trade(self, long long ts_recv_ns, long long ts_event_ns, long long price_ticks, long long qty_lots, long long aggressor)
+    cpdef long long on_book(self, long long ts_recv_ns)
+    cpdef long long on_time(self, long long ts_recv_ns)
+    cpdef long long on_bar(self, long long ts_close_ns, double[::1] bar)
+    cpdef long long set_account(self, double position, double entry_ticks, long long opened_ns, double drawdown_ratio, double day_pnl_ratio, double trades_60m_ratio, double last_action, double policy_dispersion, double last_alpha)
+    cpdef long long observe(self, long long ts_recv_ns)
+    cpdef Py_ssize_t first_cold(self)
+    cpdef bint _is_warm(self, Py_ssize_t i)
+    cpdef long long bar_count(self)

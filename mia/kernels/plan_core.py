@@ -1,0 +1,326 @@
+"""The streaming engine of a feature plan: market events in, bars and blocks stepped, columns gathered on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cython
+
+from mia.kernels.arena import Arena
+
+if cython.compiled:
+    from cython.cimports.mia.kernels.account_block import AccountBlock
+    from cython.cimports.mia.kernels.bars import BarBuilder
+    from cython.cimports.mia.kernels.block import Block
+    from cython.cimports.mia.kernels.book import Book
+    from cython.cimports.mia.kernels.depth_block import DepthBlock
+    from cython.cimports.mia.kernels.history import BarHistory
+else:
+    from mia.kernels.account_block import AccountBlock
+    from mia.kernels.bars import BarBuilder
+    from mia.kernels.block import Block
+    from mia.kernels.book import Book
+    from mia.kernels.depth_block import DepthBlock
+    from mia.kernels.history import BarHistory
+
+QUOTE, TRADE, TIMER, BOOK_DELTA, BOOK_SNAPSHOT, GAP = range(6)  # kinds of EventColumns
+NEEDS = ("bars", "quotes", "trades", "books", "seconds")  # what a column may wait for, per column in `needs` (seconds in ns)
+
+
+@cython.cclass
+class PlanCore:
+    """Bars, blocks and columns of one instrument; `mia.features.plan` builds it and names the columns.
+
+    state: 0 engine ns, 1 bars, 2 quotes, 3 trades, 4 books, 5 first event ns, 6 columns known to be warm, 7 last decision ns.
+    """
+
+    def __init__(self, arena: Arena, bars: BarBuilder, hist: BarHistory, pool: memoryview[float], book: Book) -> None:
+        self.bars = bars
+        self.hist = hist
+        self.pool = pool
+        self.book = book
+        self.state = arena.longs(8)
+        self.market = arena.doubles(1)  # mid in ticks
+        self.bar = bars.closed
+        self.quote_blocks = list[Block]()
+        self.trade_blocks = list[Block]()
+        self.bar_blocks = list[Block]()
+        self.emit_blocks = list[Block]()
+        self.account = None
+        self.depth = None
+        self.width = 0
+
+    def connect(self, block: Block, hears: Sequence[str]) -> None:
+        """Add one block; hears names the calls it wants: quote, trade, bar, emit."""
+        if "quote" in hears:
+            self.quote_blocks.append(block)
+        if "trade" in hears:
+            self.trade_blocks.append(block)
+        if "bar" in hears:
+            self.bar_blocks.append(block)
+        if "emit" in hears:
+            self.emit_blocks.append(block)
+        if isinstance(block, AccountBlock):
+            self.account = block
+        if isinstance(block, DepthBlock):
+            self.depth = block
+
+    def gather(self, values: memoryview[float], slots: memoryview, needs: memoryview) -> None:
+        """values: float64[width]; slots: int64[width] into the pool; needs: int64[width * 5] in the order of NEEDS."""
+        if len(slots) != len(values) or len(needs) != 5 * len(values):
+            raise ValueError("plan: values, slots and needs do not fit together")
+        self.out = values
+        self.slots = slots
+        self.needs = needs
+        self.width = len(slots)
+
+    @cython.cfunc
+    def _bar_closed(self) -> cython.longlong:
+        """Push the closed bar through the blocks."""
+        block: Block
+        k: cython.Py_ssize_t
+        self.state[1] = self.hist.push(self.bar)
+        for k in range(len(self.bar_blocks)):
+            block = self.bar_blocks[k]
+            block.bar()
+        return 0
+
+    @cython.cfunc
+    def _advance(self, t_ns: cython.longlong) -> cython.longlong:
+        """Move engine time and close the time bars that are due; returns how many."""
+        if self.state[5] == 0:
+            self.state[5] = t_ns
+        if t_ns > self.state[0]:
+            self.state[0] = t_ns
+        due: cython.longlong = self.bars.due(t_ns)
+        if due == 0:
+            return 0
+        closed: cython.longlong = 0
+        for _ in range(due):
+            if self.bars.close() == 1:
+                self._bar_closed()
+                closed += 1
+        self.bars.settle(t_ns)
+        return closed
+
+    @cython.ccall
+    def on_quote(
+        self,
+        ts_recv_ns: cython.longlong,
+        ts_event_ns: cython.longlong,
+        bid_ticks: cython.longlong,
+        ask_ticks: cython.longlong,
+        bid_lots: cython.longlong,
+        ask_lots: cython.longlong,
+    ) -> cython.longlong:
+        """Take one quote; a one-sided, crossed or non-positive one moves time only. Returns the number of bars closed."""
+        closed: cython.longlong = self._advance(ts_recv_ns)
+        if bid_ticks <= 0 or ask_ticks < bid_ticks or bid_lots <= 0 or ask_lots <= 0:
+            return closed
+        bid: cython.double = bid_ticks
+        ask: cython.double = ask_ticks
+        bid_size: cython.double = bid_lots
+        ask_size: cython.double = ask_lots
+        self.state[2] += 1
+        self.market[0] = 0.5 * (bid + ask)
+        block: Block
+        k: cython.Py_ssize_t
+        for k in range(len(self.quote_blocks)):
+            block = self.quote_blocks[k]
+            block.quote(self.state[0], bid, ask, bid_size, ask_size)
+        return closed
+
+    @cython.ccall
+    def on_trade(
+        self,
+        ts_recv_ns: cython.longlong,
+        ts_event_ns: cython.longlong,
+        price_ticks: cython.longlong,
+        qty_lots: cython.longlong,
+        aggressor: cython.longlong,
+    ) -> cython.longlong:
+        """Take one trade; a non-positive price or size moves time only. Returns the number of bars closed."""
+        closed: cython.longlong = self._advance(ts_recv_ns)
+        if price_ticks <= 0 or qty_lots <= 0:
+            return closed
+        price: cython.double = price_ticks
+        qty: cython.double = qty_lots
+        side: cython.longlong = 0
+        if aggressor > 0:
+            side = 1
+        elif aggressor < 0:
+            side = -1
+        self.state[3] += 1
+        block: Block
+        k: cython.Py_ssize_t
+        for k in range(len(self.trade_blocks)):
+            block = self.trade_blocks[k]
+            block.trade(self.state[0], price, qty, side)
+        if self.bars.add(ts_recv_ns, price, qty, side) == 1:
+            self.bars.close()
+            self._bar_closed()
+            closed += 1
+        return closed
+
+    @cython.ccall
+    def on_book(self, ts_recv_ns: cython.longlong) -> cython.longlong:
+        """The shared book was changed. Returns the number of bars closed."""
+        closed: cython.longlong = self._advance(ts_recv_ns)
+        if self.book.is_valid():
+            self.state[4] += 1
+        if self.depth is not None:
+            self.depth.touch()
+        return closed
+
+    @cython.ccall
+    def on_time(self, ts_recv_ns: cython.longlong) -> cython.longlong:
+        """A Timer. Returns the number of bars closed."""
+        return self._advance(ts_recv_ns)
+
+    @cython.ccall
+    def on_bar(self, ts_close_ns: cython.longlong, bar: cython.double[::1]) -> cython.longlong:
+        """Take one finished bar of a history file (layout of BarBuilder.closed, ticks and lots); returns 1.
+
+        Its close stands in for the mid, which no quote has set.
+        """
+        if bar.shape[0] != 11:
+            raise ValueError("on_bar: a bar has 11 fields")
+        if self.state[5] == 0:
+            self.state[5] = ts_close_ns
+        if ts_close_ns > self.state[0]:
+            self.state[0] = ts_close_ns
+        k: cython.Py_ssize_t
+        for k in range(11):
+            self.bar[k] = bar[k]
+        self.market[0] = bar[3]
+        self._bar_closed()
+        return 1
+
+    @cython.ccall
+    def set_account(
+        self,
+        position: cython.double,
+        entry_ticks: cython.double,
+        opened_ns: cython.longlong,
+        drawdown_ratio: cython.double,
+        day_pnl_ratio: cython.double,
+        trades_60m_ratio: cython.double,
+        last_action: cython.double,
+        policy_dispersion: cython.double,
+        last_alpha: cython.double,
+    ) -> cython.longlong:
+        """The account before the decision; ignored when no column reads it.
+
+        position: signed share of the lane's cap in [-1, 1]; entry_ticks: average entry (0.0 flat); opened_ns: 0 when flat.
+        """
+        if self.account is None:
+            return 0
+        return self.account.set(
+            position, entry_ticks, opened_ns, drawdown_ratio, day_pnl_ratio, trades_60m_ratio, last_action, policy_dispersion, last_alpha
+        )
+
+    @cython.ccall
+    def observe(self, ts_recv_ns: cython.longlong) -> cython.longlong:
+        """Fill the values with the columns as of ts_recv_ns (not before the last event). Closes no bar."""
+        t_ns: cython.longlong = ts_recv_ns
+        if t_ns < self.state[0]:
+            t_ns = self.state[0]
+        block: Block
+        k: cython.Py_ssize_t
+        for k in range(len(self.emit_blocks)):
+            block = self.emit_blocks[k]
+            block.emit(t_ns, self.market[0])
+        j: cython.Py_ssize_t
+        for j in range(self.width):
+            self.out[j] = self.pool[self.slots[j]]
+        return 0
+
+    @cython.ccall
+    def first_cold(self) -> cython.Py_ssize_t:
+        """Index of the first column that has not seen what it needs, -1 when there is none. Warm stays warm."""
+        i: cython.Py_ssize_t = self.state[6]
+        while i < self.width:
+            if not self._is_warm(i):
+                break
+            i += 1
+        self.state[6] = i
+        if i >= self.width:
+            return -1
+        return i
+
+    @cython.ccall
+    def _is_warm(self, i: cython.Py_ssize_t) -> cython.bint:
+        n = self.needs
+        s = self.state
+        j: cython.Py_ssize_t = 5 * i
+        if s[1] < n[j] or s[2] < n[j + 1] or s[3] < n[j + 2] or s[4] < n[j + 3]:
+            return False
+        return n[j + 4] == 0 or (s[5] > 0 and s[0] - s[5] >= n[j + 4])
+
+    @cython.ccall
+    def bar_count(self) -> cython.longlong:
+        """Bars closed so far."""
+        return self.state[1]
+
+    def run(
+        self,
+        kind: cython.longlong[::1],
+        recv: cython.longlong[::1],
+        event: cython.longlong[::1],
+        a: cython.longlong[::1],
+        b: cython.longlong[::1],
+        c: cython.longlong[::1],
+        d: cython.longlong[::1],
+        offset: cython.longlong[::1],
+        levels: bytes,
+        min_interval_ns: cython.longlong,
+        on_bars: cython.bint,
+        with_cold: cython.bint,
+        out_ts: cython.longlong[::1],
+        out: cython.double[:, ::1],
+    ) -> int:
+        """Feed events in order through the methods above and observe at decision points; returns rows written.
+
+        The columns are those of mia.features.columns.EventColumns; rows stop silently at the length of out_ts.
+        """
+        i: cython.Py_ssize_t
+        j: cython.Py_ssize_t
+        rows: cython.Py_ssize_t = 0
+        closed: cython.longlong
+        start: cython.Py_ssize_t
+        middle: cython.Py_ssize_t
+        stop: cython.Py_ssize_t
+        for i in range(kind.shape[0]):
+            if kind[i] == 0:
+                closed = self.on_quote(recv[i], event[i], a[i], b[i], c[i], d[i])
+            elif kind[i] == 1:
+                closed = self.on_trade(recv[i], event[i], a[i], b[i], c[i])
+            elif kind[i] == 2:
+                closed = self.on_time(recv[i])
+            else:
+                start = 16 * offset[i]
+                middle = start + 16 * a[i]
+                stop = middle + 16 * b[i]
+                if kind[i] == 3:
+                    self.book.apply(levels[start:middle], levels[middle:stop])
+                elif kind[i] == 4:
+                    self.book.load(levels[start:middle], levels[middle:stop])
+                else:
+                    self.book.invalidate()
+                closed = self.on_book(recv[i])
+            if on_bars:
+                if closed == 0:
+                    continue
+            elif kind[i] != 0 or (self.state[7] > 0 and recv[i] - self.state[7] < min_interval_ns):
+                continue
+            self.state[7] = recv[i]
+            if not with_cold and self.first_cold() >= 0:
+                continue
+            if rows >= out_ts.shape[0]:
+                break
+            self.observe(recv[i])
+            out_ts[rows] = recv[i]
+            for j in range(self.width):
+                out[rows, j] = self.out[j]
+            rows += 1
+        return rows
