@@ -17,6 +17,7 @@ from mia.execution.table import Exposure, OrderTable
 
 _PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
 _WAIT: Final = (Status.CREATED, Status.IN_FLIGHT, Status.CANCEL_IN_FLIGHT, Status.UNKNOWN)
+_PAIRS: Final = tuple(base32(i, 2) for i in range(1024))  # an id by look-up: base32 digit by digit costs 2 us
 
 
 class OrderIds(msgspec.Struct):
@@ -37,9 +38,11 @@ class OrderIds(msgspec.Struct):
 
     def next(self) -> str:
         """The next id; FailStop after 32 of one decision."""
-        made = self.prefix + base32(self.decision, 6) + base32(self.order, 1)
-        self.order += 1
-        return made
+        decision, order = self.decision, self.order
+        if not (0 <= decision < 1 << 30 and order < 32):
+            raise FailStop(f"order {order} of decision {decision} does not fit in a client order id")
+        self.order = order + 1
+        return self.prefix + _PAIRS[decision >> 20] + _PAIRS[decision >> 10 & 1023] + _PAIRS[decision & 1023] + _PAIRS[order][1]
 
 
 class Plan(msgspec.Struct, frozen=True, gc=False):

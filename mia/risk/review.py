@@ -94,6 +94,8 @@ def review(q: Question, state: RiskState) -> Approved | Refused:
         if target * position < 0:
             return Approved(0, refused.code)
         return refused
+    if _fits(q, limits):
+        return Approved(target)
     return _shrink(q, limits)
 
 
@@ -123,6 +125,27 @@ def _refusal(q: Question, state: RiskState) -> Refused | None:
     if not (abs(2 * price - mid2) * SHARE_SCALE <= limits.price_collar_max_e9 * mid2):
         return Refused(target, Code.PRICE_COLLAR, limits.price_collar_max_e9 / 1e5, abs(2 * price - mid2) * 1e4 / mid2)
     return None
+
+
+def _fits(q: Question, limits: Limits) -> bool:
+    """True when no size limit cuts an opening: the common case, by products instead of divisions."""
+    if q.target_lots > 0:
+        size, held, reserved, reducing = q.target_lots, q.position_lots, q.buy_lots, q.reduce_buy_lots
+    else:
+        size, held, reserved, reducing = -q.target_lots, -q.position_lots, q.sell_lots, q.reduce_sell_lots
+    if held < 0:
+        reserved += min(reducing, -held)
+    reach = size + reserved
+    change = size - held
+    if not (reach <= q.position_lots_max and change <= q.order_lots_max):
+        return False
+    value2 = (q.bid_ticks + q.ask_ticks) * q.unit_e8  # doubled notional of one lot at the mid
+    reach2 = reach * value2
+    return (
+        change * value2 <= 2 * limits.order_notional_max_e8
+        and reach2 + 2 * q.others_notional_e8 <= 2 * limits.exposure_notional_max_e8
+        and reach2 * q.margin_e9 <= 2 * q.equity_e8 * limits.equity_share_max_e9
+    )
 
 
 def _shrink(q: Question, limits: Limits) -> Approved:

@@ -26,6 +26,7 @@ class RiskState(msgspec.Struct):
     peak_equity_e8: int = 0
     day: int = -1  # UTC day number since 1970
     day_start_equity_e8: int = 0
+    is_daily_loss_reached: bool = False  # the loss of the UTC day is not below daily_loss_max of its starting equity
     is_drawdown_tripped: bool = False  # sticky: reset_stops only
     is_killed: bool = False  # the engine sets it on Kill; reset_stops clears it
     order_ring_ns: list[int] = []  # the last orders_per_minute_max send times
@@ -56,6 +57,8 @@ class RiskState(msgspec.Struct):
         elif day > self.day:
             self.day, self.day_start_equity_e8 = day, self.equity_e8
         self.equity_e8 = equity_e8
+        loss = self.day_start_equity_e8 - equity_e8
+        self.is_daily_loss_reached = loss > 0 and not (loss * SHARE_SCALE < self.limits.daily_loss_max_e9 * self.day_start_equity_e8)
         if equity_e8 >= self.peak_equity_e8:
             self.peak_equity_e8 = equity_e8
             if equity_e8 > 0:
@@ -72,12 +75,6 @@ class RiskState(msgspec.Struct):
         if not (self.peak_equity_e8 > 0):
             return 0.0 if not self.is_started else 1.0
         return min(1.0, max(0, self.peak_equity_e8 - self.equity_e8) / self.peak_equity_e8)
-
-    @property
-    def is_daily_loss_reached(self) -> bool:
-        """True when the loss of the UTC day is not below daily_loss_max of its starting equity."""
-        loss = self.day_start_equity_e8 - self.equity_e8
-        return loss > 0 and not (loss * SHARE_SCALE < self.limits.daily_loss_max_e9 * self.day_start_equity_e8)
 
     def reset_stops(self) -> None:
         """The operator's word: clear kill and drawdown stop; the peak starts again at the present equity."""
