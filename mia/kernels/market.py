@@ -170,9 +170,7 @@ class MarketKernel:
 
     # --- rows ---------------------------------------------------------------------------------------------------
     @cython.cfunc
-    def _emit(
-        self, kind: cython.longlong, a: cython.longlong, b: cython.longlong, c: cython.longlong, d: cython.longlong
-    ) -> cython.void:
+    def _emit(self, kind: cython.longlong, a: cython.longlong, b: cython.longlong, c: cython.longlong, d: cython.longlong) -> cython.void:
         n: cython.Py_ssize_t = self.rows
         self.o_kind[n] = kind
         self.o_ts[n] = self.k[1]

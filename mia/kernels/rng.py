@@ -43,7 +43,7 @@ class Rng:
             self.s[i] = 1 + (x * 2 + (y & 1)) % 4294944442  # in [1, m2 - 1]: never an all-zero half
         self.cache[0] = 0.0
         self.cache[1] = 0.0
-        for i in range(16):
+        for _ in range(16):
             self.uniform()
 
     @cython.ccall
@@ -98,8 +98,7 @@ class Rng:
             x: cython.double = mean + sqrt(mean) * self.normal() + 0.5
             if x < 0.0:
                 return 0
-            k = cython.cast(cython.longlong, x)
-            return k
+            return cython.cast(cython.longlong, x)
         floor: cython.double = exp(-mean)
         product: cython.double = self.uniform()
         while product > floor:

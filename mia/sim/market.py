@@ -70,9 +70,9 @@ class SimMarket:
         start_ticks = int(settings.start_price / instrument.tick_size)
         order_units = float(settings.order_notional) * MONEY_SCALE / instrument.unit_e8
         if not (1_000 <= start_ticks <= 10**12):
-            raise ConfigError(f"[sim] start_price {settings.start_price}: {start_ticks} ticks of {instrument.symbol}, need 1000 to 10^12")
+            raise ConfigError(f"[sim] start_price {settings.start_price} is {start_ticks} ticks of {instrument.symbol}, need 1000 to 10^12")
         if not (start_ticks <= order_units <= 1e9 * start_ticks):
-            raise ConfigError(f"[sim] order_notional {settings.order_notional}: less than one lot of {instrument.symbol}, or over 10^9 lots")
+            raise ConfigError(f"[sim] order_notional {settings.order_notional} is not between 1 and 10^9 lots of {instrument.symbol}")
         s = settings
         self._kernel: Any = MarketKernel(
             self.arena,
@@ -117,9 +117,7 @@ class SimMarket:
         """(kind, ts_event_ns, a, b, c, d, phase) views that the next call overwrites, and how many rows of them hold."""
         return self._out, int(self._kernel.run(min(rows_max, _CHUNK_ROWS), until_ns))
 
-    def generate(
-        self, n: int | None = None, *, duration_s: float | None = None, snapshot: bool = True, timers: bool = False
-    ) -> SimColumns:
+    def generate(self, n: int | None = None, *, duration_s: float | None = None, snapshot: bool = True, timers: bool = False) -> SimColumns:
         """The next events: at most n of the flow (whole arrivals, so up to 47 fewer), or those of duration_s seconds, or both.
 
         snapshot: open with the whole book (one row more); timers: a row at every multiple of 100 ms of receive time.
