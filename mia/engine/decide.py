@@ -73,7 +73,7 @@ class Decider:
             actual,
             position,
             planned.target_lots,
-            crc32c(lane.obs, 0) if target is not _NOTHING and lane.width else 0,
+            crc32c(lane.obs.tobytes(), 0) if target is not _NOTHING and lane.width else 0,
             order_ids,
         )
         out.insert(slot, record)
