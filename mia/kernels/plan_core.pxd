@@ -14,6 +14,7 @@ cdef class PlanCore:
     cdef double[::1] market
     cdef readonly double[::1] bar
     cdef double[::1] out
+    cdef double[::1] inbox
     cdef long long[::1] state
     cdef const long long[::1] slots
     cdef const long long[::1] needs

@@ -42,6 +42,7 @@ class PlanCore:
         self.state = arena.longs(8)
         self.market = arena.doubles(1)  # mid in ticks
         self.bar = bars.closed
+        self.inbox = arena.doubles(11)
         self.quote_blocks = list[Block]()
         self.trade_blocks = list[Block]()
         self.bar_blocks = list[Block]()
@@ -320,6 +321,31 @@ class PlanCore:
                 break
             self.observe(recv[i])
             out_ts[rows] = recv[i]
+            for j in range(self.width):
+                out[rows, j] = self.out[j]
+            rows += 1
+        return rows
+
+    def run_bars(
+        self,
+        close_ns: cython.longlong[::1],
+        bars: cython.double[:, ::1],
+        with_cold: cython.bint,
+        out_ts: cython.longlong[::1],
+        out: cython.double[:, ::1],
+    ) -> int:
+        """Feed finished bars in order and observe after each; returns rows written. Shapes as in mia.features.batch."""
+        i: cython.Py_ssize_t
+        j: cython.Py_ssize_t
+        rows: cython.Py_ssize_t = 0
+        for i in range(close_ns.shape[0]):
+            for j in range(11):
+                self.inbox[j] = bars[i, j]
+            self.on_bar(close_ns[i], self.inbox)
+            if not with_cold and self.first_cold() >= 0:
+                continue
+            self.observe(close_ns[i])
+            out_ts[rows] = close_ns[i]
             for j in range(self.width):
                 out[rows, j] = self.out[j]
             rows += 1

@@ -1,0 +1,68 @@
+"""Features of history: the events of a stretch through the very methods that live uses, the loop inside the kernel."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mia.features.columns import QUOTE, EventColumns
+from mia.features.plan import Plan
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+
+
+def compute(
+    plan: Plan, events: EventColumns, min_interval_ns: int, trigger: Literal["quote", "bar"] = "quote", with_cold: bool = False
+) -> tuple[I64, F64]:
+    """(ts int64[m], matrix float64[m, width]) of the columns at the decision points among the events.
+
+    trigger: `quote` decides on a quote min_interval_ns or more after the last decision (of an earlier call, too), `bar` on
+    every event that closed bars. with_cold: also the rows at which a column is not warm yet. Feeding a stretch in several
+    calls gives the same rows as in one.
+    """
+    kind = np.ascontiguousarray(events.kind)
+    if trigger == "quote":
+        rows = int(np.count_nonzero(kind == QUOTE))
+        if min_interval_ns > 0 and events.events:
+            span = int(events.ts_recv_ns.max() - events.ts_recv_ns.min())
+            rows = min(rows, span // min_interval_ns + 2)
+    else:
+        rows = events.events
+    rows = max(rows, 1)
+    ts = np.zeros(rows, dtype=np.int64)
+    matrix = np.zeros((rows, len(plan.columns)), dtype=np.float64)
+    recv, event, a, b, c, d, offset = (np.ascontiguousarray(x) for x in events[1:8])
+    levels = np.ascontiguousarray(events.levels).tobytes()
+    n = plan.run(kind, recv, event, a, b, c, d, offset, levels, min_interval_ns, trigger == "bar", with_cold, ts, matrix)
+    return ts[:n].copy(), matrix[:n].copy()
+
+
+def compute_bars(plan: Plan, close_ns: I64, bars: F64, with_cold: bool = False) -> tuple[I64, F64]:
+    """The columns after each bar of a history file; only columns that need bars, the clock or the account become warm.
+
+    close_ns: int64[n], the end of each bar plus the lag at which it was known; bars: float64[n, 11] in the order of
+    BAR_FIELDS, prices in ticks, sizes in lots.
+    """
+    if bars.ndim != 2 or bars.shape != (len(close_ns), 11):
+        raise ValueError(f"compute_bars: {len(close_ns)} times need bars of shape ({len(close_ns)}, 11), got {bars.shape}")
+    ts = np.zeros(len(close_ns), dtype=np.int64)
+    matrix = np.zeros((len(close_ns), len(plan.columns)), dtype=np.float64)
+    n = plan.run_bars(np.ascontiguousarray(close_ns), np.ascontiguousarray(bars), with_cold, ts, matrix)
+    return ts[:n].copy(), matrix[:n].copy()
+
+
+def bars_from_ohlcv(opens: F64, highs: F64, lows: F64, closes: F64, volume: F64) -> F64:
+    """float64[n, 11] for compute_bars from plain candles: the flow of buyers and sellers is unknown and stays 0.
+
+    Prices in ticks, volume in lots. The notional is volume times the typical price (h + l + c) / 3; a bar with volume
+    counts as one trade.
+    """
+    bars = np.zeros((len(closes), 11), dtype=np.float64)
+    for k, column in enumerate((opens, highs, lows, closes, volume)):
+        bars[:, k] = column
+    bars[:, 7] = volume * (highs + lows + closes) / 3.0
+    bars[:, 8] = volume > 0.0
+    return bars

@@ -1,0 +1,78 @@
+"""A stretch of market events as arrays, so that history runs through one compiled loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mia.domain.events import AnyEvent, BookDelta, BookSnapshot, FeedGap, Quote, Timer, Trade
+
+I64 = npt.NDArray[np.int64]
+QUOTE: Final = 0
+TRADE: Final = 1
+TIMER: Final = 2
+BOOK_DELTA: Final = 3
+BOOK_SNAPSHOT: Final = 4
+GAP: Final = 5
+_PAIR_BYTES: Final = 16
+
+
+class EventColumns(NamedTuple):
+    """Events of one instrument in order of arrival; int64[n] each.
+
+    a, b, c, d: quote: bid_ticks, ask_ticks, bid_lots, ask_lots; trade: price_ticks, qty_lots, aggressor, 0; timer and gap:
+    zeros; book: count of bid pairs, count of ask pairs, 0, 0.
+    levels: int64[m, 2] of (price_ticks, qty_lots); a book event owns level_count rows from level_offset on, bids first.
+    """
+
+    kind: I64
+    ts_recv_ns: I64
+    ts_event_ns: I64
+    a: I64
+    b: I64
+    c: I64
+    d: I64
+    level_offset: I64
+    level_count: I64
+    levels: I64
+
+    @property
+    def events(self) -> int:
+        """Number of events (the length of the tuple is that of its columns)."""
+        return len(self.kind)
+
+    def slice(self, start: int, stop: int) -> EventColumns:
+        """Events start .. stop - 1; levels are shared."""
+        cut = [column[start:stop] for column in self[:-1]]
+        return EventColumns._make([*cut, self.levels])
+
+
+def from_events(events: Iterable[AnyEvent], instrument: int | None = None) -> EventColumns:
+    """The market events and Timers among `events` (of one instrument when given) as columns; others are left out."""
+    rows: list[tuple[int, ...]] = []
+    packed: list[bytes] = []
+    pairs = 0
+    for e in events:
+        if instrument is not None and getattr(e, "instrument", instrument) != instrument:
+            continue
+        head = (e.ts_recv_ns, e.ts_event_ns)
+        if isinstance(e, Quote):
+            rows.append((QUOTE, *head, e.bid_ticks, e.ask_ticks, e.bid_lots, e.ask_lots, 0, 0))
+        elif isinstance(e, Trade):
+            rows.append((TRADE, *head, e.price_ticks, e.qty_lots, e.aggressor, 0, 0, 0))
+        elif isinstance(e, Timer):
+            rows.append((TIMER, *head, 0, 0, 0, 0, 0, 0))
+        elif isinstance(e, BookDelta | BookSnapshot):
+            kind = BOOK_DELTA if isinstance(e, BookDelta) else BOOK_SNAPSHOT
+            bids, asks = len(e.bids) // _PAIR_BYTES, len(e.asks) // _PAIR_BYTES
+            rows.append((kind, *head, bids, asks, 0, 0, pairs, bids + asks))
+            packed += (e.bids, e.asks)
+            pairs += bids + asks
+        elif isinstance(e, FeedGap):
+            rows.append((GAP, *head, 0, 0, 0, 0, 0, 0))
+    table = np.array(rows, dtype=np.int64).reshape(len(rows), 9)
+    levels = np.frombuffer(b"".join(packed), dtype="<i8").reshape(pairs, 2)
+    return EventColumns._make([*(np.ascontiguousarray(table[:, k]) for k in range(9)), levels])
