@@ -154,13 +154,17 @@ def _align(
 
 
 def _is_leaving(position: Position, table: OrderTable) -> bool:
-    """True while other orders close the whole position, or on spot (where they share the balance) any part of it."""
-    exposure = table.exposure(position.instrument)
-    if not exposure.entries:
+    """True while other orders close the whole position, on spot (where they share the balance) any part of it, or flip it.
+
+    A stop sent after a flip could fill before it, and the whole flip would then open, past what review has granted.
+    """
+    if not table.exposure(position.instrument).entries:
         return False
     lots = 0
     for order in table.open_orders(position.instrument):
-        if not _is_protective(order) and order.reduce_only and order.side * position.lots < 0:
+        if order.side * position.lots < 0 and not _is_protective(order):
+            if not order.reduce_only:
+                return True
             lots += order.open_lots
     return lots >= abs(position.lots) or (lots > 0 and not position.is_derivative)
 
