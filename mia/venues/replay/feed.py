@@ -20,7 +20,6 @@ from mia.venues.binance.codec import VENUES, BinanceCodec, Market
 from mia.venues.replay.recording import Recording
 
 _NAME: Final = re.compile(r"binance_(spot|usdm)_([a-z0-9]+)_ws")
-_LINES_GUESSED_FROM: Final = 500
 
 
 class Described(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +83,7 @@ class ReplayFeed:
         symbols: set[str] = set()
         for path, head in zip(self._recording.paths, self._recording.heads, strict=True):
             name = _NAME.search(path.name)
-            market, seen = guess(payload for _, payload in head[:_LINES_GUESSED_FROM])
+            market, seen = guess(payload for _, payload in head)
             if name is not None:
                 named: Market = "usdm" if name[1] == "usdm" else "spot"
                 if market is not None and market != named:
@@ -92,9 +91,7 @@ class ReplayFeed:
                 market = named
                 seen.add(name[2].upper())
             if market is None:
-                raise DataError(
-                    f"{path}: unknown venue; give a binance_spot_<symbol>_ws_* or binance_usdm_<symbol>_ws_* recording"
-                )
+                raise DataError(f"{path}: unknown venue; give a binance_spot_<symbol>_ws_* or binance_usdm_<symbol>_ws_* recording")
             found.setdefault(market, path)
             symbols |= seen
         if len(found) > 1:

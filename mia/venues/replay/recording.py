@@ -18,6 +18,7 @@ from mia.venues.replay.wire import LineSplitter
 CHUNK_BYTES: Final = 65_536  # compressed bytes a read; a chunk inflates to about half a megabyte
 LINE_BYTES_MAX: Final = 16 * 1024 * 1024
 FILES_APART_NS_MAX: Final = 1_000_000_000  # a file may begin this much before the end of the last one
+HEAD_FRAMES: Final = 500  # kept of each file, to recognise it
 _INFLATED_MAX: Final = 1 << 20
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -82,7 +83,7 @@ def _inflater(path: Path, head: bytes) -> _Inflater:
         return _Gzip()
     if head.startswith(_ZSTD):
         return _Zstd()
-    if path.suffix in (".gz", ".zst"):
+    if head and path.suffix in (".gz", ".zst"):
         promised = "gzip" if path.suffix == ".gz" else "zstd"
         raise DataError(f"{path}: is not {promised} although its name says so; rename it or copy it again")
     return _Plain()
@@ -145,8 +146,8 @@ class Recording:
             if lines.lines() and not batch and lines.lines() >= 10:
                 break
             if batch:
-                return batch
-        if damaged and not lines.lines():
+                return batch[:HEAD_FRAMES]
+        if damaged:
             raise DataError(f"{damaged[0]}; nothing in it can be read")
         if not lines.lines():
             raise DataError(f"{path}: is empty; record again or leave it out")
@@ -163,9 +164,7 @@ def _batches(path: Path, lines: LineSplitter, damaged: list[str]) -> Iterator[li
                 for text in inflater.inflate(data):
                     yield lines.split(text)
                     if lines.pending() > LINE_BYTES_MAX:
-                        raise DataError(
-                            f"{path}: line {lines.lines() + 1}: longer than {LINE_BYTES_MAX} bytes; not a recording"
-                        )
+                        raise DataError(f"{path}: line {lines.lines() + 1}: longer than {LINE_BYTES_MAX} bytes; not a recording")
                 data = file.read(CHUNK_BYTES)
     except FileNotFoundError:
         raise DataError(f"{path}: no such recording; check the path") from None

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.libc.string import memchr
+
 _INT64_MAX = cython.declare(cython.longlong, 9223372036854775807)
 _JUMP_MAX_NS = cython.declare(cython.longlong, 3600000000000)
 _JUMP_LINES = cython.declare(cython.longlong, 3)
@@ -60,7 +63,9 @@ class LineSplitter:
     def split(self, chunk: bytes) -> list:  # type: ignore[type-arg]
         """Frames of all lines that end in this chunk, in order."""
         b: cython.p_uchar
+        end: cython.p_uchar
         data: bytes = self.rest + chunk if self.rest else chunk
+        n: cython.Py_ssize_t = len(data)
         start: cython.Py_ssize_t = 0
         p: cython.Py_ssize_t
         stop: cython.Py_ssize_t
@@ -71,7 +76,11 @@ class LineSplitter:
         else:
             b = data + b"\0"
         while True:
-            stop = data.find(b"\n", start)
+            if cython.compiled:
+                end = cython.cast(cython.p_uchar, memchr(b + start, 10, n - start))
+                stop = end - b if end != cython.NULL else -1
+            else:
+                stop = data.find(b"\n", start)
             if stop < 0:
                 break
             self.n_lines += 1
