@@ -30,8 +30,8 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     price_collar_bps_max: float  # distance of an order's price from the mid, 1e-4 of the mid
     overtrade_trades_per_hour: int  # round trips within 60 min at which overtrade_risk_score reaches 1
     cool_down_s: float  # after a rejection or a protective exit; doubles with each rejection in a row, 64 times at most
-    position_lots_max_by_symbol: dict[str, int] = {}  # overrides position_lots_max
-    order_lots_max_by_symbol: dict[str, int] = {}  # overrides order_lots_max
+    position_lots_max_by_symbol: dict[str, int] = {}  # by "venue:symbol"; overrides position_lots_max
+    order_lots_max_by_symbol: dict[str, int] = {}  # by "venue:symbol"; overrides order_lots_max
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -91,11 +91,11 @@ class Limits(msgspec.Struct):
         )
 
     def position_lots(self, symbol: str) -> int:
-        """The position limit of one instrument: the tighter of a lowered general limit and the symbol's own."""
+        """The position limit of one instrument ("venue:symbol"): its own, else the general one."""
         return self.position_lots_max_by_symbol.get(symbol, self.position_lots_max)
 
     def order_lots(self, symbol: str) -> int:
-        """The order limit of one instrument."""
+        """The order limit of one instrument ("venue:symbol"): its own, else the general one."""
         return self.order_lots_max_by_symbol.get(symbol, self.order_lots_max)
 
     def lower(self, name: str, value: float) -> bool:
