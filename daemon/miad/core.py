@@ -11,14 +11,15 @@ from mia.store.projection import Projector
 
 from mia.domain.effects import AnyEffect
 from mia.domain.errors import FailStop
-from mia.domain.events import TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, Timer
+from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, Timer
 from mia.engine.engine import Engine
 from mia.ports import Codec
 from mia.store.journal import Journal
 from miad.crash import crashpoint
 from miad.latency import Latencies
 
-_REPORTS: Final = frozenset(VENUE_REPORTS)
+_MARKET: Final = frozenset(MARKET_EVENTS)
+_MOVES_TIME: Final = frozenset((*MARKET_EVENTS, *VENUE_REPORTS, Timer))
 
 
 class Core:
@@ -83,10 +84,11 @@ class Core:
 
         The last event of the tail may lack its effects: they never left the process, so they are journaled and sent now.
         """
-        if type(event) in _REPORTS and self.venue.next_due_ns <= event.ts_recv_ns:
-            again = self.venue.pop(event.ts_recv_ns, event.seq)
-            if again != event:
-                raise FailStop(f"the paper venue disagrees with the journal at event {event.seq}: {again!r} is not {event!r}")
+        if type(event) in _MOVES_TIME:
+            # As then: what was due at the venue happened first. A report must come again as it was, nothing else may.
+            due = self.venue.pop(event.ts_recv_ns, event.seq)
+            if due is not None and due != event or due is None and type(event) not in _MARKET and type(event) is not Timer:
+                raise FailStop(f"the paper venue disagrees with the journal at event {event.seq}: {due!r} is not {event!r}")
         self.seq = event.seq
         effects = self.step(event)
         if not (is_last and not journaled) and list(effects) != list(journaled):
@@ -97,11 +99,12 @@ class Core:
         self._after(event, effects, journaled)
 
     def _after(self, event: AnyEvent, effects: Sequence[AnyEffect], journaled: Sequence[AnyEffect] | None) -> None:
-        venue = self.venue
-        if venue.active:
-            venue.on_market(event)
-        projector = self.projector
-        if type(event) in _REPORTS and projector is not None and journaled is None:
+        venue, projector = self.venue, self.projector
+        is_new = journaled is None
+        if type(event) in _MARKET:
+            if venue.active:
+                venue.on_market(event)
+        elif projector is not None and is_new:
             projector.publish(event.seq, event.ts_recv_ns, event)
         if not effects:
             return
@@ -111,6 +114,6 @@ class Core:
             crashpoint("post_intent")
         venue.send(effects, event.ts_recv_ns)
         crashpoint("post_send")
-        if projector is not None and journaled is None:
+        if projector is not None and is_new:
             for effect in effects:
                 projector.publish(event.seq, event.ts_recv_ns, effect)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from math import isfinite, nan, sqrt
 from typing import TYPE_CHECKING, Final
+from zlib import crc32
 
 from mia.domain.codes import Code
 from mia.domain.effects import AnyEffect, RecordDecision, SubmitOrder
 from mia.domain.orders import Approved, Refused
 from mia.execution.planner import Plan, cap_lots, plan, target_lots
-from mia.kernels.crc import crc32c
 from mia.policy.strategy import Target
 from mia.risk.review import gate_code, review
 
@@ -73,7 +73,7 @@ class Decider:
             actual,
             position,
             planned.target_lots,
-            crc32c(lane.obs.tobytes(), 0) if target is not _NOTHING and lane.width else 0,
+            crc32(lane.obs) if target is not _NOTHING and lane.width else 0,
             order_ids,
         )
         out.insert(slot, record)

@@ -1,0 +1,196 @@
+"""miad: the one place that builds things, top to bottom, and takes them apart again.
+
+Exit codes: 0 ok, 1 error, 2 usage, 4 config, 6 refused (a second instance, live without its conditions).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError
+from mia.domain.events import AnyEvent, InstrumentDefined, ModelReady, RunStarted, TradingDisabled, TradingEnabled
+from mia.engine.engine import Engine
+from mia.kernels.build_info import kernel_states
+from mia.ports import Codec
+from mia.settings import Loaded, load_settings
+from mia.sim.venue import SimVenue
+from mia.store.journal import Journal
+from mia.store.projection import Projector
+from mia.store.snapshots import SnapshotStore
+from mia.store.state_dir import StateDir, open_state_dir, state_path
+from miad.build import Snapshot, build_engine, model_names, versions
+from miad.clock import SystemClock
+from miad.core import Core
+from miad.feeds import Source, open_source
+from miad.loop import StopFlag, run_max, run_paced
+from miad.options import parse
+from miad.recovery import Recovered, recover
+from miad.slow_lane import SnapshotWriter
+from miad.summary import summarise, text
+
+_FOREVER: Final = float("inf")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the daemon; the exit code. Every refusal is one line on stderr."""
+    options = parse(argv)
+    try:
+        return run(options)
+    except ConfigError as e:
+        return _fail(4, e)
+    except AlreadyRunning as e:
+        return _fail(6, e)
+    except MiaError as e:
+        return _fail(1, e)
+
+
+def _fail(code: int, error: Exception) -> int:
+    print(f"miad: {error}", file=sys.stderr, flush=True)
+    return code
+
+
+def say(line: str) -> None:
+    """One line of what is going on, on stderr; stdout carries the summary."""
+    print(f"miad: {line}", file=sys.stderr, flush=True)
+
+
+def run(options: Any) -> int:
+    """Build, recover, trade, stop."""
+    started_s = time.monotonic()
+    if options.live:
+        raise AlreadyRunning("live trading is not part of this version: use --paper")
+    loaded = load_settings(options.config, {"instance.venue": options.venue} if options.venue else None)
+    _check_kernels()
+    source = open_source(loaded.settings, options.replay or [])
+    engine = build_engine(loaded.settings, source.venue)
+    path = state_path(options.state, loaded.settings.instance.name, "replay" if source.is_replay else "paper", os.environ)
+    with open_state_dir(path) as state_dir:
+        return _trade(options, loaded, source, engine, state_dir, started_s)
+
+
+def _check_kernels() -> None:
+    states = kernel_states()
+    stale = [s.module for s in states if s.state == "stale"]
+    if stale:
+        raise ConfigError(f"compiled kernels are older than their sources ({', '.join(stale)}): run `make kernels` or install again")
+    interpreted = [s.module for s in states if s.state == "interpreted"]
+    if interpreted:
+        say(f"warning: {len(interpreted)} of {len(states)} kernels run interpreted, 50-200 times slower; fine for a look, not for trading")
+
+
+def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_dir: StateDir, started_s: float) -> int:
+    store, stop = loaded.settings.store, StopFlag()
+    stop.catch_signals()
+    journal = Journal(
+        state_dir.journal, segment_bytes=store.segment_mb << 20, versions=versions(), on_failure=lambda e: stop.set(str(e))
+    )
+    projector: Projector | None = None
+    try:
+        venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, loaded.settings.paper)
+        core = Core(engine, journal, venue, None, 0)
+        snapshots = SnapshotStore(state_dir.snapshots)
+        recovered = recover(core, snapshots)
+        for note in recovered.notes:
+            say(f"warning: {note}")
+        projector = Projector(
+            state_dir.path,
+            mode="paper",
+            journal_last_seq=journal.last_seq,
+            journal_position=lambda: journal.position,
+            on_warning=lambda code, line: say(f"warning: {line}"),
+            on_failure=stop.set,
+        )
+        projector.start()
+        core.projector = projector
+        code, codec, frames = _begin(loaded, source, core, recovered, state_dir)
+        writer = SnapshotWriter(core, source, snapshots, store, stop)
+        say(
+            f"trading {source.venue} with {', '.join(name for name, _ in model_names(engine))} after {time.monotonic() - started_s:.2f} s; "
+            f"state {state_dir.path}" + (f"; recovered {core.seq} events" if recovered.tail_events or recovered.snapshot_seq else "")
+        )
+        _loop(options, loaded, core, codec, frames, stop, writer)
+        _end(core, source, stop, writer)
+        if not projector.flush():
+            stop.set(projector.failed or "the projection did not finish in time; it goes on at the next start")
+        failure = journal.failure or (FailStop(projector.failed) if projector.failed else None)
+        if failure is not None:
+            raise failure
+    finally:
+        if projector is not None:
+            projector.stop()
+        journal.close()
+    for line in source.warnings():
+        say(f"warning: {line}")
+    recovered_events = recovered.snapshot_seq + recovered.tail_events
+    summary = summarise(core, source.venue, source.counters(), recovered_events)
+    print(text(summary))
+    return code
+
+
+def _begin(
+    loaded: Loaded, source: Source, core: Core, recovered: Recovered, state_dir: StateDir
+) -> tuple[int, Codec, Iterator[tuple[int, bytes]]]:
+    """Open the run: who we are, what we trade, then TradingEnabled. In a resumed replay no time passes by it."""
+    engine = core.engine
+    clock = SystemClock(engine.state.now_ns)
+    codec, frames, leftover, begin_ns = source.resume(engine.state.counters.market_events, recovered, clock, core.seq)
+    ts = max(begin_ns, engine.state.now_ns) if not (source.is_replay and engine.state.now_ns) else engine.state.now_ns
+    core.accept(
+        RunStarted(
+            core.seq + 1, 0, ts, state_dir.next_run(), loaded.settings.instance.name, "paper", versions(), loaded.canonical_json(), loaded.hash()
+        )
+    )
+    for market in engine.markets:
+        core.accept(InstrumentDefined(core.seq + 1, 0, ts, market.index, market.definition))
+    for name, sha256 in model_names(engine):
+        core.accept(ModelReady(core.seq + 1, 0, ts, name, sha256))
+    core.accept(TradingEnabled(core.seq + 1, 0, ts))
+    for event in leftover:
+        core.accept(_renumbered(event, core.seq + 1))
+    return 0, codec, frames
+
+
+def _renumbered(event: AnyEvent, seq: int) -> AnyEvent:
+    return msgspec.structs.replace(event, seq=seq)
+
+
+def _loop(
+    options: Any, loaded: Loaded, core: Core, codec: Codec, frames: Iterator[tuple[int, bytes]], stop: StopFlag, writer: SnapshotWriter
+) -> None:
+    deadline_s = time.monotonic() + options.duration if options.duration else _FOREVER
+    sys.setswitchinterval(0.0002)
+    gc.collect()
+    gc.freeze()  # what lives from here to the end is not looked at again
+    if options.speed == _FOREVER:
+        run_max(core, codec, frames, stop, writer.between, deadline_s)
+        return
+    paced = run_paced(core, codec, frames, stop, writer.between, deadline_s, options.speed, loaded.settings.engine.warm_every_ms)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(paced)
+    else:
+        uvloop.run(paced)
+
+
+def _end(core: Core, source: Source, stop: StopFlag, writer: SnapshotWriter) -> None:
+    """Stages of stopping: no more openings, working entries canceled, last checkpoint. A replay is only interrupted."""
+    if stop.reason:
+        say(f"stopping ({stop.reason})")
+    if not source.is_replay:
+        core.accept(TradingDisabled(core.seq + 1, 0, core.engine.state.now_ns, "shutdown"))
+    writer.final()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
+
+

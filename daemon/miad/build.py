@@ -1,0 +1,144 @@
+"""From settings to parts: which venue, which instruments and lanes, which strategies, one engine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from mia import KERNELS_MODE, __version__
+from mia.domain.errors import ConfigError
+from mia.domain.instruments import MONEY_SCALE, Instrument, InstrumentId
+from mia.engine.engine import Engine, EngineConfig
+from mia.engine.lane import LaneSpec
+from mia.engine.settings import LaneSettings
+from mia.features.blocks import BLOCK_OF
+from mia.features.catalogue import shipped_catalogue
+from mia.policy.bundle import load_bundle
+from mia.policy.rules import make_rule
+from mia.policy.strategy import Strategy
+from mia.risk.windows import load_windows
+from mia.settings import Settings
+from mia.shipped import config_file, shipped
+
+_FINGERPRINTED: Final = ("onnxruntime", "numpy", "msgspec", "Cython")
+
+
+def versions() -> dict[str, str]:
+    """What byte-identical replay depends on: our version and build, the wheels, libc and the class of machine."""
+    found = {"mia": __version__, "kernels": KERNELS_MODE, "python": platform.python_version()}
+    for name in _FINGERPRINTED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    found["libc"] = "-".join(platform.libc_ver())
+    found["machine"] = platform.machine()
+    return found
+
+
+def instruments_of(settings: Settings, venue: str) -> tuple[Instrument, ...]:
+    """The instruments of one venue, in the order of the settings; ConfigError when there are none."""
+    found = tuple(i for i in settings.instruments if i.venue == venue)
+    if not found:
+        known = ", ".join(sorted({i.venue for i in settings.instruments}))
+        raise ConfigError(f"venue {venue!r} has no [[instruments]]; known venues: {known}")
+    return found
+
+
+def numbered(settings: Settings) -> list[tuple[InstrumentId, Instrument]]:
+    """Every instrument with the id it gets when its venue is traded: its place among the instruments of that venue."""
+    seen: dict[str, int] = {}
+    result = []
+    for instrument in settings.instruments:
+        number = seen.get(instrument.venue, 0)
+        seen[instrument.venue] = number + 1
+        result.append((InstrumentId(number), instrument))
+    return result
+
+
+def model_folders(environ: Mapping[str, str] | None = None) -> list[Path]:
+    """Where bundles are looked for by name: the user's own, then what ships with us."""
+    environ = os.environ if environ is None else environ
+    home = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME") or "/") / ".local" / "share")
+    return [Path(home) / "mia" / "models", shipped("models")]
+
+
+def load_strategy(lane: LaneSettings, family: str) -> Strategy:
+    """The rule or the verified bundle of one lane; ConfigError names what does not fit."""
+    if lane.rule:
+        return make_rule(lane.rule, _whole(lane.params), trigger=lane.trigger, min_interval_ms=lane.min_interval_ms, bar=lane.bars)
+    if lane.params:
+        raise ConfigError(f"[[lanes]] {lane.instrument}: params belong to rules; the model {lane.strategy!r} takes none")
+    return load_bundle(
+        lane.strategy, catalogue_sha256=shipped_catalogue().hash, family=family, known_columns=BLOCK_OF, folders=model_folders()
+    )
+
+
+def _whole(params: Mapping[str, float]) -> dict[str, object]:
+    """TOML numbers that are whole become ints, so that `fast = 20` fits a rule's number of bars."""
+    return {key: int(value) if key in ("fast", "slow") and value == int(value) else value for key, value in params.items()}
+
+
+def lane_specs(settings: Settings, instruments: Sequence[Instrument]) -> tuple[LaneSpec, ...]:
+    """The lanes of the traded instruments, strategies loaded; ConfigError when there are none."""
+    names = [f"{i.venue}:{i.symbol}" for i in instruments]
+    specs = tuple(
+        LaneSpec(instrument=names.index(lane.instrument), strategy=load_strategy(lane, instruments[names.index(lane.instrument)].family))
+        for lane in settings.lanes
+        if lane.instrument in names
+    )
+    if not specs:
+        raise ConfigError(f"no [[lanes]] trades {', '.join(names)}: add one")
+    return specs
+
+
+def build_engine(settings: Settings, venue: str) -> Engine:
+    """The engine for one venue's instruments and lanes; ConfigError for anything that does not fit together."""
+    instruments = instruments_of(settings, venue)
+    currencies = {i.quote_currency for i in instruments}
+    if currencies != {settings.paper.currency}:
+        raise ConfigError(f"[paper] currency is {settings.paper.currency}, the instruments of {venue} are quoted in {', '.join(sorted(currencies))}")
+    windows = load_windows(_own_or_shipped("trade_windows.toml"), _own_or_shipped("macro_events.csv"))
+    for instrument in instruments:
+        windows.state(0, instrument.family)  # a family without a table is refused now, not at the first decision
+    return Engine(
+        EngineConfig(
+            instance=settings.instance.name,
+            instruments=instruments,
+            lanes=lane_specs(settings, instruments),
+            risk=settings.risk,
+            execution=settings.execution,
+            windows=windows,
+            cash_e8=int(settings.paper.cash * MONEY_SCALE),
+            currency=settings.paper.currency,
+        )
+    )
+
+
+def _own_or_shipped(name: str) -> Path:
+    home = os.environ.get("XDG_CONFIG_HOME") or str(Path(os.environ.get("HOME") or "/") / ".config")
+    own = Path(home) / "mia" / name
+    return own if own.is_file() else config_file(name)
+
+
+def model_names(engine: Engine) -> list[tuple[str, str]]:
+    """(name, sha256) of each distinct strategy, in lane order."""
+    found: dict[str, str] = {}
+    for lane in engine.lanes:
+        found.setdefault(lane.strategy.name, lane.strategy.sha256)
+    return list(found.items())
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """What one checkpoint holds; the sequence number and the layout hash are the store's header."""
+
+    arrays: bytes
+    state: bytes
+    venue: bytes
+    feed: bytes

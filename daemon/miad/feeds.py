@@ -1,0 +1,119 @@
+"""Where frames come from: recordings or the simulated market, behind one shape that can go on where a run stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from mia.domain.errors import ConfigError
+from mia.domain.events import AnyEvent
+from mia.ports import Codec
+from mia.settings import Settings
+from mia.sim.market import SimFeed, SimMarket
+from mia.venues.replay.feed import ReplayFeed, resume
+from miad.build import instruments_of, numbered
+from miad.clock import SystemClock
+from miad.recovery import Recovered
+
+Frames = Iterator[tuple[int, bytes]]
+Resumed = tuple[Codec, Frames, Sequence[AnyEvent], int]
+
+
+class Source(Protocol):
+    """One venue's frames."""
+
+    venue: str
+    is_replay: bool
+
+    def resume(self, events_done: int, recovered: Recovered, clock: SystemClock, seq: int) -> Resumed:
+        """(codec, frames that follow, events at the border, time of the first frame) after events_done market events."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """What a checkpoint must hold of the feed; may be empty."""
+        ...
+
+    def counters(self) -> dict[str, int]:
+        """What was dropped and why."""
+        ...
+
+    def warnings(self) -> list[str]:
+        """One line for each thing that was skipped or is missing."""
+        ...
+
+
+class ReplaySource:
+    """Recordings. The codec is a pure function of the frames, so counting its events finds the place again."""
+
+    is_replay: Final = True
+
+    def __init__(self, settings: Settings, paths: Sequence[Path]) -> None:
+        self._feed = ReplayFeed(paths, numbered(settings))
+        self.venue = self._feed.describe().venue
+
+    def resume(self, events_done: int, recovered: Recovered, clock: SystemClock, seq: int) -> Resumed:
+        """See Source."""
+        codec = self._feed.codec()
+        frames, leftover = resume(self._feed, codec, events_done)
+        return codec, frames, leftover, self._feed.describe().first_ns
+
+    def snapshot(self) -> bytes:
+        """Nothing: the files are the state."""
+        return b""
+
+    def counters(self) -> dict[str, int]:
+        """See Source."""
+        return self._feed.dropped() if hasattr(self._feed, "dropped") else {}
+
+    def warnings(self) -> list[str]:
+        """See Source."""
+        return self._feed.warnings()
+
+
+class SimSource:
+    """The simulated market, living in this process: its state is part of each checkpoint."""
+
+    is_replay: Final = False
+    venue: Final = "sim"
+
+    def __init__(self, settings: Settings) -> None:
+        instruments = instruments_of(settings, self.venue)
+        if len(instruments) != 1:
+            raise ConfigError(f"venue sim trades one instrument, [[instruments]] has {len(instruments)}")
+        self._market = SimMarket(settings.sim, instruments[0])
+        self._feed: SimFeed | None = None
+
+    def resume(self, events_done: int, recovered: Recovered, clock: SystemClock, seq: int) -> Resumed:
+        """See Source. The market goes on where it was; its clock goes on now."""
+        start_ns = clock.now_ns()
+        feed = self._feed = SimFeed(self._market, start_ns)
+        if recovered.feed:
+            feed.restore(recovered.feed)
+            feed.skip(recovered.feed_events)
+        else:
+            feed.skip(events_done)
+        if events_done:
+            feed.resume_at(start_ns)
+        return feed.codec(), feed.frames(), (), start_ns
+
+    def snapshot(self) -> bytes:
+        """See Source."""
+        return self._feed.snapshot() if self._feed is not None else b""
+
+    def counters(self) -> dict[str, int]:
+        """Nothing is ever dropped."""
+        return {}
+
+    def warnings(self) -> list[str]:
+        """None."""
+        return []
+
+
+def open_source(settings: Settings, replay: Sequence[Path]) -> Source:
+    """The recordings, or the configured venue; ConfigError names the venues that exist."""
+    if replay:
+        return ReplaySource(settings, replay)
+    if settings.instance.venue == SimSource.venue:
+        return SimSource(settings)
+    raise ConfigError(f"venue {settings.instance.venue!r} cannot be traded by this version: use --venue sim, or --replay with a recording")

@@ -1,0 +1,68 @@
+"""What the loop hands to threads that only wait: snapshots. One copy between frames, the writing elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+import msgspec
+
+from mia.store.settings import StoreSettings
+from mia.store.snapshots import SnapshotStore
+from miad.build import Snapshot
+from miad.core import Core
+from miad.crash import crashpoint
+from miad.feeds import Source
+from miad.loop import StopFlag
+
+
+class SnapshotWriter:
+    """Takes a checkpoint every so many seconds or events, whichever comes first; the newest waits while one is written."""
+
+    def __init__(self, core: Core, source: Source, store: SnapshotStore, settings: StoreSettings, stop: StopFlag) -> None:
+        self._core: Final = core
+        self._source: Final = source
+        self._store: Final = store
+        self._every_s: Final = settings.snapshot_every_s
+        self._every_events: Final = settings.snapshot_every_events
+        self._stop: Final = stop
+        self._last_s = time.monotonic()
+        self._last_seq = core.seq
+        self._layout: Final = core.engine.layout_hash
+        self._thread: threading.Thread | None = None
+
+    def between(self) -> None:
+        """Called between frames: take a checkpoint when it is time and the last one is on disk."""
+        core = self._core
+        due = core.seq - self._last_seq >= self._every_events or time.monotonic() - self._last_s >= self._every_s
+        if not due or core.seq == self._last_seq or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._take()
+
+    def final(self) -> None:
+        """The last checkpoint, waited for."""
+        self._join()
+        if self._core.seq != self._last_seq:
+            self._take()
+            self._join()
+
+    def _take(self) -> None:
+        core = self._core
+        self._last_seq, self._last_s = core.seq, time.monotonic()
+        arrays, state = core.engine.snapshot()
+        parts = Snapshot(arrays, state, core.venue.snapshot(), self._source.snapshot())
+        self._thread = threading.Thread(target=self._write, args=(core.seq, parts), name="snapshot", daemon=True)
+        self._thread.start()
+
+    def _write(self, seq: int, parts: Snapshot) -> None:
+        try:
+            self._core.journal.sync()  # a snapshot must never be ahead of the journal on the disk
+            crashpoint("in_snapshot")
+            self._store.write(seq, self._layout, msgspec.msgpack.encode(parts))
+        except Exception as e:
+            self._stop.set(f"the snapshot of event {seq} could not be written ({type(e).__name__}: {e})")
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join(30)
