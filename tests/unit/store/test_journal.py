@@ -318,10 +318,10 @@ def wait_until(condition: object, seconds: float = 5.0) -> None:
 
 
 def fill_until_refused(journal: Journal) -> None:
-    """Append until the journal raises; once the next-but-one segment is in use, is_full must have been told before."""
+    """Append until the journal raises; while the spare is in use, is_full must be told."""
     for seq in range(1, 100_000):
         journal.append_event(event(seq))
-        if len(list_segments(journal.directory)) == 3:
+        if not (journal.directory / "spare.ready").exists():
             assert journal.is_full
         time.sleep(0 if seq % 500 else 0.02)
 
@@ -381,6 +381,7 @@ def test_a_really_full_file_system_is_told_and_survived(tmp_path: Path) -> None:
         pytest.skip(f"mount refused: {done.stderr.strip()}")
     try:
         journal = Journal(mount / "j", segment_bytes=SMALL)
+        wait_until(journal._spares.is_complete)
         with pytest.raises(FailStop, match="spare"):
             fill_until_refused(journal)
         written = journal.last_seq

@@ -1,0 +1,89 @@
+"""Engine snapshots: whole files, the newest valid one wins; a damaged one costs a longer replay, never a wrong state."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Final, NamedTuple
+
+MAGIC: Final = b"MIASNAP\n"
+FORMAT: Final = 1
+_HEADER: Final = struct.Struct("<8sIqIQI")  # magic, format, seq, length of the hash, length of the blob, CRC32 of all behind and the seq
+KEEP: Final = 2
+
+
+class StoredSnapshot(NamedTuple):
+    """One snapshot as it was written."""
+
+    seq: int
+    feature_hash: str
+    blob: bytes
+
+
+class SnapshotStore:
+    """Snapshots of one engine in one folder, the last KEEP of them. `write` blocks: the slow lane calls it."""
+
+    def __init__(self, directory: Path) -> None:
+        """Create the folder; OSError when that is not permitted."""
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory = directory
+        self.corrupt = 0
+        for path in directory.glob("*.tmp"):
+            path.unlink()
+
+    def write(self, seq: int, feature_hash: str, blob: bytes) -> Path:
+        """Store the state after event `seq`; whole or not at all. OSError as the system gives it."""
+        name = feature_hash.encode()
+        body_crc = zlib.crc32(blob, zlib.crc32(name, zlib.crc32(seq.to_bytes(8, "little", signed=True))))
+        path = self.directory / f"snapshot-{seq:016d}.bin"
+        partial = path.with_suffix(".tmp")
+        with partial.open("wb") as file:
+            file.write(_HEADER.pack(MAGIC, FORMAT, seq, len(name), len(blob), body_crc))
+            file.write(name)
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(path)
+        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        for old in self._paths()[KEEP:]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def latest(self, max_seq: int | None = None) -> StoredSnapshot | None:
+        """The newest valid snapshot with seq <= max_seq (the journal's last event); damaged ones are skipped and counted.
+
+        One beyond the journal's end is of no use: power loss took events that it has seen.
+        """
+        for path in self._paths():
+            found = _read(path)
+            if found is None:
+                self.corrupt += 1
+            elif max_seq is None or found.seq <= max_seq:
+                return found
+        return None
+
+    def _paths(self) -> list[Path]:
+        return sorted(self.directory.glob("snapshot-*.bin"), reverse=True)
+
+
+def _read(path: Path) -> StoredSnapshot | None:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if len(data) < _HEADER.size:
+        return None
+    magic, version, seq, name_length, blob_length, crc = _HEADER.unpack_from(data)
+    start = _HEADER.size + name_length
+    if magic != MAGIC or version != FORMAT or len(data) != start + blob_length:
+        return None
+    name, blob = data[_HEADER.size : start], data[start:]
+    if zlib.crc32(blob, zlib.crc32(name, zlib.crc32(seq.to_bytes(8, "little", signed=True)))) != crc:
+        return None
+    return StoredSnapshot(seq, name.decode(), blob)
