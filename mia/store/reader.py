@@ -30,7 +30,7 @@ class JournalPosition(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One record, not yet decoded; payload is valid until the next one is asked for."""
+    """One record, not yet decoded; its payload stays valid (at the cost of the chunk it was read in)."""
 
     kind: int
     seq: int
