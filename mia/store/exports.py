@@ -16,7 +16,6 @@ from typing import Final, NamedTuple
 import apsw
 import orjson
 
-
 Row = Sequence[object]  # of SQLite
 
 _TAIL_BYTES: Final = 4096
@@ -33,7 +32,7 @@ def iso_time(ts_ns: int) -> str:
 
 def number(value: object) -> str:
     """A float to 6 digits, the shortest text that reads back; empty for NaN (SQLite stores it as NULL)."""
-    if value is None or not isinstance(value, (int, float)) or value != value:  # noqa: PLR0124 - NaN
+    if value is None or not isinstance(value, (int, float)) or value != value:
         return ""
     return repr(round(float(value), 6) + 0.0)
 
@@ -113,7 +112,7 @@ def trades_spec(mode: str) -> CsvSpec:
             "fees",
             "fills",
             "opened",
-        ),  # fmt: skip
+        ),
         f"SELECT close_id, trade_id, closed_ns, entry_price, profit_e8, {_P}, side, instrument, max_lots, exit_price, fees_e8, fills,"
         " opened_ns FROM trades WHERE close_id > ? ORDER BY close_id LIMIT ?",
         lambda r: (
@@ -129,7 +128,7 @@ def trades_spec(mode: str) -> CsvSpec:
             money(r[12]),
             r[13],
             iso_time(int(str(r[14]))),
-        ),  # fmt: skip
+        ),
     )
 
 

@@ -18,8 +18,8 @@ from typing import Final
 
 import apsw
 
-from mia.domain.errors import DataError, FailStop
 from mia.domain.effects import RecordRisk, RecordTrade
+from mia.domain.errors import DataError, FailStop
 from mia.domain.events import Event
 from mia.store.database import Applied, Database
 from mia.store.exports import Exports
@@ -33,7 +33,7 @@ Published = tuple[int, int, object]  # seq, engine time, record
 _BATCH: Final = 1000
 _EXPORT_RETRY_S: Final = 1.0
 _PAUSE_S: Final = 0.001  # between batches of a catch-up: lets the loop have the interpreter
-_EVENT_TAGS: Final = frozenset(tag_prefix(t) for t in EVENT_TYPES)  # type: ignore[arg-type]
+_EVENT_TAGS: Final = frozenset(tag_prefix(t) for t in EVENT_TYPES)
 
 _log = logging.getLogger("mia.store")
 

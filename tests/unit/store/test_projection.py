@@ -272,7 +272,8 @@ def locker(tmp_path: Path) -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def lock(database: Path) -> subprocess.Popen[str]:
-        code = f"import apsw,sys\nc=apsw.Connection({str(database)!r})\nc.execute('BEGIN EXCLUSIVE')\nprint('held',flush=True)\nsys.stdin.read()"
+        steps = ("import apsw, sys", f"c = apsw.Connection({str(database)!r})", "c.execute('BEGIN EXCLUSIVE')", "print('held', flush=True)")
+        code = "\n".join((*steps, "sys.stdin.read()"))
         process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -380,7 +381,7 @@ def test_a_newer_schema_is_refused_with_both_versions(copy: Path) -> None:
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "miad.db").write_bytes(b"no database" * 1000)
 
-    with pytest.raises(DataError, match="miad.db: damaged database"):
+    with pytest.raises(DataError, match=r"miad\.db: damaged database"):
         Rig(tmp_path)
 
 
