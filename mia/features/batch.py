@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,11 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 
 
+def _view(x: npt.NDArray[Any], dtype: type[np.int64 | np.float64]) -> memoryview:
+    """x as a contiguous, writable buffer of plain numbers, which is what kernels take; a copy only where it must be."""
+    return np.require(x, dtype, ["C", "W"]).data
+
+
 def compute(
     plan: Plan, events: EventColumns, min_interval_ns: int, trigger: Literal["quote", "bar"] = "quote", with_cold: bool = False
 ) -> tuple[I64, F64]:
@@ -23,9 +28,8 @@ def compute(
     every event that closed bars. with_cold: also the rows at which a column is not warm yet. Feeding a stretch in several
     calls gives the same rows as in one.
     """
-    kind = np.ascontiguousarray(events.kind)
     if trigger == "quote":
-        rows = int(np.count_nonzero(kind == QUOTE))
+        rows = int(np.count_nonzero(events.kind == QUOTE))
         if min_interval_ns > 0 and events.events:
             span = int(events.ts_recv_ns.max() - events.ts_recv_ns.min())
             rows = min(rows, span // min_interval_ns + 2)
@@ -34,9 +38,9 @@ def compute(
     rows = max(rows, 1)
     ts = np.zeros(rows, dtype=np.int64)
     matrix = np.zeros((rows, len(plan.columns)), dtype=np.float64)
-    recv, event, a, b, c, d, offset = (np.ascontiguousarray(x) for x in events[1:8])
+    kind, recv, event, a, b, c, d, offset = (_view(x, np.int64) for x in events[:8])
     levels = np.ascontiguousarray(events.levels).tobytes()
-    n = plan.run(kind, recv, event, a, b, c, d, offset, levels, min_interval_ns, trigger == "bar", with_cold, ts, matrix)
+    n = plan.run(kind, recv, event, a, b, c, d, offset, levels, min_interval_ns, trigger == "bar", with_cold, ts.data, matrix.data)
     return ts[:n].copy(), matrix[:n].copy()
 
 
@@ -50,7 +54,7 @@ def compute_bars(plan: Plan, close_ns: I64, bars: F64, with_cold: bool = False) 
         raise ValueError(f"compute_bars: {len(close_ns)} times need bars of shape ({len(close_ns)}, 11), got {bars.shape}")
     ts = np.zeros(len(close_ns), dtype=np.int64)
     matrix = np.zeros((len(close_ns), len(plan.columns)), dtype=np.float64)
-    n = plan.run_bars(np.ascontiguousarray(close_ns), np.ascontiguousarray(bars), with_cold, ts, matrix)
+    n = plan.run_bars(_view(close_ns, np.int64), _view(bars, np.float64), with_cold, ts.data, matrix.data)
     return ts[:n].copy(), matrix[:n].copy()
 
 

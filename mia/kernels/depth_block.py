@@ -68,8 +68,8 @@ class DepthBlock(Block):  # type: ignore[misc]
         p[b + 7] = div(near, bids + asks)
         p[b + 3] = self._slope(True, 10)
         p[b + 4] = self._slope(False, 10)
-        best_bid: cython.double = self.book.bid_ticks_at(0)
-        best_ask: cython.double = self.book.ask_ticks_at(0)
+        best_bid: cython.double = 1.0 * self.book.bid_ticks_at(0)
+        best_ask: cython.double = 1.0 * self.book.ask_ticks_at(0)
         middle: cython.double = 0.5 * (best_bid + best_ask)
         p[b + 5] = clip(1e4 * (div(self._taken(False), middle) - 1.0), -100.0, 1000.0)
         p[b + 6] = clip(1e4 * (1.0 - div(self._taken(True), middle)), -100.0, 1000.0)
@@ -94,10 +94,10 @@ class DepthBlock(Block):  # type: ignore[misc]
         k: cython.Py_ssize_t
         for k in range(levels):
             if is_bid:
-                x = first - self.book.bid_ticks_at(k)
+                x = 1.0 * (first - self.book.bid_ticks_at(k))
                 y += self.book.bid_lots_at(k)
             else:
-                x = self.book.ask_ticks_at(k) - first
+                x = 1.0 * (self.book.ask_ticks_at(k) - first)
                 y += self.book.ask_lots_at(k)
             span = x
             sx += x
@@ -118,8 +118,8 @@ class DepthBlock(Block):  # type: ignore[misc]
             levels = 50
         k: cython.Py_ssize_t
         for k in range(levels):
-            price = self.book.bid_ticks_at(k) if is_bid else self.book.ask_ticks_at(k)
-            size = self.book.bid_lots_at(k) if is_bid else self.book.ask_lots_at(k)
+            price = 1.0 * (self.book.bid_ticks_at(k) if is_bid else self.book.ask_ticks_at(k))
+            size = 1.0 * (self.book.bid_lots_at(k) if is_bid else self.book.ask_lots_at(k))
             if price * size >= left:
                 lots += div(left, price)
                 left = 0.0

@@ -118,10 +118,10 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if bid_ticks <= 0 or ask_ticks < bid_ticks or bid_lots <= 0 or ask_lots <= 0:
             return closed
-        bid: cython.double = bid_ticks
-        ask: cython.double = ask_ticks
-        bid_size: cython.double = bid_lots
-        ask_size: cython.double = ask_lots
+        bid: cython.double = 1.0 * bid_ticks  # an int stays an int when interpreted, and compares otherwise beyond 2^53
+        ask: cython.double = 1.0 * ask_ticks
+        bid_size: cython.double = 1.0 * bid_lots
+        ask_size: cython.double = 1.0 * ask_lots
         self.state[2] += 1
         self.market[0] = 0.5 * (bid + ask)
         block: Block
@@ -144,8 +144,8 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if price_ticks <= 0 or qty_lots <= 0:
             return closed
-        price: cython.double = price_ticks
-        qty: cython.double = qty_lots
+        price: cython.double = 1.0 * price_ticks
+        qty: cython.double = 1.0 * qty_lots
         side: cython.longlong = 0
         if aggressor > 0:
             side = 1

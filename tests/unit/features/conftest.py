@@ -76,7 +76,9 @@ def synthetic(seconds: int, seed: int) -> list[Event]:
     t, mid, seq = START_NS, 6_000_000, 0
     next_timer = (t // 100_000_000 + 1) * 100_000_000
     end = t + seconds * 1_000_000_000
-    events.append(BookSnapshot(0, t, t, 0, pack([(mid - 1 - i, 1000 + i) for i in range(60)]), pack([(mid + 1 + i, 900 + i) for i in range(60)])))
+    events.append(
+        BookSnapshot(0, t, t, 0, pack([(mid - 1 - i, 1000 + i) for i in range(60)]), pack([(mid + 1 + i, 900 + i) for i in range(60)]))
+    )
     while t < end:
         t += int(rnd.expovariate(1.0) * rnd.choice((2e6, 3e7, 3e7, 2e8)))
         while next_timer <= t:

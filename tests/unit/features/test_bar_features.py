@@ -180,8 +180,8 @@ def test_flat_market_gives_finite_values_everywhere(bench: Callable[..., Any]) -
     assert np.isfinite(matrix).all()
 
 
-def test_a_bar_feature_does_not_drift_over_a_million_updates(bench: Callable[..., Any]) -> None:
-    ts, bars = random_bars(1000, 9)
+def test_bar_features_do_not_drift_over_100_000_bars(bench: Callable[..., Any]) -> None:
+    _, bars = random_bars(1000, 9)
     bars[:, :4] += np.linspace(0, 5e5, 1000).round()[:, None]
     many_ts = np.arange(100_000, dtype=np.int64) * 1_000_000_000 + 1
     many = np.tile(bars, (100, 1))

@@ -1,0 +1,230 @@
+"""The plan: one code path for live and history, no look-ahead, honest warm-up, state that survives, clear errors."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mia.domain.errors import ConfigError
+from mia.domain.events import Event, Quote
+from mia.features.batch import compute
+from mia.features.blocks import BLOCK_OF, BLOCKS
+from mia.features.catalogue import shipped_catalogue
+from mia.features.columns import EventColumns, from_events
+
+ROOT = Path(__file__).resolve().parents[3]
+ALL = (*shipped_catalogue().names, "ema(20)", "sma(50)", "std(20)", "rsi(14)", "atr(14)", "highest(20)", "lowest(20)", "close", "mid")
+STEP_NS = 100_000_000
+
+
+def one_by_one(b: Any, events: list[Event], min_interval_ns: int) -> tuple[list[int], list[list[float]]]:
+    """What live does: feed, decide on quotes a minimum interval apart."""
+    times, rows, last = [], [], 0
+    for e in events:
+        b.feed(e)
+        if isinstance(e, Quote) and (last == 0 or e.ts_recv_ns - last >= min_interval_ns):
+            last = e.ts_recv_ns
+            if b.plan.first_cold() < 0:
+                times.append(last)
+                rows.append(b.row(last))
+    return times, rows
+
+
+def test_batch_and_streaming_give_the_same_bits(market: list[Event], bench: Callable[..., Any]) -> None:
+    times, rows = one_by_one(bench(ALL), market, STEP_NS)
+
+    ts, matrix = compute(bench(ALL).plan, from_events(market), STEP_NS)
+
+    assert len(rows) > 200
+    assert ts.tolist() == times
+    assert matrix.tobytes() == np.array(rows).tobytes()
+
+
+@pytest.mark.parametrize("trigger", ["quote", "bar"])
+def test_a_stretch_in_pieces_and_over_a_restore_gives_the_same_bits(trigger: Any, market: list[Event], bench: Callable[..., Any]) -> None:
+    events = from_events(market)
+    whole = compute(bench(ALL).plan, events, STEP_NS, trigger)
+    cuts = [0, 901, 902, 1800, events.events]
+
+    parts = []
+    b = bench(ALL)
+    for start, stop in itertools.pairwise(cuts):
+        parts.append(compute(b.plan, events.slice(start, stop), STEP_NS, trigger))
+        saved = b.arena.snapshot()
+        b = bench(ALL)
+        b.arena.restore(saved)
+
+    assert np.concatenate([p[0] for p in parts]).tobytes() == whole[0].tobytes()
+    assert np.concatenate([p[1] for p in parts]).tobytes() == whole[1].tobytes()
+    assert len(whole[0]) > 50
+
+
+def test_no_column_knows_the_future(market: list[Event], bench: Callable[..., Any]) -> None:
+    events = from_events(market)
+    ts, matrix = compute(bench(ALL).plan, events, STEP_NS)
+
+    for stop in (1700, 2111, 2500):
+        part_ts, part = compute(bench(ALL).plan, events.slice(0, stop), STEP_NS)
+        assert part_ts.tobytes() == ts[: len(part_ts)].tobytes()
+        assert part.tobytes() == matrix[: len(part)].tobytes()
+
+
+def test_asking_for_few_columns_gives_the_same_bits_as_asking_for_all(market: list[Event], bench: Callable[..., Any]) -> None:
+    events = from_events(market)
+    few = ("ofi_score", "ema(20)", "rsi_14", "ret_1")
+
+    ts, matrix = compute(bench(ALL).plan, events, STEP_NS, with_cold=True)
+    few_ts, few_matrix = compute(bench(few).plan, events, STEP_NS, with_cold=True)
+
+    assert few_ts.tobytes() == ts.tobytes()
+    assert few_matrix.tobytes() == np.ascontiguousarray(matrix[:, [ALL.index(n) for n in few]]).tobytes()
+
+
+def test_observing_more_often_changes_nothing(market: list[Event], bench: Callable[..., Any]) -> None:
+    often, once = bench(ALL), bench(ALL)
+    for e in market[:1500]:
+        often.feed(e)
+        often.row(e.ts_recv_ns)
+        once.feed(e)
+
+    assert often.row(market[1499].ts_recv_ns) == once.row(market[1499].ts_recv_ns)
+
+
+_INTERPRETED = """
+import pickle, sys
+from decimal import Decimal
+from mia.domain.instruments import Instrument
+from mia.features.bars import BarSpec
+from mia.features.batch import compute
+from mia.features.columns import EventColumns
+from mia.features.plan import build_plan
+from mia.kernels import plan_core
+from mia.kernels.arena import Arena
+from mia.kernels.book import Book
+assert plan_core.__file__.endswith(".py")
+columns, instrument, bars, events = pickle.load(sys.stdin.buffer)
+arena = Arena(8_000_000)
+plan = build_plan(columns, instrument, BarSpec.parse(bars), arena, Book(arena))
+ts, matrix = compute(plan, EventColumns._make(events), 100_000_000, with_cold=True)
+pickle.dump((ts, matrix, arena.snapshot()), sys.stdout.buffer)
+"""
+
+
+@pytest.mark.parametrize("bars", ["time:1s", "tick:7", "volume:0.5", "dollar:20000"])
+def test_interpreted_kernels_give_the_same_bits(bars: str, market: list[Event], bench: Callable[..., Any]) -> None:
+    b = bench(ALL, bars)
+    events = from_events(market[:1200])
+    job = pickle.dumps((ALL, b.plan.instrument, bars, tuple(events)))
+    env = dict(os.environ, MIA_KERNELS="interpreted", PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", _INTERPRETED], input=job, capture_output=True, env=env, cwd=ROOT, check=True)
+
+    ts, matrix = compute(b.plan, events, STEP_NS, with_cold=True)
+
+    other_ts, other, other_state = pickle.loads(done.stdout)
+    assert matrix.tobytes() == other.tobytes()
+    assert ts.tobytes() == other_ts.tobytes()
+    assert b.arena.snapshot() == other_state
+    assert b.plan.bar_count() > 10
+
+
+@pytest.mark.data
+def test_recording_is_inside_the_ranges_with_no_constant_and_no_duplicate_column(
+    recording: EventColumns, bench: Callable[..., Any]
+) -> None:
+    catalogue = shipped_catalogue()
+    names = [f.name for f in catalogue.features if f.category not in ("calendar", "account_self")]
+
+    ts, matrix = compute(bench(names).plan, recording, STEP_NS)
+
+    assert len(ts) > 1000
+    assert (ts[0] - recording.ts_recv_ns[0]) / 1e9 < 65
+    low, high = np.array([catalogue.get(n).range for n in names]).T
+    assert np.isfinite(matrix).all()
+    assert ((matrix >= low) & (matrix <= high)).all(axis=0).tolist() == [True] * len(names)
+    assert [n for n, s in zip(names, matrix.std(axis=0), strict=True) if not s > 0] == []
+    correlation = np.corrcoef(matrix.T) - np.eye(len(names))
+    assert [(names[i], names[j]) for i, j in np.argwhere(np.abs(correlation) > 0.9999) if i < j] == []
+
+
+def test_first_cold_names_the_first_column_that_waits(bench: Callable[..., Any]) -> None:
+    b = bench(["tod_sin", "queue_imb_1", "ret_1", "flow_imb_1s", "depth_imb_5"])
+    p = b.plan
+    seen = [p.first_cold()]
+    p.on_quote(1_000_000_000, 0, 99, 101, 5, 5)
+    seen.append(p.first_cold())
+    p.on_trade(1_100_000_000, 0, 100, 5, 1)
+    p.on_time(2_000_000_000)
+    seen.append(p.first_cold())
+    p.on_time(3_000_000_000)
+    seen.append(p.first_cold())
+    b.book.load(b"", b"")
+    p.on_book(3_000_000_001)
+    seen.append(p.first_cold())
+
+    assert seen == [1, 2, 2, 4, -1]
+
+
+def test_enough_columns_for_the_demo_are_warm_within_a_minute() -> None:
+    names = shipped_catalogue().warm_within(60, 1)
+
+    assert len(names) >= 50
+    assert "ret_z_50" in names
+    assert "dist_high_60" not in names
+
+
+def test_every_feature_of_the_catalogue_has_a_block_and_every_slot_a_line() -> None:
+    catalogue = shipped_catalogue()
+
+    assert set(catalogue.names) == set(BLOCK_OF)
+    assert sum(len(spec.slots) for spec in BLOCKS.values()) == len(catalogue.names) >= 60
+
+
+def test_only_the_blocks_that_are_asked_for_hold_state(bench: Callable[..., Any]) -> None:
+    assert bench(["ema(20)"]).arena.layout != bench(["ema(20)", "ret_1"]).arena.layout
+    assert bench(["ret_1"]).arena.used_bytes < bench(ALL).arena.used_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("ret_2", "ret_1"), ("ema(0)", "unknown feature"), ("ema(99999)", "unknown"), ("ofi_scor", "ofi_score"), ("sma()", "unknown")],
+)
+def test_unknown_column_is_one_clear_error(name: str, hint: str, bench: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match=hint) as error:
+        bench([name])
+
+    assert name in str(error.value)
+
+
+def test_parametric_columns_match_plain_formulas(market: list[Event], bench: Callable[..., Any], bars_of: Callable[..., Any]) -> None:
+    b = bench(["ema(5)", "sma(7)", "std(7)", "highest(6)", "lowest(6)", "close", "rsi(5)", "mid"])
+    for e in market:
+        b.feed(e)
+
+    row = b.row(market[-1].ts_recv_ns)
+
+    bars, _ = bars_of(market, 1_000_000_000)
+    c = bars[:, 3]
+    ema = c[0]
+    gain = loss = 0.0
+    for i in range(1, len(c)):
+        ema += (c[i] - ema) / 3
+        gain += (max(c[i] - c[i - 1], 0) - gain) / min(i, 5)
+        loss += (max(c[i - 1] - c[i], 0) - loss) / min(i, 5)
+    last = [e for e in market if isinstance(e, Quote)][-1]
+    expected = [ema, c[-7:].mean(), c[-7:].std(), bars[-6:, 1].max(), bars[-6:, 2].min(), c[-1], 100 * gain / (gain + loss)]
+    assert row == pytest.approx([*expected, (last.bid_ticks + last.ask_ticks) / 2], rel=1e-9)
+
+
+def test_arena_layout_is_the_same_for_the_same_columns(bench: Callable[..., Any]) -> None:
+    assert bench(ALL).arena.layout == bench(ALL).arena.layout
+    shuffled = bench(list(reversed(shipped_catalogue().names)))
+    assert shuffled.arena.used_bytes == bench(shipped_catalogue().names).arena.used_bytes
