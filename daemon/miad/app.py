@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
+from mia.store.state_dir import StateDir, open_state_dir, state_path
 
+from mia.assemble import build_engine, model_names, versions
 from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError
 from mia.domain.events import AnyEvent, InstrumentDefined, ModelReady, RunStarted, TradingDisabled, TradingEnabled
 from mia.engine.engine import Engine
-from mia.kernels.build_info import kernel_states
+from mia.kernels.build_info import interpreted_modules, stale_modules
 from mia.ports import Codec
 from mia.settings import Loaded, load_settings
 from mia.sim.venue import SimVenue
 from mia.store.journal import Journal
 from mia.store.projection import Projector
 from mia.store.snapshots import SnapshotStore
-from mia.store.state_dir import StateDir, open_state_dir, state_path
-from miad.build import Snapshot, build_engine, model_names, versions
 from miad.clock import SystemClock
 from miad.core import Core
 from miad.feeds import Source, open_source
@@ -77,21 +77,18 @@ def run(options: Any) -> int:
 
 
 def _check_kernels() -> None:
-    states = kernel_states()
-    stale = [s.module for s in states if s.state == "stale"]
+    stale = stale_modules()
     if stale:
         raise ConfigError(f"compiled kernels are older than their sources ({', '.join(stale)}): run `make kernels` or install again")
-    interpreted = [s.module for s in states if s.state == "interpreted"]
+    interpreted = interpreted_modules()
     if interpreted:
-        say(f"warning: {len(interpreted)} of {len(states)} kernels run interpreted, 50-200 times slower; fine for a look, not for trading")
+        say(f"warning: {len(interpreted)} kernels run interpreted, 50-200 times slower; fine for a look, not for trading")
 
 
 def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_dir: StateDir, started_s: float) -> int:
     store, stop = loaded.settings.store, StopFlag()
     stop.catch_signals()
-    journal = Journal(
-        state_dir.journal, segment_bytes=store.segment_mb << 20, versions=versions(), on_failure=lambda e: stop.set(str(e))
-    )
+    journal = Journal(state_dir.journal, segment_bytes=store.segment_mb << 20, versions=versions(), on_failure=lambda e: stop.set(str(e)))
     projector: Projector | None = None
     try:
         venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, loaded.settings.paper)
@@ -145,7 +142,15 @@ def _begin(
     ts = max(begin_ns, engine.state.now_ns) if not (source.is_replay and engine.state.now_ns) else engine.state.now_ns
     core.accept(
         RunStarted(
-            core.seq + 1, 0, ts, state_dir.next_run(), loaded.settings.instance.name, "paper", versions(), loaded.canonical_json(), loaded.hash()
+            core.seq + 1,
+            0,
+            ts,
+            state_dir.next_run(),
+            loaded.settings.instance.name,
+            "paper",
+            versions(),
+            loaded.canonical_json(),
+            loaded.hash(),
         )
     )
     for market in engine.markets:
@@ -192,5 +197,3 @@ def _end(core: Core, source: Source, stop: StopFlag, writer: SnapshotWriter) -> 
 
 if __name__ == "__main__":
     raise SystemExit(main())
-
-

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import Final
 
-from mia.sim.venue import SimVenue
-from mia.store.projection import Projector
-
 from mia.domain.effects import AnyEffect
 from mia.domain.errors import FailStop
 from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, Timer
 from mia.engine.engine import Engine
 from mia.ports import Codec
+from mia.sim.venue import SimVenue
 from mia.store.journal import Journal
+from mia.store.projection import Projector
 from miad.crash import crashpoint
 from miad.latency import Latencies
 
@@ -87,7 +86,7 @@ class Core:
         if type(event) in _MOVES_TIME:
             # As then: what was due at the venue happened first. A report must come again as it was, nothing else may.
             due = self.venue.pop(event.ts_recv_ns, event.seq)
-            if due is not None and due != event or due is None and type(event) not in _MARKET and type(event) is not Timer:
+            if (due is not None and due != event) or (due is None and type(event) not in _MARKET and type(event) is not Timer):
                 raise FailStop(f"the paper venue disagrees with the journal at event {event.seq}: {due!r} is not {event!r}")
         self.seq = event.seq
         effects = self.step(event)

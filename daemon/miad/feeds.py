@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from mia.assemble import instruments_of, numbered
 from mia.domain.errors import ConfigError
 from mia.domain.events import AnyEvent
 from mia.ports import Codec
 from mia.settings import Settings
 from mia.sim.market import SimFeed, SimMarket
 from mia.venues.replay.feed import ReplayFeed, resume
-from miad.build import instruments_of, numbered
 from miad.clock import SystemClock
 from miad.recovery import Recovered
 

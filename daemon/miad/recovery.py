@@ -7,8 +7,16 @@ import msgspec
 from mia.domain.errors import DataError, FailStop
 from mia.store.reader import JournalReader
 from mia.store.snapshots import SnapshotStore
-from miad.build import Snapshot
 from miad.core import Core
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """What one checkpoint holds; the sequence number and the layout hash are the store's header."""
+
+    arrays: bytes
+    state: bytes
+    venue: bytes
+    feed: bytes
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +59,9 @@ def _restore(core: Core, snapshots: SnapshotStore, notes: list[str]) -> tuple[in
     """Take over the newest snapshot that fits; (its seq, the feed's part), or (0, b"") when there is none."""
     stored = snapshots.latest(core.journal.last_seq)
     if snapshots.corrupt:
-        notes.append(f"{snapshots.directory}: {snapshots.corrupt} damaged snapshot(s) skipped; a longer part of the journal is stepped again")
+        notes.append(
+            f"{snapshots.directory}: {snapshots.corrupt} damaged snapshot(s) skipped; a longer part of the journal is stepped again"
+        )
     if stored is None:
         return 0, b""
     if stored.feature_hash != core.engine.layout_hash:
@@ -65,7 +75,10 @@ def _restore(core: Core, snapshots: SnapshotStore, notes: list[str]) -> tuple[in
         parts = msgspec.msgpack.decode(stored.blob, type=Snapshot)
         core.engine.restore(parts.arrays, parts.state)
     except (msgspec.MsgspecError, ValueError) as e:
-        raise DataError(f"{snapshots.directory}: snapshot of event {stored.seq} does not fit this version ({e}): use the version that wrote it, or a new --state") from e
+        raise DataError(
+            f"{snapshots.directory}: snapshot of event {stored.seq} does not fit this version ({e}): "
+            "use the version that wrote it, or a new --state"
+        ) from e
     core.venue.restore(parts.venue)
     core.seq = stored.seq
     return stored.seq, parts.feed
@@ -77,4 +90,4 @@ def _agree(core: Core) -> None:
     for market in core.engine.markets:
         ours, theirs = portfolio.lots(market.index), core.venue.position_lots(market.index)
         if ours != theirs and core.venue.next_due_ns > (1 << 61):
-            raise FailStop(f"{market.symbol}: the engine holds {ours} lots, the paper venue {theirs}: the state is not usable; start with a new --state")
+            raise FailStop(f"{market.symbol}: the engine holds {ours} lots, the paper venue {theirs}: start with a new --state")

@@ -7,14 +7,14 @@ import time
 from typing import Final
 
 import msgspec
-
 from mia.store.settings import StoreSettings
+
 from mia.store.snapshots import SnapshotStore
-from miad.build import Snapshot
 from miad.core import Core
 from miad.crash import crashpoint
 from miad.feeds import Source
 from miad.loop import StopFlag
+from miad.recovery import Snapshot
 
 
 class SnapshotWriter:

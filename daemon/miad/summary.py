@@ -88,15 +88,22 @@ def text(s: dict[str, Any]) -> str:
         f"decisions  {s['decisions']}: " + (", ".join(f"{n} {verb}" for verb, n in s["verbs"].items()) or "none"),
         f"orders     {s['orders']}, fills {s['fills']}, closed trades {s['trades']}",
         "codes      " + (", ".join(f"{code} {n}" for code, n in s["codes"].items()) or "none"),
-        f"P&L        {s['pnl_after_fees']:+.2f} {money} after {s['fees']:.2f} of fees; equity {s['equity']:.2f} from {s['cash_start']:.2f}, drawdown {s['drawdown']:.2%}",
+        f"P&L        {s['pnl_after_fees']:+.2f} {money} after {s['fees']:.2f} of fees; "
+        f"equity {s['equity']:.2f} from {s['cash_start']:.2f}, drawdown {s['drawdown']:.2%}",
     ]
     for p in s["positions"]:
-        lines.append(f"open       {p['quantity']} {p['instrument']} from {p['entry']:.2f}, last mid {p['mid']:.2f}, unrealised {p['unrealized']:+.2f} {money}")
+        lines.append(
+            f"open       {p['quantity']} {p['instrument']} from {p['entry']:.2f}, last mid {p['mid']:.2f}, "
+            f"unrealised {p['unrealized']:+.2f} {money}"
+        )
     if s["frames_dropped"]:
         lines.append("frames     " + ", ".join(f"{name} {n}" for name, n in s["frames_dropped"].items()))
     latency = s["decision_latency_us"]
     if latency:
-        lines.append(f"latency    frame in to orders out: p50 {latency['p50']:.0f} us, p99 {latency['p99']:.0f} us over {latency['n']} decisions of this process")
+        lines.append(
+            f"latency    frame in to orders out: p50 {latency['p50']:.0f} us, p99 {latency['p99']:.0f} us "
+            f"over {latency['n']} decisions of this process"
+        )
     else:
         lines.append("latency    no decision in this process")
     return "\n".join(lines)

@@ -272,11 +272,7 @@ class Engine:
 
     def _on_instrument(self, e: ev.InstrumentDefined, out: list[AnyEffect]) -> None:
         if not (e.instrument < len(self.markets) and self.markets[e.instrument].definition == e.definition):
-            out.append(
-                Halt(
-                    f"instrument {e.instrument} is defined as {e.definition.venue}:{e.definition.symbol}, which this engine was not built for"
-                )
-            )
+            out.append(Halt(f"instrument {e.instrument} {e.definition.venue}:{e.definition.symbol} is not what this engine was built for"))
 
     def _on_trading_enabled(self, e: ev.TradingEnabled, out: list[AnyEffect]) -> None:
         self.orders.protect_all(e.ts_recv_ns, out)  # before anything else trades

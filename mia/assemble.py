@@ -1,4 +1,4 @@
-"""From settings to parts: which venue, which instruments and lanes, which strategies, one engine."""
+"""From settings to an engine: which instruments and lanes of a venue, which strategies, which windows. Used by every shell."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
-
-import msgspec
 
 from mia import KERNELS_MODE, __version__
 from mia.domain.errors import ConfigError
@@ -103,7 +101,9 @@ def build_engine(settings: Settings, venue: str) -> Engine:
     instruments = instruments_of(settings, venue)
     currencies = {i.quote_currency for i in instruments}
     if currencies != {settings.paper.currency}:
-        raise ConfigError(f"[paper] currency is {settings.paper.currency}, the instruments of {venue} are quoted in {', '.join(sorted(currencies))}")
+        raise ConfigError(
+            f"[paper] currency is {settings.paper.currency}, the instruments of {venue} are quoted in {', '.join(sorted(currencies))}"
+        )
     windows = load_windows(_own_or_shipped("trade_windows.toml"), _own_or_shipped("macro_events.csv"))
     for instrument in instruments:
         windows.state(0, instrument.family)  # a family without a table is refused now, not at the first decision
@@ -133,12 +133,3 @@ def model_names(engine: Engine) -> list[tuple[str, str]]:
     for lane in engine.lanes:
         found.setdefault(lane.strategy.name, lane.strategy.sha256)
     return list(found.items())
-
-
-class Snapshot(msgspec.Struct, frozen=True, array_like=True):
-    """What one checkpoint holds; the sequence number and the layout hash are the store's header."""
-
-    arrays: bytes
-    state: bytes
-    venue: bytes
-    feed: bytes
