@@ -32,7 +32,7 @@ class Core:
         self.engine: Final = engine
         self.journal: Final = journal
         self.venue: Final = venue
-        self.projector: Final = projector
+        self.projector = projector
         self.seq = seq
         self.latencies: Final = Latencies()
 

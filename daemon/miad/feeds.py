@@ -23,8 +23,15 @@ Resumed = tuple[Codec, Frames, Sequence[AnyEvent], int]
 class Source(Protocol):
     """One venue's frames."""
 
-    venue: str
-    is_replay: bool
+    @property
+    def venue(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def is_replay(self) -> bool:
+        """True when time is the recording's and the frames end."""
+        ...
 
     def resume(self, events_done: int, recovered: Recovered, clock: SystemClock, seq: int) -> Resumed:
         """(codec, frames that follow, events at the border, time of the first frame) after events_done market events."""

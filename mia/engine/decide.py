@@ -9,6 +9,7 @@ from zlib import crc32
 from mia.domain.codes import Code
 from mia.domain.effects import AnyEffect, RecordDecision, SubmitOrder
 from mia.domain.orders import Approved, Refused
+from mia.execution.exposure import others_notional_e8
 from mia.execution.planner import Plan, cap_lots, plan, target_lots
 from mia.policy.strategy import Target
 from mia.risk.review import gate_code, review
@@ -135,7 +136,8 @@ class Decider:
         q.bid_ticks, q.ask_ticks = (known.bid_ticks, known.ask_ticks) if has_quote else (0, 0)
         q.quote_age_ns = ts - known.quote_ns
         q.equity_e8 = equity
-        q.others_notional_e8 = self._others_notional(market.index)
+        if len(engine.markets) > 1:
+            q.others_notional_e8 = others_notional_e8(state.portfolio, state.table, state.mid2, market.index)
         q.is_enabled = state.is_enabled
         q.is_book_valid = not lane.needs_book or (market.book.is_valid() and not market.book.is_crossed())
         q.gate = gate
@@ -160,21 +162,9 @@ class Decider:
                 total += other.state.target_lots
         return total
 
-    def _others_notional(self, instrument: int) -> int:
-        """Worst-case notional of every other instrument."""
-        state = self._engine.state
-        total = 0
-        if len(self._engine.markets) > 1:
-            for market in self._engine.markets:
-                if market.index != instrument:
-                    lots = state.table.worst_case_lots(market.index, market.position.lots)
-                    mid2 = state.mid2[market.index] or 2 * market.position.last_fill_ticks
-                    total += lots * mid2 * market.terms.unit_e8 // 2
-        return total
-
     def _plan(self, lane: Lane, verdict: Approved | Refused, position: int) -> Plan:
         config, state, market = self._engine.config, self._engine.state, lane.market
-        if type(verdict) is Refused:
+        if isinstance(verdict, Refused):
             if config.execution.entry != "limit" or state.mid2[market.index] == 0:
                 return Plan(verdict.code, position)
             verdict = Approved(position, verdict.code)  # a resting entry is no longer wanted

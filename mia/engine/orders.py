@@ -139,6 +139,8 @@ class Orders:
         if applied.is_new_fill:
             self._on_fill(e, applied, out)
         elif isinstance(e, ev.OrderRejected):
+            if e.code == "reduce_only":
+                return  # an exit that its own stop overtook: nothing is left to reduce
             state.risk.note_reject(lane, e.ts_recv_ns)
             out.append(RaiseAlert("warning", "order_rejected", f"{e.client_order_id}: {e.code} {e.reason}".rstrip()))
         elif applied.is_closed and applied.order is not None:
