@@ -11,10 +11,11 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from contextlib import closing
+from typing import Any, Final, Literal
 
 import msgspec
-from mia.store.state_dir import StateDir, open_state_dir, state_path
+from mia.store.state_dir import StateDir, resolve_state_dir
 
 from mia.assemble import build_engine, model_names, versions
 from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError
@@ -71,8 +72,9 @@ def run(options: Any) -> int:
     _check_kernels()
     source = open_source(loaded.settings, options.replay or [])
     engine = build_engine(loaded.settings, source.venue)
-    path = state_path(options.state, loaded.settings.instance.name, "replay" if source.is_replay else "paper", os.environ)
-    with open_state_dir(path) as state_dir:
+    mode: Literal["replay", "paper"] = "replay" if source.is_replay else "paper"
+    path = resolve_state_dir(options.state, instance=loaded.settings.instance.name, mode=mode, environment=os.environ)
+    with closing(StateDir(path)) as state_dir:
         return _trade(options, loaded, source, engine, state_dir, started_s)
 
 
@@ -102,6 +104,7 @@ def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_d
             mode="paper",
             journal_last_seq=journal.last_seq,
             journal_position=lambda: journal.position,
+            queue_max=store.queue_records_max,
             on_warning=lambda code, line: say(f"warning: {line}"),
             on_failure=stop.set,
         )
@@ -140,6 +143,8 @@ def _begin(
     clock = SystemClock(engine.state.now_ns)
     codec, frames, leftover, begin_ns = source.resume(engine.state.counters.market_events, recovered, clock, core.seq)
     ts = max(begin_ns, engine.state.now_ns) if not (source.is_replay and engine.state.now_ns) else engine.state.now_ns
+    run = state_dir.next_run()
+    state_dir.describe({"run": run, "mode": "paper", "venue": source.venue, "instance": loaded.settings.instance.name})
     core.accept(
         RunStarted(
             core.seq + 1,
