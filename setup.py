@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "mia"
 STAGE = Path("build", "kernels")  # relative: setuptools refuses absolute sources
 SHIPPED = ("config", "models")
-FLAGS = ["-O3", "-ffp-contract=off", *os.environ.get("MIA_XCFLAGS", "").split()]
+FLAGS = ["-O3", "-g0", "-ffp-contract=off", *os.environ.get("MIA_XCFLAGS", "").split()]
 DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": False, "initializedcheck": False}
 
 
@@ -80,9 +80,30 @@ class BuildPy(build_py):
 
 
 def compiled_modules() -> list[Extension]:
-    """The extensions, translated to C; each optional, so that a failing compiler does not fail the build."""
+    """The extensions, translated to C; each optional, so that a failing compiler does not fail the build.
+
+    cythonize() would translate all again whenever Cython's own files look newer, as they do in every new environment;
+    the staged source and the recipe hold all that the C depends on, so a stamp of them decides.
+    """
+    modules = stage()
+    todo = []
+    for module in modules:
+        source = Path(module.sources[0])
+        stamp = hashlib.sha256(source.read_bytes()).hexdigest().encode()
+        done = source.with_suffix(".done")
+        if done.is_file() and done.read_bytes() == stamp and source.with_suffix(".c").is_file():
+            module.sources = [str(source.with_suffix(".c"))]
+        else:
+            done.unlink(missing_ok=True)
+            todo.append((module, done, stamp))
     workers = (os.cpu_count() or 1) if multiprocessing.get_start_method() == "fork" else 0
-    modules = cythonize(stage(), include_path=[str(STAGE)], nthreads=workers, compiler_directives=DIRECTIVES)
+    translated = cythonize(
+        [module for module, _, _ in todo], include_path=[str(STAGE)], nthreads=workers, force=True, compiler_directives=DIRECTIVES
+    )
+    sources = {result.name: result.sources for result in translated}
+    for module, done, stamp in todo:
+        module.sources = sources[module.name]
+        write_if_changed(done, stamp)
     for module in modules:
         module.optional = True  # cythonize() drops it when it is given earlier
     return modules
