@@ -150,7 +150,7 @@ def _begin(
             core.seq + 1,
             0,
             ts,
-            state_dir.next_run(),
+            run,
             loaded.settings.instance.name,
             "paper",
             versions(),
