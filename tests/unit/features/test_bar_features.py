@@ -180,11 +180,11 @@ def test_flat_market_gives_finite_values_everywhere(bench: Callable[..., Any]) -
     assert np.isfinite(matrix).all()
 
 
-def test_bar_features_do_not_drift_over_100_000_bars(bench: Callable[..., Any]) -> None:
+def test_bar_features_do_not_drift_over_30_000_bars(bench: Callable[..., Any]) -> None:
     _, bars = random_bars(1000, 9)
     bars[:, :4] += np.linspace(0, 5e5, 1000).round()[:, None]
-    many_ts = np.arange(100_000, dtype=np.int64) * 1_000_000_000 + 1
-    many = np.tile(bars, (100, 1))
+    many_ts = np.arange(30_000, dtype=np.int64) * 1_000_000_000 + 1
+    many = np.tile(bars, (30, 1))
     plan = bench(["bollinger_width_20", "rv_30", "sma_gap_20"]).plan
 
     _, long = compute_bars(plan, many_ts, many, with_cold=True)
