@@ -15,7 +15,6 @@ from contextlib import closing
 from typing import Any, Final, Literal
 
 import msgspec
-from mia.store.state_dir import StateDir, resolve_state_dir
 
 from mia.assemble import build_engine, model_names, versions
 from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError
@@ -28,6 +27,7 @@ from mia.sim.venue import SimVenue
 from mia.store.journal import Journal
 from mia.store.projection import Projector
 from mia.store.snapshots import SnapshotStore
+from mia.store.state_dir import StateDir, resolve_state_dir
 from miad.clock import SystemClock
 from miad.core import Core
 from miad.feeds import Source, open_source

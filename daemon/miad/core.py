@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import Final
 
+import msgspec
+
 from mia.domain.effects import AnyEffect
 from mia.domain.errors import FailStop
 from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, Timer
@@ -19,6 +21,9 @@ from miad.latency import Latencies
 
 _MARKET: Final = frozenset(MARKET_EVENTS)
 _MOVES_TIME: Final = frozenset((*MARKET_EVENTS, *VENUE_REPORTS, Timer))
+
+
+_bytes: Final = msgspec.msgpack.Encoder().encode  # NaN equals itself only as bytes
 
 
 class Core:
@@ -90,10 +95,10 @@ class Core:
                 raise FailStop(f"the paper venue disagrees with the journal at event {event.seq}: {due!r} is not {event!r}")
         self.seq = event.seq
         effects = self.step(event)
-        if not (is_last and not journaled) and list(effects) != list(journaled):
+        if not (is_last and not journaled) and _bytes(effects) != _bytes(journaled):
             raise FailStop(
-                f"event {event.seq} decides otherwise than the journal says ({effects!r}, journaled {journaled!r}): "
-                "the code or the model changed; finish the old journal with the old version, or start a new --state"
+                f"event {event.seq} ({type(event).__name__}) decides otherwise than the journal says: the code or the model changed since. "
+                "`mia replay` shows the difference; go on with the version that wrote the journal, or start with a new --state"
             )
         self._after(event, effects, journaled)
 
