@@ -273,7 +273,8 @@ class Exports:
                 del self._trades_waiting[trade_id]
         folder = self._folder / "risk_snapshots"
         waiting = self._risk_waiting[-_RISK_SNAPSHOTS_KEEP:]
-        self._risk_waiting = [i for i in waiting if not self._guarded(folder, lambda i=i: self._write_risk(i, folder))]  # type: ignore[misc]
+        if waiting and self._guarded(folder, lambda: self._write_risks(waiting, folder)):
+            self._risk_waiting = []
 
     def forget(self) -> None:
         """The transaction was rolled back."""
@@ -324,6 +325,11 @@ class Exports:
         }
         write_json(path, value)
 
+    def _write_risks(self, row_ids: list[int], folder: Path) -> None:
+        for row_id in row_ids:
+            self._write_risk(row_id, folder)
+        self._prune_risk(row_ids[-1], len(row_ids), folder)
+
     def _write_risk(self, row_id: int, folder: Path) -> None:
         sql = "SELECT ts_ns, drawdown, overtrade_risk_score, penalty_active, equity_e8, cash_e8 FROM risk WHERE id = ?"
         found = self._connection.execute(sql, (row_id,)).fetchone()
@@ -338,11 +344,12 @@ class Exports:
             "cash": float(money(found[5])),
         }
         write_json(folder / f"risk_{_compact_time(int(str(found[0])))}.json", value)
-        old = self._connection.execute(
-            "SELECT ts_ns FROM risk WHERE id <= ? ORDER BY id DESC LIMIT 1 OFFSET ?", (row_id, _RISK_SNAPSHOTS_KEEP)
-        ).fetchone()
-        if old is not None:
-            (folder / f"risk_{_compact_time(int(str(old[0])))}.json").unlink(missing_ok=True)
+
+    def _prune_risk(self, newest_id: int, added: int, folder: Path) -> None:
+        """Remove the snapshots that `added` new ones pushed beyond the last _RISK_SNAPSHOTS_KEEP."""
+        sql = "SELECT ts_ns FROM risk WHERE id <= ? ORDER BY id DESC LIMIT ? OFFSET ?"
+        for (ts_ns,) in self._connection.execute(sql, (newest_id, added, _RISK_SNAPSHOTS_KEEP)):
+            (folder / f"risk_{_compact_time(int(str(ts_ns)))}.json").unlink(missing_ok=True)
 
 
 def _compact_time(ts_ns: int) -> str:

@@ -14,7 +14,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     segment_mb: size of one journal segment; three of them exist at least (current, next, spare).
     journal_keep_days, journal_max_gb: closed segments beyond either go, the oldest first, once no recovery needs them.
-    intent_durability: page_cache survives kill -9 (on the disk within sync_interval_ms); disk survives power loss: every order waits for it.
+    intent_durability: page_cache survives kill -9 (on disk within sync_interval_ms); disk survives power loss: every order waits for it.
     snapshot_every_s, snapshot_every_events: whichever comes first.
     queue_records_max: of the projector; beyond it the journal is read again.
     """
