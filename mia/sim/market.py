@@ -14,15 +14,13 @@ from numpy.typing import NDArray
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import TIMER_INTERVAL_NS, AnyEvent, BookDelta, BookSnapshot, Quote, Trade
 from mia.domain.instruments import MONEY_SCALE, Instrument
+from mia.features.columns import BOOK_DELTA as DELTA
+from mia.features.columns import BOOK_SNAPSHOT as SNAPSHOT
+from mia.features.columns import QUOTE, TIMER, TRADE, EventColumns
 from mia.kernels.arena import Arena
 from mia.kernels.market import STEP_ROWS_MAX, MarketKernel
 from mia.sim.settings import SimMarketSettings
 
-QUOTE: Final = 0
-TRADE: Final = 1
-TIMER: Final = 2
-DELTA: Final = 3
-SNAPSHOT: Final = 4
 PHASES: Final = ("calm", "trending", "violent")
 ARENA_BYTES: Final = 4096  # what one SimMarket takes of an arena
 _FOREVER: Final = 1 << 62
@@ -37,9 +35,7 @@ Longs = NDArray[np.int64]
 class SimColumns:
     """Events as int64 arrays of one length n, in order of receive time; `phase` is the label that no event carries.
 
-    kind: 0 quote (bid_ticks, ask_ticks, bid_lots, ask_lots), 1 trade (price_ticks, qty_lots, aggressor, number), 2 timer,
-    3 delta (side +1/-1, price_ticks, new lots, 0), 4 snapshot (bids, asks, 0, 0). levels: flat (price, lots) pairs;
-    a row's pairs start at pair level_offset and are level_count many, for a snapshot bids first, best first.
+    The fields mean what they mean in mia.features.columns.EventColumns, which `events` gives.
     """
 
     kind: Longs
@@ -56,6 +52,13 @@ class SimColumns:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    @property
+    def events(self) -> EventColumns:
+        """The events without the label, sharing the arrays."""
+        return EventColumns(
+            self.kind, self.ts_recv_ns, self.ts_event_ns, self.a, self.b, self.c, self.d, self.level_offset, self.level_count, self.levels
+        )
 
 
 class SimMarket:
@@ -151,7 +154,9 @@ class SimMarket:
         is_delta = kind == DELTA
         offset = np.where(is_delta, np.cumsum(is_delta) - 1, 0)
         count = is_delta.astype(np.int64)
-        levels = np.stack([b[is_delta], c[is_delta]], axis=1).reshape(-1) if len(kind) else np.zeros(0, dtype=np.int64)
+        levels = np.stack([b[is_delta], c[is_delta]], axis=1)
+        a, b = np.where(is_delta, a > 0, a), np.where(is_delta, a < 0, b)  # one pair, on one of the sides
+        c, d = np.where(is_delta, 0, c), np.where(kind == QUOTE, d, 0)
         recv = ts + latency
         if opening:
             (n_bids, n_asks), pairs = opening[0], opening[1:]
@@ -161,7 +166,7 @@ class SimMarket:
             recv = np.concatenate([[first + latency], recv])
             offset = np.concatenate([[0], np.where(is_delta, offset + len(pairs), 0)])
             count = np.concatenate([[len(pairs)], count])
-            levels = np.concatenate([np.asarray(pairs, dtype=np.int64).reshape(-1), levels])
+            levels = np.concatenate([np.asarray(pairs, dtype=np.int64).reshape(-1, 2), levels])
         columns = [kind, recv, ts, a, b, c, d, offset, count, phase]
         if timers and len(recv):
             columns = _with_timers(columns)
@@ -215,6 +220,8 @@ class SimCodec:
 class _FeedState(msgspec.Struct, array_like=True):
     frames: int  # delivered so far
     at: int  # rows of the present chunk already delivered
+    shift_ns: int  # what resume_at added to the market's own clock
+    opening_ns: int  # receive time of the opening snapshot
     chunk: bytes  # the arena as it was before the present chunk
 
 
@@ -229,10 +236,14 @@ class SimFeed:
         self.market = market
         self._latency = market.settings.feed_latency_us * 1000
         market.start(start_ns - self._latency)
-        self._opening = self._snapshot_frame(start_ns)
+        self._opening_ns = start_ns
+        self._opening_levels = (market.levels(False), market.levels(True))
+        self._opening = self._opening_at(start_ns)
         self._frames = 0
         self._at = 0
+        self._shift_ns = 0
         self._chunk_state = b""
+        self._rows = np.zeros((0, 6), dtype=np.int64)
         self._recv: list[int] = []
         self._payloads = b""
         self._phases: list[int] = []
@@ -279,9 +290,21 @@ class SimFeed:
             self._frames += step
             n_frames -= step
 
+    def resume_at(self, start_ns: int) -> None:
+        """The next frame comes at start_ns and all later ones as much later: the time in between did not happen."""
+        if self._frames == 0:
+            self._opening = self._opening_at(start_ns)
+            self._shift_ns += start_ns - self._opening_ns
+            self._opening_ns = start_ns
+        else:
+            if self._at == len(self._recv):
+                self._fill()
+            self._shift_ns += start_ns - self._recv[self._at]
+        self._stamp()
+
     def snapshot(self) -> bytes:
         """Where the feed stands; `restore` it into a feed of the same settings, instrument and start."""
-        return msgspec.msgpack.encode(_FeedState(self._frames, self._at, self._chunk_state))
+        return msgspec.msgpack.encode(_FeedState(self._frames, self._at, self._shift_ns, self._opening_ns, self._chunk_state))
 
     def restore(self, data: bytes) -> None:
         """Go on where `data` was taken; DataError when it is not a snapshot of such a feed."""
@@ -290,18 +313,27 @@ class SimFeed:
             self.market.arena.restore(state.chunk)
         except (msgspec.MsgspecError, ValueError) as e:
             raise DataError(f"simulated feed: the snapshot does not fit this version or its settings: {e}") from e
+        self._shift_ns, self._opening_ns = state.shift_ns, state.opening_ns
+        self._opening = self._opening_at(state.opening_ns)
         self._fill()
         self._frames, self._at = state.frames, min(state.at, len(self._recv))
 
     def _fill(self) -> None:
         self._chunk_state = self.market.arena.snapshot()
         out, rows = self.market.step_rows()
-        self._recv = (out[1][:rows] + self._latency).tolist()
-        self._payloads = np.stack([column[:rows] for column in out[:6]], axis=1).astype("<i8").tobytes()
+        self._rows = np.stack([column[:rows] for column in out[:6]], axis=1)
         self._phases = out[6][:rows].tolist()
         self._at = 0
+        self._stamp()
 
-    def _snapshot_frame(self, start_ns: int) -> tuple[int, bytes]:
-        bids, asks = self.market.levels(False), self.market.levels(True)
+    def _stamp(self) -> None:
+        """Frames of the present chunk, at the feed's clock."""
+        rows = self._rows.copy()
+        rows[:, 1] += self._shift_ns
+        self._recv = (rows[:, 1] + self._latency).tolist()
+        self._payloads = rows.astype("<i8").tobytes()
+
+    def _opening_at(self, start_ns: int) -> tuple[int, bytes]:
+        bids, asks = self._opening_levels
         levels = b"".join(struct.pack("<2q", *level) for level in (*bids, *asks))
         return start_ns, _ROW.pack(SNAPSHOT, start_ns - self._latency, len(bids), len(asks), 0, 0) + levels

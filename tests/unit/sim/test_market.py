@@ -17,6 +17,7 @@ import pytest
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import BookDelta, BookSnapshot, Quote, Trade
 from mia.domain.instruments import Instrument
+from mia.features.columns import from_events
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.sim.market import ARENA_BYTES, DELTA, QUOTE, SNAPSHOT, TIMER, TRADE, SimColumns, SimFeed, SimMarket
@@ -239,9 +240,23 @@ def test_columns_open_with_the_book_and_point_at_their_levels() -> None:
     pairs = c.levels.reshape(-1, 2)
     assert [tuple(p) for p in pairs[: c.level_count[0]].tolist()] == bids + asks
     deltas = np.flatnonzero(c.kind == DELTA)
-    assert np.array_equal(pairs[c.level_offset[deltas]], np.stack([c.b[deltas], c.c[deltas]], axis=1))
+    assert set((c.a[deltas] + c.b[deltas]).tolist()) == {1}
     assert set(c.level_count[deltas].tolist()) == {1}
     assert 3_000 - 48 < len(c) - 1 <= 3_000
+
+
+def test_columns_are_those_of_the_events_that_the_feed_delivers() -> None:
+    f = feed()
+    codec = f.codec()
+    events = [codec.decode(payload, recv, 0)[0] for recv, payload in islice(f.frames(), 5_000)]
+    m = market()
+    m.start(START - m.settings.feed_latency_us * 1000)
+    made, seen = m.generate(6_000).events, from_events(events)
+
+    for name in ("kind", "ts_recv_ns", "ts_event_ns", "a", "b", "c", "d", "level_count"):
+        skip = 1 if name.startswith("ts_") else 0  # the feed opens at its start, columns with their first event
+        assert np.array_equal(getattr(made, name)[skip:5_000], getattr(seen, name)[skip:]), name
+    assert np.array_equal(made.levels[: len(seen.levels)], seen.levels)
 
 
 def test_timer_rows_come_at_each_multiple_of_100_ms_after_what_arrived_before() -> None:
@@ -284,6 +299,24 @@ def test_a_restored_feed_goes_on_at_the_next_frame(n: int) -> None:
 
     assert list(islice(second.frames(), 3_000)) == list(islice(first.frames(), 3_000))
     assert second.phase == first.phase
+
+
+@pytest.mark.parametrize("n", [0, 1, 700, 2_048])
+def test_a_resumed_feed_loses_only_the_time_in_between(n: int) -> None:
+    later = START + 3_600 * 10**9
+    straight, resumed = feed(), feed()
+    straight.skip(n)
+    resumed.skip(n)
+    resumed.resume_at(later)
+    restored = feed()
+    restored.restore(resumed.snapshot())
+
+    expected = list(islice(straight.frames(), 3_000))
+    got = list(islice(resumed.frames(), 3_000))
+    assert got[0][0] == later
+    assert [r - got[0][0] for r, _ in got] == [r - expected[0][0] for r, _ in expected]
+    assert [p[16:] for _, p in got] == [p[16:] for _, p in expected]
+    assert list(islice(restored.frames(), 3_000)) == got
 
 
 def test_a_snapshot_that_does_not_fit_is_refused() -> None:
