@@ -74,13 +74,18 @@ def _install(wheel: Path, folder: Path) -> Installed:
     return Installed(wheel, python.parent, home)
 
 
+def _reuse(source: Path, *patterns: str) -> None:
+    """Spare a copy the minutes of translating and compiling what the checkout has built; the build looks at digests itself."""
+    for built in (path for pattern in patterns for path in (ROOT / "build").glob(pattern)):
+        shutil.copytree(built, source / "build" / built.name)
+
+
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Built from a copy of the checkout; objects of the checkout are used again where their sources are the same."""
     folder = tmp_path_factory.mktemp("compiled")
     shutil.copytree(ROOT, folder / "source", ignore=NOT_SOURCE)
-    if (ROOT / "build").is_dir():
-        shutil.copytree(ROOT / "build", folder / "source" / "build", ignore=shutil.ignore_patterns("temp*", "bdist*", "stage"))
+    _reuse(folder / "source", "kernels", "lib*")
     _python("-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), cwd=folder / "source")
     return _install(next(folder.glob("*.whl")), folder)
 
@@ -90,10 +95,12 @@ def interpreted(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Built from the source distribution on a machine whose compiler fails."""
     folder = tmp_path_factory.mktemp("interpreted")
     shutil.copytree(ROOT, folder / "checkout", ignore=NOT_SOURCE)
+    _reuse(folder / "checkout", "kernels")
     _python("-m", "build", "--no-isolation", "--sdist", "--outdir", str(folder), cwd=folder / "checkout")
     with tarfile.open(next(folder.glob("*.tar.gz"))) as archive:
         archive.extractall(folder, filter="data")
     source = next(path for path in folder.glob("mia-*") if path.is_dir())
+    _reuse(source, "kernels")
     _python("-m", "build", "--no-isolation", "--wheel", "--outdir", str(folder), cwd=source, CC="/bin/false", CXX="/bin/false")
     return _install(next(folder.glob("*.whl")), folder)
 
