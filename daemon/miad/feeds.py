@@ -71,7 +71,7 @@ class ReplaySource:
 
     def counters(self) -> dict[str, int]:
         """See Source."""
-        return self._feed.dropped() if hasattr(self._feed, "dropped") else {}
+        return self._feed.counters()
 
     def warnings(self) -> list[str]:
         """See Source."""

@@ -85,6 +85,10 @@ class Decider:
         lane.check_inputs()
         target = lane.strategy.evaluate(lane.obs, lane.state.regime_probs)
         gate_code(target.signal, target.alpha, lane.alpha_min)
+        self.rehearse_review(lane)
+
+    def rehearse_review(self, lane: Lane) -> None:
+        """The lane's last question to the risk review once more; the answer goes nowhere."""
         review(lane.question, self._engine.state.risk)
 
     def _ask(self, lane: Lane, ts: int, equity: int) -> tuple[Code, Target]:
