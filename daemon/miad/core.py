@@ -19,9 +19,11 @@ from mia.store.projection import Projector
 from miad.crash import crashpoint
 from miad.latency import Latencies
 
-_encode: Final = msgspec.msgpack.Encoder().encode
 _MARKET: Final = frozenset(MARKET_EVENTS)
 _MOVES_TIME: Final = frozenset((*MARKET_EVENTS, *VENUE_REPORTS, Timer))
+
+
+_bytes: Final = msgspec.msgpack.Encoder().encode  # NaN equals itself only as bytes
 
 
 class Core:
@@ -93,11 +95,10 @@ class Core:
                 raise FailStop(f"the paper venue disagrees with the journal at event {event.seq}: {due!r} is not {event!r}")
         self.seq = event.seq
         effects = self.step(event)
-        # Compared as bytes: a decision while warming up holds NaN, which equals nothing.
-        if not (is_last and not journaled) and _encode(list(effects)) != _encode(list(journaled)):
+        if not (is_last and not journaled) and _bytes(effects) != _bytes(journaled):
             raise FailStop(
-                f"event {event.seq} decides otherwise than the journal says ({effects!r}, journaled {journaled!r}): "
-                "the code or the model changed; finish the old journal with the old version, or start a new --state"
+                f"event {event.seq} ({type(event).__name__}) decides otherwise than the journal says: the code or the model changed since. "
+                "`mia replay` shows the difference; go on with the version that wrote the journal, or start with a new --state"
             )
         self._after(event, effects, journaled)
 
