@@ -45,12 +45,13 @@ class Core:
         """One frame from the socket (or a recording) to the orders it causes."""
         started = perf_counter_ns()
         state = self.engine.state
-        decided = state.decision_id
+        counters = self.engine.state.counters
+        decided = counters.decisions
         ts = ts_recv_ns if ts_recv_ns > state.now_ns else state.now_ns
         self.advance(ts)
         for event in codec.decode(payload, ts, self.seq + 1):
             self.accept(event)
-        if state.decision_id != decided:
+        if counters.decisions != decided:
             self.latencies.add(perf_counter_ns() - started)
 
     def advance(self, until_ns: int) -> None:

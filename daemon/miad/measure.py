@@ -31,8 +31,8 @@ from mia.assemble import build_engine, numbered
 from mia.domain.effects import AnyEffect, RecordDecision, SubmitOrder
 from mia.domain.events import Quote, RunStarted, TradingEnabled
 from mia.engine.engine import Engine
-from mia.ports import Codec
 from mia.policy.strategy import Strategy, Target
+from mia.ports import Codec
 from mia.settings import Settings, load_settings
 from mia.sim.market import SimFeed, SimMarket
 from mia.sim.venue import SimVenue
@@ -84,7 +84,9 @@ class EncodingVenue(SimVenue):
 class Rig:
     """An engine with everything around it that the daemon has, on a throw-away state directory."""
 
-    def __init__(self, settings: Settings, venue: str, frames: list[Frame], codec: Callable[[], Codec], folder: Path, *, orders: bool) -> None:
+    def __init__(
+        self, settings: Settings, venue: str, frames: list[Frame], codec: Callable[[], Codec], folder: Path, *, orders: bool
+    ) -> None:
         self.frames = frames
         self.codec = codec()
         if orders:
@@ -284,7 +286,10 @@ def measure_memory(data: Path | None, replays: int, frames_max: int) -> dict[str
         gc.collect()
         rss.append(_rss_kb())
     half = rss[len(rss) // 2 :]
-    return {"rss_slope_pct": round(100 * (half[-1] - half[0]) / half[0], 2), "rss_mb": [round(kb / 1024, 1) for kb in (rss[0], half[0], half[-1])]}
+    return {
+        "rss_slope_pct": round(100 * (half[-1] - half[0]) / half[0], 2),
+        "rss_mb": [round(kb / 1024, 1) for kb in (rss[0], half[0], half[-1])],
+    }
 
 
 def _rss_kb() -> int:
@@ -336,7 +341,11 @@ def measure_start(data: Path | None) -> dict[str, Any]:
             recovers.append(_until_trading(command, 0.3)[0])
         shutil.rmtree(folder / "state")
         peak = _peak_rss([*fast, "--duration", "5"])
-    return {"start_s": round(statistics.median(starts), 3), "recover_s": round(statistics.median(recovers), 3), "rss_peak_mb": round(peak, 1)}
+    return {
+        "start_s": round(statistics.median(starts), 3),
+        "recover_s": round(statistics.median(recovers), 3),
+        "rss_peak_mb": round(peak, 1),
+    }
 
 
 def _until_trading(command: list[str], then_s: float) -> tuple[float, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from mia.engine.engine import Engine
 from miad.core import Core
+
+_ORDINARY: Final = frozenset(("lines", "frames", "events", "quotes", "trades", "diffs", "snapshots"))  # counters of what went well
 
 
 def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_events: int) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_e
         "fees": fees / 1e8,
         "drawdown": state.risk.drawdown,
         "positions": positions(engine),
-        "frames_dropped": {name: n for name, n in feed_counters.items() if n},
+        "frames_dropped": {name: n for name, n in feed_counters.items() if n and name not in _ORDINARY},
         "decision_latency_us": {"p50": latency[0], "p99": latency[1], "n": core.latencies.count} if latency else None,
         "state": state_word(engine),
     }
@@ -97,7 +99,7 @@ def text(s: dict[str, Any]) -> str:
             f"unrealised {p['unrealized']:+.2f} {money}"
         )
     if s["frames_dropped"]:
-        lines.append("frames     " + ", ".join(f"{name} {n}" for name, n in s["frames_dropped"].items()))
+        lines.append("set aside  " + ", ".join(f"{name} {n}" for name, n in s["frames_dropped"].items()))
     latency = s["decision_latency_us"]
     if latency:
         lines.append(
