@@ -51,7 +51,7 @@ Frame = tuple[int, bytes]
 
 
 class AlwaysOrders:
-    """A strategy around another: the same inference, then a target that changes side at each decision, so that every sample has an order."""
+    """A strategy around another: the same inference, then a target that changes at each decision, so that every sample has an order."""
 
     def __init__(self, inner: Strategy) -> None:
         self._inner: Final = inner
@@ -96,7 +96,7 @@ class Rig:
         self.engine: Engine = build_engine(settings, venue)
         if orders:
             for lane in self.engine.lanes:
-                lane.strategy = AlwaysOrders(lane.strategy)  # type: ignore[misc]
+                lane.strategy = AlwaysOrders(lane.strategy)  # type: ignore[misc,assignment]
                 lane.alpha_min = 0.0  # type: ignore[misc]
         self.journal = Journal(folder / "journal", segment_bytes=64 << 20)
         self.sim = EncodingVenue(
@@ -129,7 +129,7 @@ def throw_away() -> Iterator[Path]:
 
 def inputs(data: Path | None) -> tuple[Settings, str, list[Frame], Callable[[], Codec], Path | None]:
     """Settings, venue, frames and a maker of codecs: the USD-M recording in `data`, else the simulated market."""
-    settings = load_settings(environ={}).settings
+    settings = load_settings().settings
     found = sorted(data.glob("binance_usdm_*_ws_*.gz")) if data is not None else []
     if found:
         frames = list(ReplayFeed([found[0]], numbered(settings)).frames())
@@ -158,6 +158,7 @@ class _OrderClock:
         self.engine = core.engine
 
     def on_frame(self, codec: Codec, payload: bytes, ts_recv_ns: int) -> None:
+        self._core.advance(ts_recv_ns)  # timers and reports that were due before: work of their own moments, not of this frame
         counters = self.engine.state.counters
         before = (counters.decisions, counters.orders)
         started = perf_counter_ns()

@@ -16,6 +16,8 @@ from typing import Any
 
 import msgspec
 
+from mia.domain.errors import DataError
+
 _URL = "wss://fstream.binance.com/public/stream"  # only its text is looked at: it tells ccxt the kind of market
 
 
@@ -44,12 +46,13 @@ async def measure(path: Path, frames_max: int, rounds: int) -> dict[str, Any]:
                 texts.append(text.strip())
             if len(texts) >= frames_max:
                 break
-    assert snapshot is not None, f"{path}: no snapshot in it"
+    if snapshot is None:
+        raise DataError(f"{path}: no snapshot in its first {frames_max} frames: use a recording that has one")
     rates = []
     for _ in range(rounds):
         exchange = ccxt.pro.binance({"options": {"defaultType": "swap"}, "newUpdates": True})
         exchange.set_markets([_market()])
-        client = Client(_URL, lambda c, m: exchange.handle_message(c, m), lambda c, e: None, lambda c, e: None, lambda c: None)
+        client = Client(_URL, exchange.handle_message, lambda c, e: None, lambda c, e: None, lambda c: None)
         book = exchange.order_book({}, 1000)
         book.reset(exchange.parse_order_book(snapshot, "BTC/USDT:USDT"))
         book["nonce"] = snapshot["lastUpdateId"]
@@ -59,7 +62,8 @@ async def measure(path: Path, frames_max: int, rounds: int) -> dict[str, Any]:
             client.handle_text_or_binary_message(text)
         rates.append(len(texts) / (time.perf_counter() - started))
         seen = (book["nonce"], len(exchange.trades.get("BTC/USDT:USDT", ())), len(exchange.bidsasks))
-        assert seen[0] > snapshot["lastUpdateId"] and seen[1] > 0 and seen[2] > 0, f"ccxt took nothing in: {seen}"
+        if seen[0] <= snapshot["lastUpdateId"] or not all(seen):
+            raise DataError(f"ccxt took nothing in (last update, trades, tickers: {seen}): this version of ccxt is not measured")
         await exchange.close()
     return {"ccxt_frames_per_s": round(statistics.median(rates)), "ccxt": ccxt.__version__, "frames": len(texts)}
 

@@ -10,7 +10,7 @@ import pytest
 
 from mia.domain.effects import SubmitOrder
 from mia.domain.instruments import Instrument
-from mia.venues.binance.orders import OrderEncoder, scaled_text
+from mia.venues.binance.orders import Grid, OrderEncoder
 
 SECRET = b"NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
 
@@ -62,4 +62,4 @@ def test_each_type_carries_the_words_of_its_market(market: Any, order_type: str,
     [(1, "0.01", "0.01"), (0, "0.1", "0.0"), (-5, "0.001", "-0.005"), (7, "5", "35"), (3, "0.25", "0.75"), (12, "1E+1", "120")],
 )
 def test_decimal_text_is_exact(units: int, grid: str, text: str) -> None:
-    assert scaled_text(units, Decimal(grid)) == text
+    assert Grid(Decimal(grid)).text(units) == text
