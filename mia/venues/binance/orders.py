@@ -49,7 +49,7 @@ class OrderEncoder:
         self._secret: Final = secret
 
     def encode(self, order: SubmitOrder, ts_ms: int) -> bytes:
-        """One `order.place` (or USD-M `algoOrder.place`) frame; the request id is the client order id. KeyError for a foreign instrument."""
+        """One `order.place` (or USD-M `algoOrder.place`) frame; its id is the client order id. KeyError for a foreign instrument."""
         symbol, ticks, lots = self._grids[order.instrument]
         is_algo = not self._is_spot and order.order_type in ("stop", "take")
         # Names in alphabetical order: the signed string is the parameters sorted by name.
