@@ -6,7 +6,7 @@ security). The text of each value is the same in the signed string and in the JS
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Final, Literal
@@ -15,6 +15,7 @@ from mia.domain.effects import SubmitOrder
 from mia.domain.instruments import Instrument
 
 RECV_WINDOW_MS: Final = "5000"
+_BLOCK_BYTES: Final = 64  # of SHA-256
 _NUMBERS: Final = ("recvWindow", "timestamp")
 _SPOT_TYPES: Final = {"market": "MARKET", "limit": "LIMIT", "stop": "STOP_LOSS", "take": "TAKE_PROFIT"}
 _USDM_TYPES: Final = {"market": "MARKET", "limit": "LIMIT", "stop": "STOP_MARKET", "take": "TAKE_PROFIT_MARKET"}
@@ -46,7 +47,10 @@ class OrderEncoder:
         self._grids: Final = {i: (d.symbol, Grid(d.tick_size), Grid(d.lot_size)) for i, d in instruments.items()}
         self._is_spot: Final = market == "spot"
         self._api_key: Final = api_key
-        self._secret: Final = secret
+        key = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret).ljust(_BLOCK_BYTES, b"\0")
+        # HMAC (RFC 2104) from two states that already hold the key: 0.7 us a signature, hmac.digest 1.7.
+        self._inner: Final = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer: Final = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
 
     def encode(self, order: SubmitOrder, ts_ms: int) -> bytes:
         """One `order.place` (or USD-M `algoOrder.place`) frame; its id is the client order id. KeyError for a foreign instrument."""
@@ -82,8 +86,10 @@ class OrderEncoder:
         return "LIMIT_MAKER" if order.post_only and order.order_type == "limit" else _SPOT_TYPES[order.order_type]
 
     def _frame(self, method: str, request_id: str, params: list[tuple[str, str]]) -> bytes:
-        signed = "&".join([f"{k}={v}" for k, v in params])
-        signature = hmac.digest(self._secret, signed.encode(), "sha256").hex()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update("&".join([f"{k}={v}" for k, v in params]).encode())
+        outer.update(inner.digest())
+        signature = outer.hexdigest()
         # recvWindow and timestamp are JSON numbers, the rest are strings.
         body = ",".join([f'"{k}":{v}' if k in _NUMBERS else f'"{k}":"{v}"' for k, v in params])
         return f'{{"id":"{request_id}","method":"{method}","params":{{{body},"signature":"{signature}"}}}}'.encode()
