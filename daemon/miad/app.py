@@ -10,7 +10,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, Final, Literal
 
@@ -36,6 +36,7 @@ from miad.options import parse
 from miad.recovery import Recovered, recover
 from miad.slow_lane import SnapshotWriter
 from miad.summary import summarise, text
+from miad.upkeep import Upkeep
 
 _FOREVER: Final = float("inf")
 
@@ -110,13 +111,20 @@ def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_d
         )
         projector.start()
         core.projector = projector
+        core.waits_for_disk = store.intent_durability == "disk"
         code, codec, frames = _begin(loaded, source, core, recovered, state_dir)
         writer = SnapshotWriter(core, source, snapshots, store, stop)
         say(
             f"trading {source.venue} with {', '.join(name for name, _ in model_names(engine))} after {time.monotonic() - started_s:.2f} s; "
             f"state {state_dir.path}" + (f"; recovered {core.seq} events" if recovered.tail_events or recovered.snapshot_seq else "")
         )
-        _loop(options, loaded, core, codec, frames, stop, writer)
+        upkeep = Upkeep(core, store, say, lambda: min(writer.stored_seq, projector.applied_seq))
+
+        def between() -> None:
+            writer.between()
+            upkeep.between()
+
+        _loop(options, loaded, core, codec, frames, stop, between)
         _end(core, source, stop, writer)
         if not projector.flush():
             stop.set(projector.failed or "the projection did not finish in time; it goes on at the next start")
@@ -173,16 +181,16 @@ def _renumbered(event: AnyEvent, seq: int) -> AnyEvent:
 
 
 def _loop(
-    options: Any, loaded: Loaded, core: Core, codec: Codec, frames: Iterator[tuple[int, bytes]], stop: StopFlag, writer: SnapshotWriter
+    options: Any, loaded: Loaded, core: Core, codec: Codec, frames: Iterator[tuple[int, bytes]], stop: StopFlag, between: Callable[[], None]
 ) -> None:
     deadline_s = time.monotonic() + options.duration if options.duration else _FOREVER
     sys.setswitchinterval(0.0002)
     gc.collect()
     gc.freeze()  # what lives from here to the end is not looked at again
     if options.speed == _FOREVER:
-        run_max(core, codec, frames, stop, writer.between, deadline_s)
+        run_max(core, codec, frames, stop, between, deadline_s)
         return
-    paced = run_paced(core, codec, frames, stop, writer.between, deadline_s, options.speed, loaded.settings.engine.warm_every_ms)
+    paced = run_paced(core, codec, frames, stop, between, deadline_s, options.speed, loaded.settings.engine.warm_every_ms)
     try:
         import uvloop
     except ImportError:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from mia.domain.effects import AnyEffect
+from mia.domain.effects import AnyEffect, ReplaceOrder, SubmitOrder
 from mia.domain.errors import FailStop
 from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, Timer
 from mia.engine.engine import Engine
@@ -23,6 +23,7 @@ _MARKET: Final = frozenset(MARKET_EVENTS)
 _MOVES_TIME: Final = frozenset((*MARKET_EVENTS, *VENUE_REPORTS, Timer))
 
 
+_LEAVES: Final = (SubmitOrder, ReplaceOrder)
 _bytes: Final = msgspec.msgpack.Encoder().encode  # NaN equals itself only as bytes
 
 
@@ -38,6 +39,7 @@ class Core:
         self.journal: Final = journal
         self.venue: Final = venue
         self.projector = projector
+        self.waits_for_disk = False  # [store] intent_durability = "disk": no order leaves before fdatasync
         self.seq = seq
         self.latencies: Final = Latencies()
 
@@ -116,6 +118,8 @@ class Core:
         if not journaled:
             crashpoint("pre_intent")
             self.journal.append_effects(event.seq, effects)
+            if self.waits_for_disk and any(type(effect) in _LEAVES for effect in effects):
+                self.journal.sync()
             crashpoint("post_intent")
         venue.send(effects, event.ts_recv_ns)
         crashpoint("post_send")

@@ -7,8 +7,8 @@ import time
 from typing import Final
 
 import msgspec
-from mia.store.settings import StoreSettings
 
+from mia.store.settings import StoreSettings
 from mia.store.snapshots import SnapshotStore
 from miad.core import Core
 from miad.crash import crashpoint
@@ -29,6 +29,7 @@ class SnapshotWriter:
         self._stop: Final = stop
         self._last_s = time.monotonic()
         self._last_seq = core.seq
+        self.stored_seq = 0  # of the newest snapshot of this process that is on the disk
         self._layout: Final = core.engine.layout_hash
         self._thread: threading.Thread | None = None
 
@@ -60,6 +61,7 @@ class SnapshotWriter:
             self._core.journal.sync()  # a snapshot must never be ahead of the journal on the disk
             crashpoint("in_snapshot")
             self._store.write(seq, self._layout, msgspec.msgpack.encode(parts))
+            self.stored_seq = seq
         except Exception as e:
             self._stop.set(f"the snapshot of event {seq} could not be written ({type(e).__name__}: {e})")
 

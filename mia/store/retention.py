@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -52,3 +53,8 @@ def prune(directory: Path, *, now_ns: int, keep_days: float, max_bytes: int, kee
         path.unlink()
         removed.append(path)
     return removed
+
+
+if __name__ == "__main__":  # the daemon starts this as a process of its own: compression takes the CPU
+    os.nice(19)
+    compress_segment(Path(sys.argv[1]))
