@@ -1,0 +1,51 @@
+"""Exact money of one instrument: position in lots, cash in e8, every fill at the touch with the taker fee."""
+
+from __future__ import annotations
+
+from mia.domain.instruments import Instrument
+
+_FEE_SCALE = 10_000_000
+
+
+class Ledger:
+    """Integers only, so that rewards are exact differences of equity."""
+
+    def __init__(self, instrument: Instrument) -> None:
+        self._unit = instrument.unit_e8
+        self._fee = int(instrument.taker_fee * _FEE_SCALE)
+        self.reset()
+
+    def reset(self) -> None:
+        """Flat, no cash."""
+        self.position_lots = 0
+        self.cash_e8 = 0
+        self.fees_e8 = 0
+        self.traded_e8 = 0
+        self.entry_e8 = 0  # what the open position cost, signed as the position; fees apart
+
+    def fill(self, qty_lots: int, price_ticks: int) -> None:
+        """Take qty_lots (signed) at price_ticks; the fee is rounded up against us."""
+        if qty_lots == 0:
+            return
+        notional = qty_lots * price_ticks * self._unit
+        fee = -(-abs(notional) * self._fee // _FEE_SCALE)
+        self.cash_e8 -= notional + fee
+        self.fees_e8 += fee
+        self.traded_e8 += abs(notional)
+        old, new = self.position_lots, self.position_lots + qty_lots
+        if old == 0 or old * new < 0:
+            self.entry_e8 = new * price_ticks * self._unit
+        elif abs(new) > abs(old):
+            self.entry_e8 += notional
+        else:
+            self.entry_e8 = self.entry_e8 * new // old
+        self.position_lots = new
+
+    def equity_x2_e8(self, bid_ticks: int, ask_ticks: int) -> int:
+        """Twice the equity at mid: an integer, where the mid may be half a tick."""
+        return 2 * self.cash_e8 + self.position_lots * (bid_ticks + ask_ticks) * self._unit
+
+    @property
+    def entry_ticks(self) -> float:
+        """Average entry price; 0 when flat."""
+        return self.entry_e8 / (self.position_lots * self._unit) if self.position_lots else 0.0
