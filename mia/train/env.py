@@ -25,9 +25,8 @@ I64 = npt.NDArray[np.int64]
 class Tape(msgspec.Struct, frozen=True, kw_only=True):
     """One market, one row per decision.
 
-    columns: names of features, [T, m] float32, all finite. bid_ticks, ask_ticks, ts_ns [T]. probs [T, 3]: the filter's.
+    columns: names of features, [T, m] float32, normalised, all finite. bid_ticks, ask_ticks, ts_ns [T]. probs [T, 3]: the filter's.
     labels [T]: hidden phase 0 range, 1 trend, 2 defensive, -1 unknown; used to choose where episodes start, never seen.
-    atr_ticks [T]: mean true range of a bar, the unit of unrealised profit; NaN where the account needs none.
     """
 
     name: str

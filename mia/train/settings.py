@@ -1,0 +1,67 @@
+"""What `mia-train fit` trains on and how long; every number of it is in the card of the model it makes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from mia.domain.instruments import Instrument
+from mia.train.env import EnvSettings
+
+# One-second bars, warm within 60 s; scale-free, so that another market's volatility does not move them far. Most change
+# once a bar or are means over ten seconds: what the policy wants must not flicker between quotes.
+MARKET_COLUMNS: Final = (
+    "ret_z_50", "close_location", "up_share_20", "close_vwap_gap", "delta_ratio", "trade_imbalance_20", "bar_toxicity_30",
+    "kyle_lambda_50", "rel_bar_volume_20", "flow_imb_10s", "count_imb_10s", "trade_rate_10s", "vwap_gap_10s", "queue_imb_1s",
+    "ofi_10s", "mid_gap_10s", "mid_vol_10s", "mid_direction_5s", "rsi_14", "adx_14", "plus_di_14", "minus_di_14",
+    "macd_hist_12_26_9", "stoch_k_14", "ema_gap_10_20", "ema_gap_20_50", "cci_20", "linreg_slope_20", "linreg_r2_20",
+    "variance_ratio_2_30", "efficiency_20", "sma_gap_20", "aroon_osc_20", "atr_14", "rv_30", "jump_share_30", "vol_ratio_5_30",
+    "range_ratio_20",
+)  # fmt: skip
+BAR_COLUMNS: Final = (
+    "ret_z_50", "close_location", "up_share_20", "rel_bar_volume_20", "rsi_14", "adx_14", "plus_di_14", "minus_di_14",
+    "macd_hist_12_26_9", "stoch_k_14", "ema_gap_10_20", "ema_gap_20_50", "cci_20", "linreg_slope_20", "linreg_r2_20",
+    "variance_ratio_2_30", "efficiency_20", "sma_gap_20", "aroon_osc_20", "rv_30", "jump_share_30", "vol_ratio_5_30", "range_ratio_20",
+)  # fmt: skip
+# The first orders the states by volatility, the second by strength of trend.
+REGIME_COLUMNS: Final = ("rv_30", "linreg_r2_20", "adx_14", "bar_toxicity_30")
+BAR_REGIME_COLUMNS: Final = ("rv_30", "linreg_r2_20", "adx_14", "vol_ratio_5_30")
+
+
+def perpetual() -> Instrument:
+    """The instrument of simulated training: BTCUSDT USD-M's grid and fees."""
+    return Instrument(
+        venue="sim",
+        symbol="BTCUSDT",
+        kind="perpetual",
+        family="crypto",
+        quote_currency="USDT",
+        tick_size=Decimal("0.10"),
+        lot_size=Decimal("0.001"),
+        maker_fee=Decimal("0.0002"),
+        taker_fee=Decimal("0.0005"),
+        initial_margin=Decimal("0.10"),
+    )
+
+
+class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Seeds of the three parts never meet: training, choosing (alpha's stop, calibration and alpha_min), reporting."""
+
+    seed: int = 1
+    steps: int = 30_000  # environment steps per regime
+    workers: int = 2
+    train_markets: int = 16
+    validation_markets: int = 6
+    test_markets: int = 8
+    market_s: float = 1_800.0
+    decide_every_ms: int = 1_000
+    alpha_horizon_s: float = 60.0
+    env: EnvSettings = EnvSettings()
+
+    def seeds(self) -> tuple[list[int], list[int], list[int]]:
+        """Market seeds of training, validation and test."""
+        first = 1_000_000 * self.seed
+        a, b, c = self.train_markets, self.validation_markets, self.test_markets
+        return list(range(first, first + a)), list(range(first + 1_000, first + 1_000 + b)), list(range(first + 2_000, first + 2_000 + c))

@@ -1,0 +1,221 @@
+"""Makes tapes: simulated markets and bar files through the feature plan that live uses, then normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from mia.domain.errors import DataError
+from mia.domain.instruments import Instrument
+from mia.features import batch
+from mia.features.bars import BarSpec
+from mia.features.columns import BOOK_DELTA, BOOK_SNAPSHOT, QUOTE, EventColumns
+from mia.features.plan import Plan, build_plan
+from mia.kernels.arena import Arena
+from mia.kernels.book import Book
+from mia.regime.filter import UNIFORM, RegimeFilter, RegimeParams
+from mia.sim.market import DELTA, SNAPSHOT, SimColumns, SimMarket
+from mia.sim.settings import SimMarketSettings
+from mia.train.env import F32, Tape
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+_ARENA_BYTES: Final = 64 << 20
+_START_NS: Final = 1_700_000_000_000_000_000
+PHASE_TO_REGIME: Final = (0, 1, 2)  # calm is range, trending is trend, violent is defensive
+
+
+class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """One market before the regime filter is known: decision rows, and the inputs of the filter at each closed bar."""
+
+    name: str
+    instrument: Instrument
+    columns: tuple[str, ...]
+    ts_ns: I64
+    features: F64
+    bid_ticks: I64
+    ask_ticks: I64
+    labels: npt.NDArray[np.int8]
+    bar_ts_ns: I64
+    bar_inputs: F64
+    bar_labels: npt.NDArray[np.int8]
+
+
+class Normaliser(msgspec.Struct, frozen=True):
+    """x = clip((obs - mean) * inv_std, +- clip), in float32 as the graph does it."""
+
+    mean: F32
+    inv_std: F32
+    clip: float
+
+    def apply(self, obs: F32) -> F32:
+        """The policy's view of raw observations [N, n]."""
+        out: F32 = np.clip((obs - self.mean) * self.inv_std, np.float32(-self.clip), np.float32(self.clip))
+        return out
+
+
+def fit_normaliser(features: F64, account_columns: int, clip: float = 5.0) -> Normaliser:
+    """Median and a robust scale of each market column; account columns are left as they are."""
+    median = np.median(features, axis=0)
+    low, high = np.quantile(features, [0.05, 0.95], axis=0)
+    spread = (high - low) / 3.29  # of a normal distribution: its standard deviation
+    spread = np.where(spread > 1e-9, spread, np.maximum(features.std(axis=0), 1e-3))
+    mean = np.concatenate([median, np.zeros(account_columns)]).astype(np.float32)
+    inv_std = np.concatenate([1.0 / spread, np.ones(account_columns)]).astype(np.float32)
+    return Normaliser(mean, inv_std, clip)
+
+
+def simulated(
+    seed: int, duration_s: float, instrument: Instrument, columns: Sequence[str], regime_columns: Sequence[str], bars: BarSpec, every_ms: int
+) -> Stretch:
+    """A simulated market: decisions on the first quote at least every_ms after the last."""
+    market = SimMarket(msgspec.structs.replace(SimMarketSettings(), seed=seed), instrument)
+    market.start(_START_NS)
+    sim = market.generate(duration_s=duration_s, timers=True)
+    return from_events(f"sim seed {seed}", event_columns(sim), instrument, columns, regime_columns, bars, every_ms, sim.phase)
+
+
+def event_columns(sim: SimColumns) -> EventColumns:
+    """The simulator's rows as the plan reads them: a one-level delta says how many bid and ask pairs it has."""
+    delta, snapshot = sim.kind == DELTA, sim.kind == SNAPSHOT
+    kind = np.where(delta, BOOK_DELTA, np.where(snapshot, BOOK_SNAPSHOT, sim.kind))
+    a = np.where(delta, sim.a > 0, sim.a)
+    b = np.where(delta, sim.a < 0, sim.b)
+    columns = [kind, sim.ts_recv_ns, sim.ts_event_ns, a, b, sim.c, sim.d, sim.level_offset, sim.level_count]
+    return EventColumns._make([*(np.ascontiguousarray(x, dtype=np.int64) for x in columns), sim.levels.reshape(-1, 2)])
+
+
+def from_events(
+    name: str,
+    events: EventColumns,
+    instrument: Instrument,
+    columns: Sequence[str],
+    regime_columns: Sequence[str],
+    bars: BarSpec,
+    every_ms: int,
+    phase: I64 | None = None,
+) -> Stretch:
+    """Any stretch of events; phase: the hidden label of each event, where there is one."""
+    ts, features = batch.compute(_plan(columns, instrument, bars), events, every_ms * 1_000_000, "quote")
+    bar_ts, bar_inputs = batch.compute(_plan(regime_columns, instrument, bars), events, 0, "bar")
+    if len(ts) < 2:
+        raise DataError(f"{name}: too short: no two decisions after the warm-up of {bars.text} bars")
+    is_quote = events.kind == QUOTE
+    at = np.searchsorted(events.ts_recv_ns[is_quote], ts, side="right") - 1
+    labels = np.full(events.events, -1, np.int8) if phase is None else np.asarray(PHASE_TO_REGIME, np.int8)[phase]
+    return Stretch(
+        name=name,
+        instrument=instrument,
+        columns=tuple(columns),
+        ts_ns=ts,
+        features=features,
+        bid_ticks=events.a[is_quote][at],
+        ask_ticks=events.b[is_quote][at],
+        labels=labels[np.searchsorted(events.ts_recv_ns, ts, side="right") - 1],
+        bar_ts_ns=bar_ts,
+        bar_inputs=bar_inputs,
+        bar_labels=labels[np.searchsorted(events.ts_recv_ns, bar_ts, side="right") - 1],
+    )
+
+
+def _plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec) -> Plan:
+    arena = Arena(_ARENA_BYTES)
+    return build_plan(columns, instrument, bars, arena, Book(arena, 4096))
+
+
+def from_bar_file(path: Path, instrument: Instrument, columns: Sequence[str], regime_columns: Sequence[str], bars_max: int = 200_000) -> Stretch:
+    """A file of candles: feather, parquet or csv with a time column (date or ts_ms), open, high, low, close, volume.
+
+    One row per bar, decided when the bar is known (its close); the touch is the close, one tick wide: half-spread is in
+    the taker fee's favour only by half a tick. Columns that need trades or quotes are not available and are refused.
+    """
+    times, ohlcv = read_bars(path)
+    times, ohlcv = times[-bars_max:], ohlcv[-bars_max:]
+    interval = int(np.median(np.diff(times)))
+    tick, lot = float(instrument.tick_size), float(instrument.lot_size)
+    prices = [ohlcv[:, k] / tick for k in range(4)]
+    rows = batch.bars_from_ohlcv(*prices, ohlcv[:, 4] / lot)
+    close_ns = times + interval
+    spec = BarSpec(kind="time", size=Decimal(interval))
+    ts, features = batch.compute_bars(_plan(columns, instrument, spec), close_ns, rows)
+    bar_ts, bar_inputs = batch.compute_bars(_plan(regime_columns, instrument, spec), close_ns, rows)
+    if len(ts) < 2:
+        raise DataError(f"{path}: no row is warm: use columns that need bars only, and more than 60 bars")
+    close = np.rint(prices[3][np.searchsorted(close_ns, ts)]).astype(np.int64)
+    return Stretch(
+        name=path.name,
+        instrument=instrument,
+        columns=tuple(columns),
+        ts_ns=ts,
+        features=features,
+        bid_ticks=close,
+        ask_ticks=close + 1,
+        labels=np.full(len(ts), -1, np.int8),
+        bar_ts_ns=bar_ts,
+        bar_inputs=bar_inputs,
+        bar_labels=np.full(len(bar_ts), -1, np.int8),
+    )
+
+
+def read_bars(path: Path) -> tuple[I64, F64]:
+    """(open time ns [n], OHLCV [n, 5]) of a candle file, in order; DataError names the file and what is wrong with it."""
+    import polars as pl  # noqa: PLC0415 (only bar files need it)
+
+    readers = {".feather": pl.read_ipc, ".parquet": pl.read_parquet, ".csv": pl.read_csv}
+    if path.suffix not in readers:
+        raise DataError(f"{path}: use .feather, .parquet or .csv")
+    try:
+        frame = readers[path.suffix](path)
+    except (OSError, pl.exceptions.PolarsError) as e:
+        raise DataError(f"{path}: cannot be read: {str(e).splitlines()[0]}") from None
+    if missing := [c for c in ("open", "high", "low", "close", "volume") if c not in frame.columns]:
+        raise DataError(f"{path}: column {missing[0]!r} is missing")
+    if "ts_ms" in frame.columns:
+        times = frame["ts_ms"].cast(pl.Int64).to_numpy() * 1_000_000
+    elif "date" in frame.columns and frame["date"].dtype.is_temporal():
+        times = frame["date"].dt.timestamp("ms").to_numpy() * 1_000_000
+    else:
+        raise DataError(f"{path}: a time column is missing: date (timestamps) or ts_ms")
+    ohlcv = np.stack([frame[c].cast(pl.Float64).to_numpy() for c in ("open", "high", "low", "close", "volume")], axis=1)
+    if not (np.isfinite(ohlcv).all() and (ohlcv[:, :4] > 0.0).all() and (np.diff(times) > 0).all()):
+        raise DataError(f"{path}: prices must be finite and above 0, and times must rise")
+    return times.astype(np.int64), ohlcv
+
+
+def make_tape(stretch: Stretch, normaliser: Normaliser, params: RegimeParams | None, every: int = 1, market: int | None = None) -> Tape:
+    """The stretch as the environment plays it: normalised columns and filtered probabilities, labels kept for episode starts."""
+    width = len(stretch.columns) if market is None else market
+    probs = filtered(stretch, params)[::every]
+    x = (stretch.features.astype(np.float32) - normaliser.mean[:width]) * normaliser.inv_std[:width]
+    labels = stretch.labels[::every]
+    return Tape(
+        name=stretch.name,
+        instrument=stretch.instrument,
+        columns=stretch.columns,
+        features=np.clip(x, np.float32(-normaliser.clip), np.float32(normaliser.clip))[::every],
+        bid_ticks=stretch.bid_ticks[::every],
+        ask_ticks=stretch.ask_ticks[::every],
+        ts_ns=stretch.ts_ns[::every],
+        probs=probs,
+        labels=np.where(labels < 0, probs.argmax(axis=1), labels).astype(np.int8),
+    )
+
+
+def filtered(stretch: Stretch, params: RegimeParams | None) -> F32:
+    """Probabilities at each decision row, from the bars closed by then: the live filter, bar by bar."""
+    out = np.full((len(stretch.bar_ts_ns) + 1, 3), UNIFORM, dtype=np.float32)
+    if params is not None:
+        regime = RegimeFilter(params, Arena(1 << 16), {c: k for k, c in enumerate(params.columns)})
+        row = Arena(1 << 12).doubles(len(params.columns))
+        for i, values in enumerate(stretch.bar_inputs.tolist()):
+            for k, value in enumerate(values):
+                row[k] = value
+            regime.update(row)
+            out[i + 1] = regime.probs
+    return out[np.searchsorted(stretch.bar_ts_ns, stretch.ts_ns, side="right")]
