@@ -59,11 +59,16 @@ class AccountState(msgspec.Struct):
 
 
 class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """cap_quote: notional at target 1. dead_band: changes below this share of the cap are not traded. turnover_penalty: of the cost of a fill, added on top."""
+    """cap_quote: notional at target 1. dead_band: changes below this share of the cap are not traded.
+
+    hold_rows: rows that one training step spans: the fill comes at the next row as ever, the rest is waiting, which
+    tells apart a good decision from noise sooner. turnover_penalty_bps: on top of the fees, per cap traded.
+    """
 
     cap_quote: float = 2_000.0
     dead_band: float = 0.1
     episode_rows: int = 240
+    hold_rows: int = 1
     turnover_penalty_bps: float = 0.5
     reward_scale: float = 0.2
 
@@ -135,7 +140,7 @@ class TradingEnv(gym.Env[F32, F32]):
         return out
 
     def step(self, action: F32) -> tuple[F32, float, bool, bool, dict[str, Any]]:
-        """Hold to the next row, then fill towards the action at that row's touch."""
+        """Hold to the next row, then fill towards the action at that row's touch, then wait for the rest of hold_rows."""
         tape, row, state = self.tape, self.row, self.state
         before = self.ledger.equity_x2_e8(int(tape.bid_ticks[row]), int(tape.ask_ticks[row]))
         change = wanted_change(float(action[0]), self.ledger.position_lots, state.cap_lots, self._settings.dead_band)
@@ -146,6 +151,8 @@ class TradingEnv(gym.Env[F32, F32]):
         if change and (was == 0 or was * self.ledger.position_lots < 0):
             state.opened_ns = int(tape.ts_ns[row])
         state.last_action = float(action[0])
+        row = self.row = min(row + self._settings.hold_rows - 1, self._end)
+        bid, ask = int(tape.bid_ticks[row]), int(tape.ask_ticks[row])
         gained_e8 = (self.ledger.equity_x2_e8(bid, ask) - before) / 2.0
         unit_e8 = self._settings.cap_quote * 1e8
         bps = 1e4 * gained_e8 / unit_e8 - self._settings.turnover_penalty_bps * abs(change) / state.cap_lots

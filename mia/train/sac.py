@@ -25,12 +25,13 @@ class SacSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     steps: int
     environments: int = 8
     steps_per_update: int = 4
-    batch_size: int = 128
+    batch_size: int = 256
     learning_rate: float = 1e-3
     gamma: float = 0.95
     buffer_rows: int = 100_000
     learning_starts: int = 500
     entropy_start: float = 0.1
+    hold_rows: int = 3
     log_every_steps: int = 2_000
 
 
@@ -88,7 +89,8 @@ def train_regime(
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     started = time.perf_counter()
-    envs = DummyVecEnv([lambda: TradingEnv(tapes, account, env, regime) for _ in range(settings.environments)])
+    held = msgspec.structs.replace(env, hold_rows=settings.hold_rows)
+    envs = DummyVecEnv([lambda: TradingEnv(tapes, account, held, regime) for _ in range(settings.environments)])
     model = SAC(
         "MlpPolicy",
         envs,

@@ -50,8 +50,8 @@ class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seeds of the three parts never meet: training, choosing (alpha's stop, calibration and alpha_min), reporting."""
 
     seed: int = 1
-    steps: int = 30_000  # environment steps per regime
-    workers: int = 2
+    steps: int = 24_000  # environment steps per regime
+    workers: int = 3
     train_markets: int = 16
     validation_markets: int = 6
     test_markets: int = 8
