@@ -62,15 +62,16 @@ def fit_alpha(
     x, y = (torch.from_numpy(a.astype(np.float32)) for a in dataset(train, horizon_s))
     xv, yv = (torch.from_numpy(a.astype(np.float32)) for a in dataset(validation, horizon_s))
     base = float(y.mean().clamp(1e-3, 1.0 - 1e-3))
-    net = torch.nn.Sequential(torch.nn.Linear(x.shape[1], hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, 2))
-    torch.nn.init.zeros_(net[2].weight)
-    torch.nn.init.constant_(net[2].bias, float(np.log(base / (1.0 - base))))
+    last_layer = torch.nn.Linear(hidden, 2)
+    torch.nn.init.zeros_(last_layer.weight)
+    torch.nn.init.constant_(last_layer.bias, float(np.log(base / (1.0 - base))))
+    net = torch.nn.Sequential(torch.nn.Linear(x.shape[1], hidden), torch.nn.ReLU(), last_layer)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-2)
     loss = torch.nn.BCEWithLogitsLoss()
     best, kept = float("inf"), [p.detach().clone() for p in net.parameters()]
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        for rows in torch.randperm(len(x), generator=generator).split(512):
+        for rows in torch.split(torch.randperm(len(x), generator=generator), 512):
             optimiser.zero_grad()
             loss(net(x[rows]), y[rows]).backward()
             optimiser.step()
@@ -115,7 +116,9 @@ def report(layers: Sequence[Layer], base: float, tapes: Sequence[Tape], horizon_
     x, y = dataset(tapes, horizon_s)
     p, outcome = probabilities(layers, x).ravel(), y.ravel()
     constant = np.full_like(outcome, base)
-    return AlphaReport(base_rate=base, brier=brier(p, outcome), brier_constant=brier(constant, outcome), auc=auc(p, outcome), rows=len(outcome))
+    return AlphaReport(
+        base_rate=base, brier=brier(p, outcome), brier_constant=brier(constant, outcome), auc=auc(p, outcome), rows=len(outcome)
+    )
 
 
 def with_account(layers: Sequence[Layer], account_columns: int) -> list[Layer]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mia.train.fit import Fitted
     from mia.train.sac import Trained
 
+# ruff: noqa: E501 (lines of markdown)
 PERFORMANCE_COLUMNS = (
     "timestamp", "algo", "regime", "reward", "finetune_loss", "maml_steps", "online_steps", "operation", "latency", "success",
     "memory_usage_mb", "cpu_percent",
@@ -44,10 +45,11 @@ def results_table(results: dict[str, list[Result]]) -> str:
     ]
     for name, rows in results.items():
         mean, low, high = mean_interval([r.return_bps_per_hour for r in rows])
+        interval = f" ({low:.1f} to {high:.1f})" if len(rows) > 1 else ""
         hours = [r.return_bps / r.return_bps_per_hour if r.return_bps_per_hour else 1.0 for r in rows]
         refused, openings = sum(r.refused for r in rows), sum(r.openings for r in rows)
         lines.append(
-            f"| {name} | {mean:.1f} ({low:.1f} to {high:.1f}) | {sum(r.return_bps > 0 for r in rows)}/{len(rows)} "
+            f"| {name} | {mean:.1f}{interval} | {sum(r.return_bps > 0 for r in rows)}/{len(rows)} "
             f"| {np.mean([r.fees_bps / h for r, h in zip(rows, hours, strict=True)]):.1f} | {np.mean([r.fills_per_hour for r in rows]):.1f} "
             f"| {np.mean([r.turnover_per_hour for r in rows]):.1f} | {np.mean([r.time_in_market for r in rows]):.0%} "
             f"| {max(r.drawdown_bps for r in rows):.0f} | {refused / openings if openings else 0.0:.0%} |"
@@ -56,7 +58,13 @@ def results_table(results: dict[str, list[Result]]) -> str:
 
 
 def write_card(
-    path: Path, manifest: Manifest, fitted: Fitted, results: dict[str, list[Result]], settings: FitSettings, seconds: Sequence[float]
+    path: Path,
+    manifest: Manifest,
+    fitted: Fitted,
+    results: dict[str, list[Result]],
+    recordings: dict[str, dict[str, list[Result]]],
+    settings: FitSettings,
+    seconds: Sequence[float],
 ) -> None:
     """Write card.md."""
     a, t, env = fitted.alpha, manifest.training, settings.env
@@ -83,11 +91,11 @@ run, tested and timed with a policy of realistic size that trades.
 
 Each market is one of the {len(results["policy"])} test stretches, decided at the cadence of live; the interval is over them. Basis points are of the notional at target 1.
 
-## Trade probability
+{_recordings(recordings)}## Trade probability
 
 Asked: does a trade opened now, held {manifest.alpha_horizon_s:g} s and closed make money after the taker fee on both sides?
 Test: Brier {a.brier:.4f} (a constant of the training base rate {a.base_rate:.3f} scores {a.brier_constant:.4f}), AUC {a.auc:.3f}, {a.rows} rows.
-`alpha_min` {manifest.alpha_min:.4f} was chosen on the validation part as the threshold with the best net return among those that refuse at most 60 % of openings.
+`alpha_min` {manifest.alpha_min:.4f} was chosen on the validation part: the lowest threshold within one standard error of the best net return.
 
 ## Weak points
 
@@ -97,6 +105,14 @@ Test: Brier {a.brier:.4f} (a constant of the training base rate {a.base_rate:.3f
 """,
         encoding="utf-8",
     )
+
+
+def _recordings(recordings: dict[str, dict[str, list[Result]]]) -> str:
+    """A section with one table per recording; nothing was learned from them."""
+    if not recordings:
+        return ""
+    tables = "\n\n".join(f"`{name}`:\n\n{results_table(results)}" for name, results in recordings.items())
+    return f"## On real recordings (minutes long, never trained or chosen on: anecdotes, no evidence)\n\n{tables}\n\n"
 
 
 def _range(seeds: Sequence[int]) -> str:

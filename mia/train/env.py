@@ -69,7 +69,7 @@ class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dead_band: float = 0.1
     episode_rows: int = 240
     hold_rows: int = 1
-    turnover_penalty_bps: float = 0.5
+    turnover_penalty_bps: float = 3.0
     reward_scale: float = 0.2
 
 
@@ -85,6 +85,7 @@ class TradingEnv(gym.Env[F32, F32]):
         self._settings = settings
         self._market = len(tapes[0].columns)
         width = self._market + len(account.columns)
+        self._width = width
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
         self._starts = [self._start_rows(tape, regime) for tape in tapes]
@@ -134,7 +135,7 @@ class TradingEnv(gym.Env[F32, F32]):
 
     def observe(self) -> F32:
         """The observation at the present row."""
-        out = np.empty(self.observation_space.shape, dtype=np.float32)  # type: ignore[arg-type]
+        out = np.empty(self._width, dtype=np.float32)
         out[: self._market] = self.tape.features[self.row]
         self._account.write(self.tape, self.row, self.ledger, self.state, out[self._market :])
         return out

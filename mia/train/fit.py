@@ -38,8 +38,9 @@ from mia.train.settings import (
     REGIME_COLUMNS,
     FitSettings,
     perpetual,
+    recorded_instruments,
 )
-from mia.train.tapes import Normaliser, Stretch, filtered, fit_normaliser, from_bar_file, make_tape, simulated
+from mia.train.tapes import Normaliser, Stretch, fit_normaliser, from_bar_file, make_tape, recorded, simulated
 
 CHECK_ROWS: Final = 2_000
 _BAR_1S: Final = "time:1s"
@@ -70,8 +71,13 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
 
 
-def fit(out: Path, settings: FitSettings, bar_files: Sequence[Path], command: str, say: Callable[[str], None]) -> Fitted:
-    """Train, export and prove a bundle in `out`; ConfigError when the export differs from SB3's own predict by more than 1e-5."""
+def fit(
+    out: Path, settings: FitSettings, bar_files: Sequence[Path], recordings: Sequence[Path], command: str, say: Callable[[str], None]
+) -> Fitted:
+    """Train, export and prove a bundle in `out`; ConfigError when the export differs from SB3's own predict by more than 1e-5.
+
+    recordings: raw frames that the card reports on; nothing is learned or chosen from them.
+    """
     started = time.perf_counter()
     parts = bar_parts(settings, bar_files) if bar_files else simulated_parts(settings)
     say(f"data: {sum(len(s.ts_ns) for s in parts.train)} training rows, {time.perf_counter() - started:.1f} s")
@@ -101,6 +107,7 @@ def fit(out: Path, settings: FitSettings, bar_files: Sequence[Path], command: st
     alpha_min, choices = choose_alpha_min(bundle, parts, account, settings)
     say(f"alpha_min: {alpha_min:.3f}, chosen on validation from {choices}")
     results = compare(bundle, parts.test, parts, account, settings, alpha_min)
+    seen = recorded_results(bundle, recordings, parts, account, settings, alpha_min)
     metrics = _metrics(results, alpha, difference)
     manifest = msgspec.structs.replace(manifest, alpha_min=alpha_min, metrics=metrics)
     _export(out, manifest, weights, parts.params, check, check_probs)
@@ -108,7 +115,7 @@ def fit(out: Path, settings: FitSettings, bar_files: Sequence[Path], command: st
     fitted = Fitted(
         folder=out, seconds=time.perf_counter() - started, difference=difference, alpha_min=alpha_min, alpha=alpha, metrics=metrics
     )
-    write_card(out / "card.md", manifest, fitted, results, settings, [t.seconds for t in trained])
+    write_card(out / "card.md", manifest, fitted, results, seen, settings, [t.seconds for t in trained])
     return fitted
 
 
@@ -139,7 +146,7 @@ def bar_parts(settings: FitSettings, files: Sequence[Path]) -> Parts:
     interval_ns = int(np.median(np.diff(whole[0].ts_ns)))
     spans = [f"{s.name}: {np.datetime64(int(s.ts_ns[0]), 'ns')} to {np.datetime64(int(s.ts_ns[-1]), 'ns')}" for s in parts[0]]
     bar = BarSpec.parse(f"time:{interval_ns // 1_000_000}ms").text
-    return Parts(bar, "bar", 0, *parts, spans, params)
+    return Parts(bar, "bar", 0, parts[0], parts[1], parts[2], spans, params)
 
 
 def _cut(s: Stretch, start: int, stop: int) -> Stretch:
@@ -226,7 +233,11 @@ def _export(out: Path, manifest: Manifest, weights: PolicyWeights, params: Regim
     write_bundle(out, manifest, weights, msgspec.json.encode(params), obs, probs)
     known = {*shipped_catalogue().names}
     return load_bundle(
-        str(out.resolve()), catalogue_sha256=manifest.catalogue_sha256, family=manifest.family, trigger=manifest.trigger, known_columns=known
+        str(out.resolve()),
+        catalogue_sha256=manifest.catalogue_sha256,
+        family=manifest.family,
+        trigger=manifest.trigger,
+        known_columns=known,
     )
 
 
@@ -266,11 +277,13 @@ def raw_tapes(stretches: Sequence[Stretch], params: RegimeParams) -> list[Tape]:
 
 
 def choose_alpha_min(
-    bundle: Bundle, parts: Parts, account: PlanAccount, settings: FitSettings, refused_max: float = 0.6
-) -> tuple[float, list[tuple[float, float, float]]]:
-    """The threshold with the best mean net return on validation among those that refuse at most a share of openings.
+    bundle: Bundle, parts: Parts, account: PlanAccount, settings: FitSettings
+) -> tuple[float, list[tuple[float, float, float, float]]]:
+    """The lowest threshold whose mean net return on validation lies within one standard error of the best one's.
 
-    Returns it with every candidate: (threshold, mean net return in bps per hour, share refused).
+    Lowest, because a gate that refuses nearly everything looks good on few trades. Candidates that trade less than
+    settings.fills_per_hour_min are left out. Returns it with every candidate: (threshold, net bps per hour, its
+    standard error, fills per hour).
     """
     tapes = raw_tapes(parts.validation, parts.params)
     obs = np.concatenate([np.concatenate([t.features, np.zeros((len(t.ts_ns), len(account.columns)), np.float32)], axis=1) for t in tapes])
@@ -278,13 +291,16 @@ def choose_alpha_min(
     opening = np.abs(action[:, 0]) > settings.env.dead_band
     seen = alpha[opening, 0] if opening.any() else alpha[:, 0]
     choices = []
-    for share in (0.0, 0.25, 0.5, 0.75, 0.9):
+    for share in (0.0, 0.25, 0.5, 0.65, 0.8, 0.9):
         threshold = round(float(np.quantile(seen, share)), 4) if share else 0.0
         results = evaluate(_decider(bundle), tapes, account, settings.env, threshold)
-        refused = sum(r.refused for r in results) / max(1, sum(r.openings for r in results))
-        choices.append((threshold, round(float(np.mean([r.return_bps_per_hour for r in results])), 2), round(refused, 3)))
-    fit_for_use = [c for c in choices if c[2] <= refused_max] or choices[:1]
-    return max(fit_for_use, key=lambda c: c[1])[0], choices
+        net = [r.return_bps_per_hour for r in results]
+        error = float(np.std(net, ddof=1)) / len(net) ** 0.5 if len(net) > 1 else 0.0
+        fills = float(np.mean([r.fills_per_hour for r in results]))
+        choices.append((threshold, round(float(np.mean(net)), 1), round(error, 1), round(fills, 1)))
+    useful = [c for c in choices if c[3] >= settings.fills_per_hour_min] or choices[:1]
+    best = max(useful, key=lambda c: c[1])
+    return next(c[0] for c in useful if c[1] >= best[1] - best[2]), choices
 
 
 def compare(
@@ -301,6 +317,19 @@ def compare(
     }
 
 
+def recorded_results(
+    bundle: Bundle, recordings: Sequence[Path], parts: Parts, account: PlanAccount, settings: FitSettings, alpha_min: float
+) -> dict[str, dict[str, list[Result]]]:
+    """The same comparison on each recording, by name; empty for bundles of bar columns, which need no recording."""
+    if parts.trigger != "quote":
+        return {}
+    out = {}
+    for path in recordings:
+        stretch = recorded(path, recorded_instruments(), MARKET_COLUMNS, REGIME_COLUMNS, BarSpec.parse(parts.bar), parts.min_interval_ms)
+        out[path.name] = compare(bundle, [stretch], parts, account, settings, alpha_min)
+    return out
+
+
 def _metrics(results: dict[str, list[Result]], alpha: AlphaReport, difference: float) -> dict[str, float]:
     """For the manifest."""
     policy = results["policy"]
@@ -313,6 +342,3 @@ def _metrics(results: dict[str, list[Result]], alpha: AlphaReport, difference: f
         "alpha_auc": alpha.auc,
         "export_difference_max": difference,
     }
-
-
-__all__ = ["Fitted", "filtered", "fit"]

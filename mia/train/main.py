@@ -25,17 +25,20 @@ def fit(
     out: Annotated[Path, typer.Option(help="Folder of the new bundle; its name is the model's.")],
     seed: Annotated[int, typer.Option(min=0, max=1_000, help="Decides markets, weights and exploration.")] = 1,
     steps: Annotated[int, typer.Option(min=100, max=100_000_000, help="Environment steps per regime.")] = FitSettings().steps,
-    bars: Annotated[list[Path] | None, typer.Option(help="Candle file (.feather, .parquet, .csv) instead of simulated markets; may be repeated.")] = None,
+    bars: Annotated[
+        list[Path] | None, typer.Option(help="Candle file (.feather, .parquet, .csv) instead of simulated markets; may be repeated.")
+    ] = None,
+    recording: Annotated[list[Path] | None, typer.Option(help="Raw frames to report on in the card; may be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=3, help="Processes; the result is the same.")] = FitSettings().workers,
     markets: Annotated[int, typer.Option(min=1, max=1_000, help="Simulated training markets.")] = FitSettings().train_markets,
 ) -> None:
     """Train one SAC policy per regime and write a bundle that the daemon can load."""
-    from mia.train.fit import fit as run  # noqa: PLC0415 (torch takes seconds to import)
+    from mia.train.fit import fit as run
 
     test = FitSettings().test_markets if markets >= 5 else 5
     settings = FitSettings(seed=seed, steps=steps, workers=workers, train_markets=markets, test_markets=test)
     command = shlex.join(["mia-train", *sys.argv[1:]])
-    fitted = run(out, settings, bars or [], command, lambda line: typer.echo(line, err=True))
+    fitted = run(out, settings, bars or [], recording or [], command, lambda line: typer.echo(line, err=True))
     typer.echo(f"{fitted.folder}: alpha_min {fitted.alpha_min:.3f}, out of sample {fitted.metrics['return_bps_per_hour']:.1f} bps per hour")
 
 

@@ -15,7 +15,12 @@ _VAR_MIN = 0.05  # of scaled inputs: no state may be so narrow that one odd bar 
 
 
 def fit_regime(
-    columns: Sequence[str], tapes: Sequence[tuple[F64, npt.NDArray[np.int8]]], *, clip: float = 4.0, warm_bars: int = 20, soften: float = 1.5
+    columns: Sequence[str],
+    tapes: Sequence[tuple[F64, npt.NDArray[np.int8]]],
+    *,
+    clip: float = 4.0,
+    warm_bars: int = 20,
+    soften: float = 1.5,
 ) -> RegimeParams:
     """Parameters from (inputs [bars, d], phase of each bar: 0 range, 1 trend, 2 defensive).
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import torch
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
@@ -20,7 +20,11 @@ from mia.train.graph import Layer
 
 
 class SacSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """steps: environment steps per regime. One gradient step follows every steps_per_update of them."""
+    """steps: environment steps per regime. One gradient step follows every steps_per_update of them.
+
+    target_entropy: far below SB3's default of -1: fees are paid on |change|, and a policy that explores with wide noise
+    pays them anyway, so its mean never learns to stand still.
+    """
 
     steps: int
     environments: int = 8
@@ -30,7 +34,8 @@ class SacSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     gamma: float = 0.95
     buffer_rows: int = 100_000
     learning_starts: int = 500
-    entropy_start: float = 0.1
+    entropy_start: float = 0.05
+    target_entropy: float = -3.0
     hold_rows: int = 3
     log_every_steps: int = 2_000
 
@@ -103,6 +108,7 @@ def train_regime(
         learning_starts=settings.learning_starts,
         train_freq=1,
         gradient_steps=max(1, settings.environments // settings.steps_per_update),
+        target_entropy=settings.target_entropy,
         ent_coef=f"auto_{settings.entropy_start}",
         policy_kwargs={"net_arch": [256, 256]},
     )
@@ -114,5 +120,6 @@ def train_regime(
 
 def actor_layers(model: SAC) -> list[Layer]:
     """The deterministic actor as arrays: hidden layers, then the mean."""
-    linear = [m for m in model.policy.actor.latent_pi if isinstance(m, torch.nn.Linear)] + [model.policy.actor.mu]
+    actor = model.actor
+    linear = [m for m in [*actor.latent_pi.children(), actor.mu] if isinstance(m, torch.nn.Linear)]
     return [Layer(m.weight.detach().numpy().T.copy(), m.bias.detach().numpy().copy()) for m in linear]

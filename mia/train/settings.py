@@ -46,6 +46,22 @@ def perpetual() -> Instrument:
     )
 
 
+def recorded_instruments() -> tuple[Instrument, Instrument]:
+    """BTCUSDT as Binance trades it: spot, and USD-M perpetual. For reports on recordings, which carry no filters."""
+    usdm = msgspec.structs.replace(perpetual(), venue="binance_usdm")
+    spot = msgspec.structs.replace(
+        usdm,
+        venue="binance_spot",
+        kind="spot",
+        tick_size=Decimal("0.01"),
+        lot_size=Decimal("0.00001"),
+        maker_fee=Decimal("0.001"),
+        taker_fee=Decimal("0.001"),
+        initial_margin=Decimal(1),
+    )
+    return spot, usdm
+
+
 class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seeds of the three parts never meet: training, choosing (alpha's stop, calibration and alpha_min), reporting."""
 
@@ -58,6 +74,7 @@ class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     market_s: float = 1_800.0
     decide_every_ms: int = 1_000
     alpha_horizon_s: float = 60.0
+    fills_per_hour_min: float = 12.0  # a gate that lets less through is not considered
     env: EnvSettings = EnvSettings()
 
     def seeds(self) -> tuple[list[int], list[int], list[int]]:

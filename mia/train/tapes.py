@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mia.domain.errors import DataError
-from mia.domain.instruments import Instrument
+from mia.domain.events import AnyEvent
+from mia.domain.instruments import Instrument, InstrumentId
 from mia.features import batch
 from mia.features.bars import BarSpec
 from mia.features.columns import BOOK_DELTA, BOOK_SNAPSHOT, QUOTE, EventColumns
+from mia.features.columns import from_events as columns_of
 from mia.features.plan import Plan, build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
@@ -23,6 +25,7 @@ from mia.regime.filter import UNIFORM, RegimeFilter, RegimeParams
 from mia.sim.market import DELTA, SNAPSHOT, SimColumns, SimMarket
 from mia.sim.settings import SimMarketSettings
 from mia.train.env import F32, Tape
+from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -72,7 +75,13 @@ def fit_normaliser(features: F64, account_columns: int, clip: float = 5.0) -> No
 
 
 def simulated(
-    seed: int, duration_s: float, instrument: Instrument, columns: Sequence[str], regime_columns: Sequence[str], bars: BarSpec, every_ms: int
+    seed: int,
+    duration_s: float,
+    instrument: Instrument,
+    columns: Sequence[str],
+    regime_columns: Sequence[str],
+    bars: BarSpec,
+    every_ms: int,
 ) -> Stretch:
     """A simulated market: decisions on the first quote at least every_ms after the last."""
     market = SimMarket(msgspec.structs.replace(SimMarketSettings(), seed=seed), instrument)
@@ -129,7 +138,9 @@ def _plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec) -> Plan
     return build_plan(columns, instrument, bars, arena, Book(arena, 4096))
 
 
-def from_bar_file(path: Path, instrument: Instrument, columns: Sequence[str], regime_columns: Sequence[str], bars_max: int = 200_000) -> Stretch:
+def from_bar_file(
+    path: Path, instrument: Instrument, columns: Sequence[str], regime_columns: Sequence[str], bars_max: int = 200_000
+) -> Stretch:
     """A file of candles: feather, parquet or csv with a time column (date or ts_ms), open, high, low, close, volume.
 
     One row per bar, decided when the bar is known (its close); the touch is the close, one tick wide: half-spread is in
@@ -140,7 +151,7 @@ def from_bar_file(path: Path, instrument: Instrument, columns: Sequence[str], re
     interval = int(np.median(np.diff(times)))
     tick, lot = float(instrument.tick_size), float(instrument.lot_size)
     prices = [ohlcv[:, k] / tick for k in range(4)]
-    rows = batch.bars_from_ohlcv(*prices, ohlcv[:, 4] / lot)
+    rows = batch.bars_from_ohlcv(prices[0], prices[1], prices[2], prices[3], ohlcv[:, 4] / lot)
     close_ns = times + interval
     spec = BarSpec(kind="time", size=Decimal(interval))
     ts, features = batch.compute_bars(_plan(columns, instrument, spec), close_ns, rows)
@@ -165,7 +176,7 @@ def from_bar_file(path: Path, instrument: Instrument, columns: Sequence[str], re
 
 def read_bars(path: Path) -> tuple[I64, F64]:
     """(open time ns [n], OHLCV [n, 5]) of a candle file, in order; DataError names the file and what is wrong with it."""
-    import polars as pl  # noqa: PLC0415 (only bar files need it)
+    import polars as pl
 
     readers = {".feather": pl.read_ipc, ".parquet": pl.read_parquet, ".csv": pl.read_csv}
     if path.suffix not in readers:
@@ -219,3 +230,16 @@ def filtered(stretch: Stretch, params: RegimeParams | None) -> F32:
             regime.update(row)
             out[i + 1] = regime.probs
     return out[np.searchsorted(stretch.bar_ts_ns, stretch.ts_ns, side="right")]
+
+
+def recorded(
+    path: Path, instruments: Sequence[Instrument], columns: Sequence[str], regime_columns: Sequence[str], bars: BarSpec, every_ms: int
+) -> Stretch:
+    """A recording of raw venue frames, decoded as the replay venue does it, with the instrument that fits its venue; no labels."""
+    feed = ReplayFeed([path], [(InstrumentId(k), instrument) for k, instrument in enumerate(instruments)])
+    number, instrument = next(iter(feed.instruments.values()))
+    codec = feed.codec()
+    events: list[AnyEvent] = []
+    for ts_recv_ns, payload in feed.frames():
+        events.extend(codec.decode(payload, ts_recv_ns, len(events)))
+    return from_events(path.name, columns_of(events, number), instrument, columns, regime_columns, bars, every_ms)

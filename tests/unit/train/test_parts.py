@@ -20,7 +20,7 @@ from mia.train.graph import Layer, PolicyWeights, build_graph
 from mia.train.regime_fit import fit_by_moments, fit_regime
 from mia.train.settings import MARKET_COLUMNS, REGIME_COLUMNS, perpetual
 from mia.train.stats import auc, brier, mean_interval
-from mia.train.tapes import filtered, fit_normaliser, make_tape, read_bars, simulated
+from mia.train.tapes import filtered, fit_normaliser, read_bars, simulated
 from tests.unit.train.test_env import SETTINGS, tape
 
 
@@ -112,7 +112,7 @@ def test_probabilities_at_a_decision_use_bars_closed_by_then(stretch) -> None:  
     regime = RegimeFilter(params, Arena(1 << 14), {c: k for k, c in enumerate(REGIME_COLUMNS)})
     row = Arena(256).doubles(4)
     bar = 0
-    for k in range(0, len(stretch.ts_ns)):
+    for k in range(len(stretch.ts_ns)):
         while bar < len(stretch.bar_ts_ns) and stretch.bar_ts_ns[bar] <= stretch.ts_ns[k]:
             for i, value in enumerate(stretch.bar_inputs[bar].tolist()):
                 row[i] = value
@@ -179,7 +179,12 @@ def test_bars_are_read_and_bad_files_are_named(tmp_path: Path) -> None:
 
     assert times.tolist() == [0, 60_000_000_000, 120_000_000_000]
     assert ohlcv.shape == (3, 5)
-    for name, words in (("nolow.parquet", "'low' is missing"), ("back.feather", "times must rise"), ("torn.parquet", "cannot be read"), ("x.txt", "use .feather")):
+    for name, words in (
+        ("nolow.parquet", "'low' is missing"),
+        ("back.feather", "times must rise"),
+        ("torn.parquet", "cannot be read"),
+        ("x.txt", "use .feather"),
+    ):
         with pytest.raises(DataError, match=name) as e:
             read_bars(tmp_path / name)
         assert words in str(e.value)
