@@ -69,7 +69,7 @@ def order_differences(
                 if theirs.filled_lots > order.filled_lots:
                     effects.append(QueryOrder(order.client_order_id, instrument))
     for theirs in report.orders:
-        ours = table.orders.get(theirs.client_order_id)
+        ours = table.find(theirs.client_order_id)
         if ours is None:
             external.append(theirs)
             if theirs.client_order_id not in table.external:

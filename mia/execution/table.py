@@ -32,7 +32,7 @@ OrderReport = (
 )  # fmt: skip
 
 CLOSED_KEPT: Final = 256
-FILLS_KEPT: Final = 4096
+FILLS_KEPT: Final = 1024
 EXTERNAL_KEPT: Final = 256
 
 _REPORTS: Final[dict[type, Report]] = {
@@ -45,6 +45,8 @@ _REPORTS: Final[dict[type, Report]] = {
     RequestTimedOut: Report.TIMED_OUT,
 }
 _PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
+_DECODE: Final = msgspec.msgpack.Decoder(Order).decode
 
 
 class Exposure(msgspec.Struct):
@@ -83,11 +85,11 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 class OrderTable(msgspec.Struct):
-    """All orders by client id; engine state."""
+    """All orders by client id; engine state. Closed ones are kept encoded: they rarely matter again, a snapshot copies bytes."""
 
-    orders: dict[str, Order] = {}
+    orders: dict[str, Order] = {}  # open
+    closed: dict[str, bytes] = {}  # oldest first, CLOSED_KEPT at most
     exposures: dict[int, Exposure] = {}
-    closed_ids: list[str] = []  # oldest first, CLOSED_KEPT at most
     fills: dict[str, tuple[str, int, int, int]] = {}  # "instrument/fill_id" -> order, side, price, lots; oldest first
     replacing: dict[str, tuple[int, int, int]] = {}  # replace in flight: qty_lots, price_ticks, stop_ticks
     groups: dict[str, str] = {}  # client order id -> group, while open
@@ -100,6 +102,14 @@ class OrderTable(msgspec.Struct):
         if found is None:
             found = self.exposures[instrument] = Exposure(instrument)
         return found
+
+    def find(self, client_order_id: str) -> Order | None:
+        """An order of ours, open or closed; a closed one is a copy, changes of it are kept by `_move` only."""
+        order = self.orders.get(client_order_id)
+        if order is not None:
+            return order
+        encoded = self.closed.get(client_order_id)
+        return _DECODE(encoded) if encoded is not None else None
 
     def open_orders(self, instrument: int) -> list[Order]:
         """Open orders of an instrument, oldest first."""
@@ -163,7 +173,7 @@ class OrderTable(msgspec.Struct):
         return self._mark(client_order_id, Report.ABSENT)
 
     def _mark(self, client_order_id: str, report: Report) -> Order | None:
-        order = self.orders.get(client_order_id)
+        order = self.find(client_order_id)
         if order is None:
             return None
         status = TRANSITIONS.get((order.status, report))
@@ -174,7 +184,7 @@ class OrderTable(msgspec.Struct):
     # --- what the venue said ------------------------------------------------------------------------------------------
     def apply(self, event: OrderReport) -> Applied:
         """Take one report on one order."""
-        order = self.orders.get(event.client_order_id)
+        order = self.find(event.client_order_id)
         if isinstance(event, OrderFilled):
             return self._fill(order, event)
         if order is None:
@@ -290,17 +300,22 @@ class OrderTable(msgspec.Struct):
 
     # --- inside ------------------------------------------------------------------------------------------------------
     def _move(self, order: Order, status: Status) -> None:
+        name = order.client_order_id
         was_open, order.status = order.status.is_open, status
-        if was_open and not status.is_open:
-            self.exposure(order.instrument).open_ids.remove(order.client_order_id)
-            self.replacing.pop(order.client_order_id, None)
-            self.groups.pop(order.client_order_id, None)
-            self.closed_ids.append(order.client_order_id)
-            if len(self.closed_ids) > CLOSED_KEPT:
-                del self.orders[self.closed_ids.pop(0)]
-        elif status.is_open and not was_open:  # given up too early
-            self.closed_ids.remove(order.client_order_id)
-            self.exposure(order.instrument).open_ids.append(order.client_order_id)
+        if status.is_open:
+            if not was_open:  # given up too early
+                del self.closed[name]
+                self.orders[name] = order
+                self.exposure(order.instrument).open_ids.append(name)
+        else:
+            if was_open:
+                del self.orders[name]
+                self.exposure(order.instrument).open_ids.remove(name)
+                self.replacing.pop(name, None)
+                self.groups.pop(name, None)
+            self.closed[name] = _ENCODE(order)
+            if len(self.closed) > CLOSED_KEPT:
+                del self.closed[next(iter(self.closed))]
         self._refresh(order.instrument)
 
     def _refresh(self, instrument: int) -> None:

@@ -61,7 +61,7 @@ def test_order_the_venue_does_not_know_is_absent_and_its_fills_are_asked_for() -
 
     assert found.absent == ("a",)
     assert found.effects == (QueryOrder("a", 0),)
-    assert ours.orders["a"].status is Status.EXPIRED
+    assert ours.find("a").status is Status.EXPIRED
 
 
 def test_young_order_may_have_crossed_the_report_but_not_in_recovery() -> None:

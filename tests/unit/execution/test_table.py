@@ -46,13 +46,13 @@ def kinds(effects: tuple[object, ...]) -> list[type]:
 def test_order_lives_from_in_flight_to_filled() -> None:
     table = table_with(submit("a"))
 
-    states = [table.orders["a"].status]
+    states = [table.find("a").status]
     for event in (OrderAccepted(0, 0, 0, "a", "v1"), fill("a", 4, "1"), fill("a", 6, "2")):
         table.apply(event)
-        states.append(table.orders["a"].status)
+        states.append(table.find("a").status)
 
     assert states == [Status.IN_FLIGHT, Status.WORKING, Status.WORKING, Status.FILLED]
-    assert table.orders["a"].venue_order_id == "v1"
+    assert table.find("a").venue_order_id == "v1"
     assert table.exposure(0).open_ids == []
 
 
@@ -63,7 +63,7 @@ def test_repeated_fill_is_applied_once() -> None:
     second = table.apply(fill("a", 4, "1"))
 
     assert (first.is_new_fill, second.is_new_fill, second.effects) == (True, False, ())
-    assert table.orders["a"].filled_lots == 4
+    assert table.find("a").filled_lots == 4
     assert table.duplicate_fills == 1
 
 
@@ -76,7 +76,7 @@ def test_same_fill_id_with_other_content_is_not_applied_and_halts(other: OrderFi
 
     assert not applied.is_new_fill
     assert kinds(applied.effects) == [Halt, RaiseAlert]
-    assert table.orders["a"].filled_lots == 4
+    assert table.find("a").filled_lots == 4
 
 
 def test_overfill_is_our_position_and_halts() -> None:
@@ -98,7 +98,7 @@ def test_late_fill_after_cancel_changes_position_with_an_alert() -> None:
     assert applied.is_new_fill
     assert [e.code for e in applied.effects if isinstance(e, RaiseAlert)] == ["late_fill"]
     assert Halt not in kinds(applied.effects)
-    assert table.orders["a"].status is Status.FILLED
+    assert table.find("a").status is Status.FILLED
 
 
 def test_fill_of_a_rejected_order_counts_and_halts() -> None:
@@ -128,7 +128,7 @@ def test_timed_out_submit_is_unknown_keeps_its_exposure_and_is_queried() -> None
 
     applied = table.apply(RequestTimedOut(0, 0, 0, "a", "submit"))
 
-    assert table.orders["a"].status is Status.UNKNOWN
+    assert table.find("a").status is Status.UNKNOWN
     assert QueryOrder in kinds(applied.effects)
     assert table.worst_case_lots(0, 0) == 10
     assert table.exposure(0).in_flight == 1
@@ -153,7 +153,7 @@ def test_cancel_rejected_because_it_filled_converges_to_filled() -> None:
     applied = table.apply(CancelRejected(0, 0, 0, "a", "filled"))
 
     assert applied.effects == ()
-    assert table.orders["a"].status is Status.FILLED
+    assert table.find("a").status is Status.FILLED
 
 
 def test_senseless_report_on_an_open_order_halts_and_on_a_closed_one_is_noted() -> None:
@@ -185,7 +185,7 @@ def test_replace_counts_the_larger_size_while_it_is_in_flight() -> None:
     table.apply(OrderReplaced(0, 0, 0, "a", 0, 90, 15))
 
     assert (pending, table.exposure(0).reduce_sell_lots) == (20, 15)
-    assert table.orders["a"].stop_ticks == 90
+    assert table.find("a").stop_ticks == 90
     assert table.replacing == {}
 
 
@@ -195,7 +195,7 @@ def test_rejected_replace_leaves_the_order_as_it_was() -> None:
 
     table.apply(ReplaceRejected(0, 0, 0, "a", ""))
 
-    assert (table.orders["a"].qty_lots, table.replacing, table.exposure(0).buy_lots) == (10, {}, 10)
+    assert (table.find("a").qty_lots, table.replacing, table.exposure(0).buy_lots) == (10, {}, 10)
 
 
 def test_external_orders_count_in_the_worst_case_and_leave_with_their_cancel() -> None:
@@ -216,7 +216,7 @@ def test_memory_is_bounded() -> None:
         table.note(submit(f"o{i}", lots=1), 0, i)
         table.apply(fill(f"o{i}", 1, str(i)))
 
-    assert len(table.orders) == len(table.closed_ids) == CLOSED_KEPT
+    assert (len(table.orders), len(table.closed)) == (0, CLOSED_KEPT)
     assert len(table.fills) == FILLS_KEPT
 
 
