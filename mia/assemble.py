@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ _FINGERPRINTED: Final = ("onnxruntime", "numpy", "msgspec", "Cython")
 
 
 def versions() -> dict[str, str]:
-    """What byte-identical replay depends on: our version and build, the wheels, libc and the class of machine."""
+    """What byte-identical replay depends on: our version and build, wheels, libc, machine, and the calendar files."""
     found = {"mia": __version__, "kernels": KERNELS_MODE, "python": platform.python_version()}
     for name in _FINGERPRINTED:
         try:
@@ -37,7 +38,24 @@ def versions() -> dict[str, str]:
             found[name] = "absent"
     found["libc"] = "-".join(platform.libc_ver())
     found["machine"] = platform.machine()
+    found["calendar"] = _calendar_sha256()
     return found
+
+
+def calendar_files() -> tuple[Path, Path]:
+    """(trade_windows.toml, macro_events.csv): the user's own beside miad.toml, else the shipped ones."""
+    return _own_or_shipped("trade_windows.toml"), _own_or_shipped("macro_events.csv")
+
+
+def _calendar_sha256() -> str:
+    """First digits of the digest of both calendar files: decisions depend on them, and the settings do not hold them."""
+    digest = hashlib.sha256()
+    try:
+        for path in calendar_files():
+            digest.update(path.read_bytes() + b"\0")
+    except OSError:
+        return "absent"
+    return digest.hexdigest()[:12]
 
 
 def instruments_of(settings: Settings, venue: str) -> tuple[Instrument, ...]:
@@ -64,7 +82,11 @@ def model_folders(environ: Mapping[str, str] | None = None) -> list[Path]:
     """Where bundles are looked for by name: the user's own, then what ships with us."""
     environ = os.environ if environ is None else environ
     home = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME") or "/") / ".local" / "share")
-    return [Path(home) / "mia" / "models", shipped("models")]
+    own = Path(home) / "mia" / "models"
+    try:
+        return [own, shipped("models")]
+    except FileNotFoundError:  # installed without models: rules need none
+        return [own]
 
 
 def load_strategy(lane: LaneSettings, family: str) -> Strategy:
@@ -104,7 +126,7 @@ def build_engine(settings: Settings, venue: str) -> Engine:
         raise ConfigError(
             f"[paper] currency is {settings.paper.currency}, the instruments of {venue} are quoted in {', '.join(sorted(currencies))}"
         )
-    windows = load_windows(_own_or_shipped("trade_windows.toml"), _own_or_shipped("macro_events.csv"))
+    windows = load_windows(*calendar_files())
     for instrument in instruments:
         windows.state(0, instrument.family)  # a family without a table is refused now, not at the first decision
     return Engine(

@@ -81,6 +81,10 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         """The merged settings as one line of JSON with sorted keys; what RunStarted records."""
         return msgspec.json.encode(self.settings, order="deterministic").decode()
 
+    def values(self) -> dict[str, Any]:
+        """Each setting by its dotted key, as `sources` names them."""
+        return dict(_flat(msgspec.to_builtins(self.settings)))
+
     def hash(self) -> str:
         """sha256 of canonical_json."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()
@@ -159,15 +163,20 @@ def _put(tree: dict[str, Any], dotted: str, value: str, source: str) -> None:
     node[leaf] = value
 
 
-def _leaves(tree: Any, prefix: str = "") -> Iterator[str]:
+def _leaves(tree: Any) -> Iterator[str]:
+    return (key for key, _ in _flat(tree))
+
+
+def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of each leaf: risk.drawdown_max, lanes[0].strategy."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
     elif isinstance(tree, list | tuple) and any(isinstance(item, Mapping) for item in tree):
         for index, item in enumerate(tree):
-            yield from _leaves(item, f"{prefix}[{index}]")
+            yield from _flat(item, f"{prefix}[{index}]")
     else:
-        yield prefix
+        yield prefix, tree
 
 
 def _refuse_not_finite(tree: Any, path: Path, text: str, key: str = "") -> None:
