@@ -10,10 +10,23 @@ from typing import Final
 import apsw
 
 from mia.domain.errors import DataError
+from mia.store.schema import ORDINALS
 from mia.store.state_dir import is_running, read_lock
 
 HISTORY_KINDS: Final = ("trades", "orders", "fills", "decisions", "alerts", "risk", "runs")
 _BUSY_TIMEOUT_MS: Final = 1000
+_RUN: Final = (
+    "SELECT run, ts_ns, instance, mode, config_hash, json_extract(config, '$.paper.cash') AS cash_start,"
+    " EXISTS (SELECT 1 FROM decisions WHERE decisions.id > runs.id) AS has_decided FROM runs ORDER BY id DESC LIMIT 1"
+)
+_LAST_NS: Final = (
+    "SELECT MAX(ts_ns) AS last_ns FROM ("
+    + " UNION ALL ".join(
+        f"SELECT * FROM (SELECT ts_ns FROM {table} ORDER BY id DESC LIMIT 1)"
+        for table in ("runs", "decisions", "orders", "fills", "risk", "alerts")
+    )
+    + ")"
+)
 
 
 @contextlib.contextmanager
@@ -55,12 +68,30 @@ def read_status(state_dir: Path) -> dict[str, object]:
         found["positions"] = _rows(connection, "SELECT instrument, position_lots, ts_ns FROM positions ORDER BY instrument")
         found["balances"] = _rows(connection, "SELECT currency, cash_e8, ts_ns FROM balances ORDER BY currency")
         found["risk"] = _first(connection, "SELECT * FROM risk ORDER BY id DESC LIMIT 1")
-        found["run"] = _first(connection, "SELECT run, ts_ns, instance, mode, config_hash FROM runs ORDER BY id DESC LIMIT 1")
+        found["run"] = _first(connection, _RUN)
+        found["instruments"] = _rows(connection, "SELECT * FROM instruments ORDER BY instrument")
+        found["last_decision"] = _first(connection, "SELECT * FROM decisions ORDER BY id DESC LIMIT 1")
+        found["last_ns"] = (_first(connection, _LAST_NS) or {}).get("last_ns")
+        found["stops"] = _rows(
+            connection, "SELECT ts_ns, code, text FROM alerts WHERE code IN ('halt', 'killed', 'drawdown_stop') ORDER BY id"
+        )
         found["last_alert"] = _first(connection, "SELECT ts_ns, severity, code, text FROM alerts ORDER BY id DESC LIMIT 1")
         open_orders = "SELECT COUNT(*) FROM orders WHERE status IN ('created', 'in_flight', 'working', 'cancel_in_flight', 'unknown')"
         found["open_orders"] = sum(int(str(n)) for (n,) in connection.execute(open_orders))
     found["database"] = {"bytes": (state_dir / "miad.db").stat().st_size, "wal_bytes": wal.stat().st_size if wal.exists() else 0}
     return found
+
+
+def read_instruments(state_dir: Path) -> dict[int, dict[str, object]]:
+    """The instruments of a state directory by id: venue, symbol, tick_size, lot_size, ..."""
+    with open_read_only(state_dir) as connection:
+        return {int(str(row["instrument"])): row for row in _rows(connection, "SELECT * FROM instruments")}
+
+
+def read_configs(state_dir: Path) -> list[tuple[int, str]]:
+    """(seq, settings as JSON) of each run that was started, oldest first."""
+    with open_read_only(state_dir) as connection:
+        return [(int(str(i)) // ORDINALS, str(text)) for i, text in connection.execute("SELECT id, config FROM runs ORDER BY id")]
 
 
 def read_history(state_dir: Path, kind: str, limit: int = 50) -> list[dict[str, object]]:

@@ -22,6 +22,10 @@ TABLES: Final[Mapping[str, str]] = {
         "CREATE TABLE runs (id INTEGER PRIMARY KEY, run INTEGER, ts_ns INTEGER, instance TEXT, mode TEXT,"
         " versions TEXT, config TEXT, config_hash TEXT)"
     ),
+    "instruments": (
+        "CREATE TABLE instruments (instrument INTEGER PRIMARY KEY, venue TEXT, symbol TEXT, kind TEXT, quote_currency TEXT,"
+        " tick_size TEXT, lot_size TEXT, multiplier TEXT)"  # decimal text: what turns ticks and lots into prices and sizes
+    ),
     "decisions": (
         "CREATE TABLE decisions (id INTEGER PRIMARY KEY, decision_id INTEGER, ts_ns INTEGER, lane INTEGER, instrument INTEGER,"
         f" trade_id TEXT, decision TEXT, signal REAL, alpha REAL, {_PROBS}, a_range REAL, a_trend REAL, a_defensive REAL,"

@@ -8,6 +8,8 @@ import zlib
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 MAGIC: Final = b"MIASNAP\n"
 FORMAT: Final = 1
 _HEADER: Final = struct.Struct("<8sIqIQI")  # magic, format, seq, length of the hash, length of the blob, CRC32 of all behind and the seq
@@ -20,6 +22,15 @@ class StoredSnapshot(NamedTuple):
     seq: int
     feature_hash: str
     blob: bytes
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """What the blob of a checkpoint holds; the sequence number and the layout hash are the store's header."""
+
+    arrays: bytes
+    state: bytes
+    venue: bytes
+    feed: bytes
 
 
 class SnapshotStore:
@@ -70,6 +81,11 @@ class SnapshotStore:
 
     def _paths(self) -> list[Path]:
         return sorted(self.directory.glob("snapshot-*.bin"), reverse=True)
+
+
+def read_snapshots(directory: Path) -> list[StoredSnapshot]:
+    """The valid snapshots of a folder, oldest first; changes nothing, for readers beside a running daemon."""
+    return [found for path in sorted(directory.glob("snapshot-*.bin")) if (found := _read(path)) is not None]
 
 
 def _read(path: Path) -> StoredSnapshot | None:

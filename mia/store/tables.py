@@ -12,6 +12,7 @@ from mia.domain.effects import Halt, RaiseAlert, RecordDecision, RecordRisk, Rec
 from mia.domain.errors import InvalidTransition
 from mia.domain.events import (
     BalanceReported,
+    InstrumentDefined,
     OrderAccepted,
     OrderCanceled,
     OrderExpired,
@@ -24,7 +25,18 @@ from mia.domain.events import (
 from mia.domain.orders import Report, Status, advance
 
 EVENT_TYPES: Final[frozenset[type]] = frozenset(
-    (RunStarted, OrderAccepted, OrderRejected, OrderCanceled, OrderExpired, OrderReplaced, OrderFilled, RequestTimedOut, BalanceReported)
+    (
+        RunStarted,
+        InstrumentDefined,
+        OrderAccepted,
+        OrderRejected,
+        OrderCanceled,
+        OrderExpired,
+        OrderReplaced,
+        OrderFilled,
+        RequestTimedOut,
+        BalanceReported,
+    )
 )
 EFFECT_TYPES: Final[frozenset[type]] = frozenset((SubmitOrder, RecordDecision, RecordTrade, RecordRisk, RaiseAlert, Halt))
 PROJECTED: Final = EVENT_TYPES | EFFECT_TYPES
@@ -64,6 +76,7 @@ class Tables:
         self.counts: dict[str, int] = {}
         self._handlers: dict[type, Callable[[int, int, object], None]] = {
             RunStarted: self._run_started,
+            InstrumentDefined: self._instrument,
             RecordDecision: self._decision,
             SubmitOrder: self._submit,
             OrderFilled: self._filled,
@@ -104,6 +117,12 @@ class Tables:
         assert isinstance(r, RunStarted)
         versions = msgspec.json.encode(r.versions, order="deterministic").decode()
         self._execute(_RUN, (row_id, r.run, ts_ns, r.instance, r.mode, versions, r.config, r.config_hash))
+
+    def _instrument(self, row_id: int, ts_ns: int, r: object) -> None:
+        assert isinstance(r, InstrumentDefined)
+        d = r.definition
+        values = (r.instrument, d.venue, d.symbol, d.kind, d.quote_currency, str(d.tick_size), str(d.lot_size), str(d.multiplier))
+        self._execute("INSERT OR REPLACE INTO instruments VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def _decision(self, row_id: int, ts_ns: int, r: object) -> None:
         assert isinstance(r, RecordDecision)
