@@ -6,17 +6,8 @@ import msgspec
 
 from mia.domain.errors import DataError, FailStop
 from mia.store.reader import JournalReader
-from mia.store.snapshots import SnapshotStore
+from mia.store.snapshots import Snapshot, SnapshotStore
 from miad.core import Core
-
-
-class Snapshot(msgspec.Struct, frozen=True, array_like=True):
-    """What one checkpoint holds; the sequence number and the layout hash are the store's header."""
-
-    arrays: bytes
-    state: bytes
-    venue: bytes
-    feed: bytes
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,11 @@ from typing import Final
 import msgspec
 
 from mia.store.settings import StoreSettings
-from mia.store.snapshots import SnapshotStore
+from mia.store.snapshots import Snapshot, SnapshotStore
 from miad.core import Core
 from miad.crash import crashpoint
 from miad.feeds import Source
 from miad.loop import StopFlag
-from miad.recovery import Snapshot
 
 
 class SnapshotWriter:
