@@ -1,0 +1,93 @@
+"""`mia`: the operator's and researcher's tool. Here the verbs are named and errors become one line and an exit code.
+
+Exit codes: 0 ok, 1 error, 2 usage, 3 not running, 4 configuration, 5 timeout, 6 refused. Each verb lives in its own module
+and imports what it needs when it runs, so that `mia status` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import typer
+
+from mia import __version__
+from mia.cli import doctor, history, models, replay, show_config, status
+from mia.domain.errors import AlreadyRunning, ConfigError, MiaError
+
+_ERRORS: Final = ((ConfigError, 4), (AlreadyRunning, 6), (TimeoutError, 5), (MiaError, 1), (OSError, 1))
+_CLICK_ERROR: Final[type[BaseException]] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps its click
+
+app = typer.Typer(
+    name="mia",
+    help="Look at and check MIA, the trading daemon (`miad`). Nothing here changes what it does.",
+    epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 not running, 4 configuration, 5 timeout, 6 refused. Reading verbs take --json.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: aligned, the same in a pipe, no boxes
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("status", short_help="What the daemon is doing.")(status.status)
+app.command("history", short_help="Newest decisions, orders, fills, trades, ...")(history.history)
+app.command("show-config", short_help="All settings, and where each came from.")(show_config.show_config)
+app.command("doctor", short_help="Is this installation sound?")(doctor.doctor)
+app.command("replay", short_help="Run a journal again, compare every decision.")(replay.replay)
+app.add_typer(models.app, name="models", short_help="Which models are here; show, check.")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mia {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Options of `mia` itself."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; its exit code. Whatever goes wrong is one line on stderr."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=arguments, prog_name="mia", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (`head`) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except Exception as e:
+        return _report(e)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: Exception) -> int:
+    if isinstance(error, _CLICK_ERROR):
+        context = getattr(error, "ctx", None)
+        message = str(getattr(error, "format_message", lambda: error)())
+        if not message or type(error).__name__ == "NoArgsIsHelpError":
+            typer.echo(message or (context.get_help() if context else ""))
+            return 2
+        path = getattr(context, "command_path", "mia")
+        return _fail(2, f"{' '.join(message.split())} (see {path} --help)")
+    for kind, code in _ERRORS:
+        if isinstance(error, kind):
+            return _fail(code, str(error))
+    if os.environ.get("MIA_TRACEBACK"):
+        raise error
+    return _fail(1, f"internal error, {type(error).__name__}: {error}; MIA_TRACEBACK=1 shows where")
+
+
+def _fail(code: int, text: str) -> int:
+    print("mia: " + " ".join(text.split()), file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
