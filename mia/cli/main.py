@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from mia import __version__
-from mia.cli import doctor, history, models, replay, show_config, status
+from mia.cli import bench_verb, doctor, history, models, replay, show_config, status
 from mia.domain.errors import AlreadyRunning, ConfigError, MiaError
 
 _ERRORS: Final = ((ConfigError, 4), (AlreadyRunning, 6), (TimeoutError, 5), (MiaError, 1), (OSError, 1))
@@ -34,6 +34,7 @@ app.command("history", short_help="Newest decisions, orders, fills, trades, ..."
 app.command("show-config", short_help="All settings, and where each came from.")(show_config.show_config)
 app.command("doctor", short_help="Is this installation sound?")(doctor.doctor)
 app.command("replay", short_help="Run a journal again, compare every decision.")(replay.replay)
+app.command("bench", short_help="How fast this installation is, in under 50 s.")(bench_verb.bench)
 app.add_typer(models.app, name="models", short_help="Which models are here; show, check.")
 
 
