@@ -47,13 +47,13 @@ class Core:
         """One frame from the socket (or a recording) to the orders it causes."""
         started = perf_counter_ns()
         state = self.engine.state
-        counters = self.engine.state.counters
-        decided = counters.decisions
+        decided = state.counters.decisions
         ts = ts_recv_ns if ts_recv_ns > state.now_ns else state.now_ns
-        self.advance(ts)
+        if self.venue.next_due_ns <= ts or state.last_timer_ns + TIMER_INTERVAL_NS < ts:
+            self.advance(ts)
         for event in codec.decode(payload, ts, self.seq + 1):
             self.accept(event)
-        if counters.decisions != decided:
+        if state.counters.decisions != decided:
             self.latencies.add(perf_counter_ns() - started)
 
     def advance(self, until_ns: int) -> None:
@@ -77,14 +77,35 @@ class Core:
         """Journal, step, journal the effects, send them: output commit."""
         self.journal.append_event(event)
         self.seq = event.seq
-        self._after(event, self.step(event), None)
+        effects = self._step(event)
+        if type(event) in _MARKET:
+            if self.venue.active:
+                self.venue.on_market(event)
+        elif self.projector is not None:
+            self.projector.publish(event.seq, event.ts_recv_ns, event)
+        if effects:
+            self._commit(event, effects)
 
-    def step(self, event: AnyEvent) -> Sequence[AnyEffect]:
+    def _step(self, event: AnyEvent) -> Sequence[AnyEffect]:
         """Engine step; whatever escapes from it stops the process, and the half-changed engine is not used again."""
         try:
             return self.engine.step(event)
         except Exception as e:
             raise FailStop(f"the engine failed at event {event.seq} ({type(event).__name__}): {type(e).__name__}: {e}") from e
+
+    def _commit(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
+        """Into the journal first, then out: to the venue, and to the slow lane."""
+        crashpoint("pre_intent")
+        self.journal.append_effects(event.seq, effects)
+        if self.waits_for_disk and any(type(effect) in _LEAVES for effect in effects):
+            self.journal.sync()
+        crashpoint("post_intent")
+        self.venue.send(effects, event.ts_recv_ns)
+        crashpoint("post_send")
+        projector = self.projector
+        if projector is not None:
+            for effect in effects:
+                projector.publish(event.seq, event.ts_recv_ns, effect)
 
     def again(self, event: AnyEvent, journaled: Sequence[AnyEffect], is_last: bool) -> None:
         """Recovery: step a journaled event once more and prove that it wishes what it wished then.
@@ -97,32 +118,16 @@ class Core:
             if (due is not None and due != event) or (due is None and type(event) not in _MARKET and type(event) is not Timer):
                 raise FailStop(f"the paper venue disagrees with the journal at event {event.seq}: {due!r} is not {event!r}")
         self.seq = event.seq
-        effects = self.step(event)
-        if not (is_last and not journaled) and _bytes(effects) != _bytes(journaled):
+        effects = self._step(event)
+        is_unfinished = is_last and not journaled
+        if not is_unfinished and _bytes(effects) != _bytes(journaled):
             raise FailStop(
                 f"event {event.seq} ({type(event).__name__}) decides otherwise than the journal says: the code or the model changed since. "
                 "`mia replay` shows the difference; go on with the version that wrote the journal, or start with a new --state"
             )
-        self._after(event, effects, journaled)
-
-    def _after(self, event: AnyEvent, effects: Sequence[AnyEffect], journaled: Sequence[AnyEffect] | None) -> None:
-        venue, projector = self.venue, self.projector
-        is_new = journaled is None
-        if type(event) in _MARKET:
-            if venue.active:
-                venue.on_market(event)
-        elif projector is not None and is_new:
-            projector.publish(event.seq, event.ts_recv_ns, event)
-        if not effects:
-            return
-        if not journaled:
-            crashpoint("pre_intent")
-            self.journal.append_effects(event.seq, effects)
-            if self.waits_for_disk and any(type(effect) in _LEAVES for effect in effects):
-                self.journal.sync()
-            crashpoint("post_intent")
-        venue.send(effects, event.ts_recv_ns)
-        crashpoint("post_send")
-        if projector is not None and is_new:
-            for effect in effects:
-                projector.publish(event.seq, event.ts_recv_ns, effect)
+        if type(event) in _MARKET and self.venue.active:
+            self.venue.on_market(event)
+        if effects and is_unfinished:
+            self._commit(event, effects)
+        elif effects:
+            self.venue.send(effects, event.ts_recv_ns)
