@@ -120,7 +120,8 @@ def _refusal(q: Question, state: RiskState) -> Refused | None:
     if state.cool_until_ns and q.ts_ns < state.cool_until_ns.get(q.lane, 0):
         return Refused(target, Code.COOL_DOWN, state.cool_until_ns[q.lane] / 1e9, q.ts_ns / 1e9)
     if state.is_order_rate_reached(q.ts_ns):
-        return Refused(target, Code.ORDER_RATE, limits.orders_per_minute_max, limits.orders_per_minute_max)
+        rate = float(limits.orders_per_minute_max)  # an int would come back from the journal as other bytes
+        return Refused(target, Code.ORDER_RATE, rate, rate)
     price = q.price_ticks or (q.ask_ticks if target > q.position_lots else q.bid_ticks)
     if not (abs(2 * price - mid2) * SHARE_SCALE <= limits.price_collar_max_e9 * mid2):
         return Refused(target, Code.PRICE_COLLAR, limits.price_collar_max_e9 / 1e5, abs(2 * price - mid2) * 1e4 / mid2)

@@ -248,3 +248,13 @@ def test_approved_target_keeps_the_worst_case_within_every_limit(
     assert worst <= 100
     assert notional_e8 * q.margin_e9 <= equity * 10**8 * 500_000_000
     assert notional_e8 + others * 10**8 <= 2500 * 10**8
+
+
+@pytest.mark.parametrize("rule", REFUSING)
+def test_the_figures_of_a_refusal_are_floats_so_that_they_read_back_from_the_journal_as_they_were(rule: Code) -> None:
+    q, state = broken_world(rule, 50, 0)
+
+    verdict = review(q, state)
+
+    assert isinstance(verdict, Refused)
+    assert (type(verdict.limit), type(verdict.actual)) == (float, float)
