@@ -262,7 +262,7 @@ def _record(path: Path) -> Iterator[Check]:
     except DataError as e:
         yield Check("journal", "fail", str(e))
     else:
-        yield Check("journal", "ok", f"{len(headers)} segments belong together")
+        yield Check("journal", "ok", f"{len(headers)} segment{'s' * (len(headers) != 1)}, in order")
     if not (path / "miad.db").is_file():
         yield Check("database", "warn", f"{path / 'miad.db'} is missing: miad rebuilds it from the journal at its next start")
         return

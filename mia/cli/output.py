@@ -23,7 +23,7 @@ def print_pairs(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
-    """Columns under their names; those named in `right` end flush. The last one takes what width is left."""
+    """Columns under their names; those named in `right` end flush. The last of up to 3 wraps; more that do not fit become blocks."""
     _print([[str(cell) for cell in row] for row in rows], head, right)
 
 
@@ -40,6 +40,9 @@ def _print(rows: Sequence[Sequence[str]], head: Sequence[str] | None, right: Seq
 
     console = Console(highlight=False, soft_wrap=False)
     is_terminal = console.is_terminal
+    if is_terminal and head is not None and len(head) > 3 and _natural_width(rows, head) > console.width:
+        _print_blocks(rows, head)
+        return
     if not is_terminal:
         console = Console(highlight=False, width=_PIPED_WIDTH, color_system=None)
     table = Table(box=None, show_header=head is not None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -58,6 +61,18 @@ def _print(rows: Sequence[Sequence[str]], head: Sequence[str] | None, right: Seq
     with console.capture() as captured:
         console.print(table)
     sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+
+
+def _natural_width(rows: Sequence[Sequence[str]], head: Sequence[str]) -> int:
+    return sum(max(len(row[i]) for row in [head, *rows]) + 2 for i in range(len(head))) - 2
+
+
+def _print_blocks(rows: Sequence[Sequence[str]], head: Sequence[str]) -> None:
+    """A table too wide for the terminal: each row as a block of names and values."""
+    for i, row in enumerate(rows):
+        if i:
+            print()
+        _print([pair for pair in zip(head, row, strict=True) if pair[1]], None, ())
 
 
 def age(seconds: float) -> str:

@@ -71,7 +71,7 @@ def _first_difference(recorded: list[object], now: list[object]) -> list[tuple[s
                 return [("", f"{where} {name}: recorded {then[name]!r}, now {here[name]!r}") for name in fields]
         elif then != here:
             return [("recorded", _short(then)), ("now", _short(here))]
-    return []
+    return [("", "equal values in other bytes: another version encoded them")]
 
 
 def _short(effect: object) -> str:

@@ -9,22 +9,49 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from mia.assemble import build_engine, model_names, versions
 from mia.domain.effects import RecordDecision, SubmitOrder
 from mia.domain.errors import ConfigError, DataError, MiaError
-from mia.domain.events import InstrumentDefined, ModelReady, RunStarted
+from mia.domain.events import AnyEvent, InstrumentDefined, ModelReady, RunStarted
 from mia.engine.engine import Engine
 from mia.settings import Settings, settings_from_json
 from mia.store.queries import read_configs
-from mia.store.reader import Entry, JournalReader, read_headers
+from mia.store.reader import JournalReader, read_headers
+from mia.store.records import EFFECTS, EVENT, decode_effects, decode_event
 from mia.store.snapshots import Snapshot, read_snapshots
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _IGNORED: Final = ("paper", "sim", "store", "live")  # sections that the engine does not read, [paper] cash and currency apart
+
+
+class Entry(NamedTuple):
+    """One event and the very bytes that recorded its effects (none: b"")."""
+
+    event: AnyEvent
+    effects: bytes
+
+    @property
+    def seq(self) -> int:
+        """Of the event."""
+        return self.event.seq
+
+
+def _entries(reader: JournalReader) -> Iterator[Entry]:
+    event: AnyEvent | None = None
+    effects = b""
+    for record in reader.records():
+        if record.kind == EVENT:
+            if event is not None:
+                yield Entry(event, effects)
+            event, effects = decode_event(record.payload), b""
+        elif record.kind == EFFECTS and event is not None and record.seq == event.seq:
+            effects = bytes(record.payload)
+    if event is not None:
+        yield Entry(event, effects)
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +92,7 @@ def rerun(path: Path) -> Rerun:
     if not read_headers(journal):
         raise DataError(f"{journal}: holds no journal segment: nothing to replay")
     reader = JournalReader(journal)
-    entries = iter(reader)
+    entries = _entries(reader)
     first = next(entries, None)
     if first is None:
         raise DataError(f"{journal}: holds no event yet: nothing to replay")
@@ -78,7 +105,7 @@ def rerun(path: Path) -> Rerun:
         seq, engine, settings = _from_a_snapshot(journal, first.seq)
         result.begins, result.first_seq = f"the snapshot of event {seq}", seq + 1
         reader = JournalReader(journal, seq_min=seq + 1)
-        entries = iter(reader)
+        entries = _entries(reader)
     _Comparison(result, engine, settings).run(entries)
     result.torn_bytes = reader.torn_bytes
     return result
@@ -188,7 +215,7 @@ class _Comparison:
             if not entry.effects:
                 self._unanswered = _difference(entry, effects)
                 return True
-            if _encode(effects) != _encode(list(entry.effects)):
+            if _encode(effects) != entry.effects:
                 result.difference = _difference(entry, effects)
                 return False
         for effect in effects:
@@ -232,7 +259,12 @@ class _Comparison:
 
 
 def _difference(entry: Entry, now: Any) -> Difference:
-    return Difference(seq=entry.seq, event=type(entry.event).__name__, recorded=_plain(entry.effects), now=_plain(now))
+    return Difference(
+        seq=entry.seq,
+        event=type(entry.event).__name__,
+        recorded=_plain(decode_effects(entry.effects) if entry.effects else ()),
+        now=_plain(now),
+    )
 
 
 def _plain(effects: Any) -> list[Any]:

@@ -80,6 +80,14 @@ def test_a_narrow_terminal_wraps_and_a_pipe_does_not(recorded: Path) -> None:
     assert len(piped.stdout.splitlines()) < len(narrow.stdout.splitlines())
 
 
+def test_a_table_too_wide_for_the_terminal_loses_nothing(recorded: Path) -> None:
+    result = process("history", "orders", "--state", recorded, "-n", "2", FORCE_COLOR="1", COLUMNS="60", NO_COLOR="1")
+
+    blocks = [dict(line.split(maxsplit=1) for line in block.splitlines()) for block in result.stdout.split("\n\n")]
+    assert [(len(b["order"].strip()), b["symbol"].strip()) for b in blocks] == [(16, "SIMUSD")] * 2
+    assert max(map(len, result.stdout.splitlines())) <= 60
+
+
 def test_no_color_means_none() -> None:
     plain = process("doctor", FORCE_COLOR="1", NO_COLOR="1").stdout
     colored = process("doctor", FORCE_COLOR="1", NO_COLOR="").stdout
