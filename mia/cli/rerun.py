@@ -137,8 +137,9 @@ def _from_the_beginning(first: Entry, entries: Iterator[Entry], journal: Path) -
         raise DataError(f"{journal}: no InstrumentDefined follows RunStarted: the run ended before it began; nothing to replay")
     venue = instruments[0].venue
     settings = settings_from_json(start.config)
-    others = tuple(i for i in settings.instruments if i.venue != venue)
-    settings = msgspec.structs.replace(settings, instruments=(*instruments, *others))
+    if instruments != [i for i in settings.instruments if i.venue == venue]:  # the events outrank the settings
+        others = [i for i in settings.instruments if i.venue != venue]
+        settings = msgspec.structs.replace(settings, instruments=(*instruments, *others))
     return opening, build_engine(settings, venue), settings
 
 

@@ -185,8 +185,12 @@ def test_a_model_with_other_weights_is_named(session: Path, mia: Mia, rewrite_jo
     assert "ffffffffffff" in result.err
 
 
-def test_a_restart_goes_on_in_one_journal(tmp_path: Path, loaded: Loaded, mia: Mia, record_run: Rewrite) -> None:
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_restart_goes_on_in_one_journal(is_first: bool, tmp_path: Path, loaded: Loaded, mia: Mia, record_run: Rewrite) -> None:
     folder = tmp_path / "state"
+    if not is_first:  # the traded venue's instruments stand behind others in the settings
+        settings = msgspec.structs.replace(loaded.settings, instruments=loaded.settings.instruments[::-1])
+        loaded = msgspec.structs.replace(loaded, settings=settings)
     record_run(folder, loaded, 3000)
     record_run(folder, loaded, 2000)
 
