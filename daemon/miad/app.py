@@ -36,6 +36,7 @@ from miad.options import parse
 from miad.recovery import Recovered, recover
 from miad.slow_lane import SnapshotWriter
 from miad.summary import summarise, text
+from miad.understudy import Understudy
 from miad.upkeep import Upkeep
 
 _FOREVER: Final = float("inf")
@@ -190,7 +191,9 @@ def _loop(
     if options.speed == _FOREVER:
         run_max(core, codec, frames, stop, between, deadline_s)
         return
-    paced = run_paced(core, codec, frames, stop, between, deadline_s, options.speed, loaded.settings.engine.warm_every_ms)
+    understudy = Understudy(core.engine)
+    warm_every_ms = loaded.settings.engine.warm_every_ms
+    paced = run_paced(core, codec, frames, stop, between, deadline_s, options.speed, understudy.play, warm_every_ms)
     try:
         import uvloop
     except ImportError:

@@ -64,6 +64,7 @@ async def run_paced(
     between: Callable[[], None],
     deadline_s: float,
     speed: float,
+    warm: Callable[[], None],
     warm_every_ms: float,
 ) -> None:
     """Each frame at its receive time (divided by speed), timers in between, the decision path kept warm while waiting."""
@@ -84,7 +85,7 @@ async def run_paced(
             if pacer.wait_s(ts_recv_ns) > _SLEEP_MIN_S:
                 core.advance(min(pacer.now_ns(), ts_recv_ns - 1))
                 if wait_s > warm_s:
-                    core.engine.warm()
+                    warm()
         else:
             core.on_frame(codec, payload, ts_recv_ns)
             frame = next(frames, None)

@@ -31,8 +31,8 @@ from mia.assemble import build_engine, numbered
 from mia.domain.effects import AnyEffect, RecordDecision, SubmitOrder
 from mia.domain.events import Quote, RunStarted, TradingEnabled
 from mia.engine.engine import Engine
-from mia.policy.strategy import Strategy, Target
 from mia.ports import Codec
+from mia.risk.review import review as judge
 from mia.settings import Settings, load_settings
 from mia.sim.market import SimFeed, SimMarket
 from mia.sim.venue import SimVenue
@@ -42,29 +42,13 @@ from mia.venues.binance.orders import OrderEncoder
 from mia.venues.replay.feed import ReplayFeed
 from miad.core import Core
 from miad.loop import StopFlag, run_max, run_paced
+from miad.understudy import ChangingSides, Understudy
 
 _NEVER: Final = float("inf")
 _PACED_S: Final = 15.0
 _SIM_FRAMES: Final = 60_000
 _SIM_START_NS: Final = 1_700_000_000_000_000_000
 Frame = tuple[int, bytes]
-
-
-class AlwaysOrders:
-    """A strategy around another: the same inference, then a target that changes at each decision, so that every sample has an order."""
-
-    def __init__(self, inner: Strategy) -> None:
-        self._inner: Final = inner
-        self._side = 1.0
-        for name in ("name", "sha256", "columns", "trigger", "min_interval_ns", "bar", "lo", "hi", "regime"):
-            setattr(self, name, getattr(inner, name))
-        self.alpha_min = 0.0
-
-    def evaluate(self, obs: memoryview, regime_probs: Sequence[float]) -> Target:
-        """The inner evaluation, its signal replaced."""
-        target = self._inner.evaluate(obs, regime_probs)
-        self._side = -self._side
-        return Target(0.5 + 0.4 * self._side, 1.0, target.actions)
 
 
 class EncodingVenue(SimVenue):
@@ -96,7 +80,7 @@ class Rig:
         self.engine: Engine = build_engine(settings, venue)
         if orders:
             for lane in self.engine.lanes:
-                lane.strategy = AlwaysOrders(lane.strategy)  # type: ignore[misc,assignment]
+                lane.strategy = ChangingSides(lane.strategy, lane.min_interval_ns)  # type: ignore[misc]
                 lane.alpha_min = 0.0  # type: ignore[misc]
         self.journal = Journal(folder / "journal", segment_bytes=64 << 20)
         self.sim = EncodingVenue(
@@ -105,7 +89,8 @@ class Rig:
         self.sim.encoder = OrderEncoder(dict(enumerate(self.engine.config.instruments)), "usdm", "K" * 64, b"S" * 64)
         self.projector = Projector(folder, mode="paper", journal_last_seq=0, journal_position=lambda: self.journal.position)
         self.projector.start()
-        self.core = Core(self.engine, self.journal, self.sim, self.projector, 0)
+        self.core = TimedCore(self.engine, self.journal, self.sim, self.projector, 0)
+        self.core.samples = []
         ts = frames[0][0]
         self.core.accept(RunStarted(1, 0, ts, 1, "bench", "paper", {}, "{}", ""))
         self.core.accept(TradingEnabled(2, 0, ts))
@@ -149,26 +134,21 @@ def percentiles(ns: Sequence[int]) -> dict[str, float]:
     return {"p50": round(ordered[len(ordered) // 2] / 1000, 2), "p99": round(ordered[rank] / 1000, 2), "n": len(ordered)}
 
 
-class _OrderClock:
-    """Times the frames whose decision sent an order, around Core.on_frame."""
+class TimedCore(Core):
+    """A core that times the frames whose decision sent an order."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self.samples: list[int] = []
-        self.engine = core.engine
+    samples: list[int]
 
     def on_frame(self, codec: Codec, payload: bytes, ts_recv_ns: int) -> None:
-        self._core.advance(ts_recv_ns)  # timers and reports that were due before: work of their own moments, not of this frame
+        """Core.on_frame, timed; timers and reports that were due before are work of their own moments, not of this frame."""
+        self.advance(ts_recv_ns)
         counters = self.engine.state.counters
         before = (counters.decisions, counters.orders)
         started = perf_counter_ns()
-        self._core.on_frame(codec, payload, ts_recv_ns)
+        super().on_frame(codec, payload, ts_recv_ns)
         took = perf_counter_ns() - started
         if counters.decisions != before[0] and counters.orders != before[1]:
             self.samples.append(took)
-
-    def advance(self, until_ns: int) -> None:
-        self._core.advance(until_ns)
 
 
 def measure_hot(data: Path | None) -> dict[str, Any]:
@@ -176,13 +156,12 @@ def measure_hot(data: Path | None) -> dict[str, Any]:
     settings, venue, frames, codec, _ = inputs(data)
     with throw_away() as folder:
         rig = Rig(settings, venue, frames, codec, folder, orders=True)
-        clock = _OrderClock(rig.core)
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(0.0002)
         for ts, payload in frames:
-            clock.on_frame(rig.codec, payload, ts)
-        result = {"hot": percentiles(clock.samples[50:]), "stages_us": stages(rig)}
+            rig.core.on_frame(rig.codec, payload, ts)
+        result = {"hot": percentiles(rig.core.samples[50:]), "stages_us": stages(rig)}
         rig.close()
     return result
 
@@ -195,19 +174,30 @@ def measure_paced(data: Path | None, seconds: float) -> dict[str, Any]:
         rig = Rig(settings, venue, frames, codec, folder, orders=True)
         for ts, payload in frames[:until]:  # warm-up of the features, not timed
             rig.core.on_frame(rig.codec, payload, ts)
-        clock = _OrderClock(rig.core)
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(0.0002)
+        rig.core.samples.clear()
         deadline = time.monotonic() + seconds
-        paced = run_paced(clock, rig.codec, iter(frames[until:]), StopFlag(), lambda: None, deadline, 1.0, settings.engine.warm_every_ms)  # type: ignore[arg-type]
+        understudy = Understudy(rig.engine, lambda order: rig.sim.encoder.encode(order, 0))
+        paced = run_paced(
+            rig.core,
+            rig.codec,
+            iter(frames[until:]),
+            StopFlag(),
+            lambda: None,
+            deadline,
+            1.0,
+            understudy.play,
+            settings.engine.warm_every_ms,
+        )
         try:
             import uvloop
         except ImportError:
             asyncio.run(paced)
         else:
             uvloop.run(paced)
-        result = {"paced": percentiles(clock.samples)}
+        result = {"paced": percentiles(rig.core.samples)}
         rig.close()
     return result
 
@@ -226,11 +216,10 @@ def stages(rig: Rig) -> dict[str, float]:
     nan3 = (0.1, 0.2, 0.7)
     record = RecordDecision(1, ts, 0, 0, "mia-1", "buy", 0.5, 0.5, nan3, nan3, "ok", 0.0, 0.0, 0, 1, 1, ("mia0000000000000",))
     effects: list[AnyEffect] = [record, order]
-    question = lane.question
     ticker = iter(quotes * 4)
 
     def review() -> None:
-        engine.decider.rehearse_review(lane)
+        judge(lane.question, state.risk)
 
     calls: dict[str, Callable[[], object]] = {
         "decode": lambda: codec.decode(next(ticker), ts, 1),
@@ -243,7 +232,6 @@ def stages(rig: Rig) -> dict[str, float]:
         "encode_effects": lambda: encode(effects, buffer),
         "encode_order": lambda: rig.sim.encoder.encode(order, ts // 1_000_000),
     }
-    assert question is lane.question
     return {name: _median_us(call) for name, call in calls.items()}
 
 

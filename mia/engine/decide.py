@@ -80,15 +80,9 @@ class Decider:
         out.insert(slot, record)
 
     def rehearse(self, lane: Lane) -> None:
-        """The same code into a dead end: observation, inference, review. Touches buffers only."""
+        """Read what the lane's next decision will read, into its buffers; no state changes."""
         lane.plan.observe(self._engine.state.now_ns)
         lane.check_inputs()
-        target = lane.strategy.evaluate(lane.obs, lane.state.regime_probs)
-        gate_code(target.signal, target.alpha, lane.alpha_min)
-        self.rehearse_review(lane)
-
-    def rehearse_review(self, lane: Lane) -> None:
-        """The lane's last question to the risk review once more; the answer goes nowhere."""
         review(lane.question, self._engine.state.risk)
 
     def _ask(self, lane: Lane, ts: int, equity: int) -> tuple[Code, Target]:

@@ -117,11 +117,6 @@ class Engine:
                 state.is_enabled = False
         return out
 
-    def warm(self) -> None:
-        """Run the decision path into a dead end, so that the caches stay hot; touches no trading state."""
-        for lane in self.lanes:
-            self.decider.rehearse(lane)
-
     # --- snapshot --------------------------------------------------------------------------------------------------
     @property
     def layout_hash(self) -> str:
