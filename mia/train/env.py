@@ -66,10 +66,10 @@ class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     cap_quote: float = 2_000.0
-    dead_band: float = 0.1
+    dead_band: float = 0.25
     episode_rows: int = 240
     hold_rows: int = 1
-    turnover_penalty_bps: float = 3.0
+    turnover_penalty_bps: float = 1.5
     reward_scale: float = 0.2
 
 
