@@ -291,7 +291,7 @@ def choose_alpha_min(
     opening = np.abs(action[:, 0]) > settings.env.dead_band
     seen = alpha[opening, 0] if opening.any() else alpha[:, 0]
     choices = []
-    for share in (0.0, 0.25, 0.5, 0.65, 0.8, 0.9):
+    for share in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.85):
         threshold = round(float(np.quantile(seen, share)), 4) if share else 0.0
         results = evaluate(_decider(bundle), tapes, account, settings.env, threshold)
         net = [r.return_bps_per_hour for r in results]
