@@ -16,13 +16,13 @@ from mia.domain.events import AnyEvent
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.features import batch
 from mia.features.bars import BarSpec
-from mia.features.columns import BOOK_DELTA, BOOK_SNAPSHOT, QUOTE, EventColumns
+from mia.features.columns import QUOTE, EventColumns
 from mia.features.columns import from_events as columns_of
 from mia.features.plan import Plan, build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.regime.filter import UNIFORM, RegimeFilter, RegimeParams
-from mia.sim.market import DELTA, SNAPSHOT, SimColumns, SimMarket
+from mia.sim.market import SimMarket
 from mia.sim.settings import SimMarketSettings
 from mia.train.env import F32, Tape
 from mia.venues.replay.feed import ReplayFeed
@@ -87,17 +87,7 @@ def simulated(
     market = SimMarket(msgspec.structs.replace(SimMarketSettings(), seed=seed), instrument)
     market.start(_START_NS)
     sim = market.generate(duration_s=duration_s, timers=True)
-    return from_events(f"sim seed {seed}", event_columns(sim), instrument, columns, regime_columns, bars, every_ms, sim.phase)
-
-
-def event_columns(sim: SimColumns) -> EventColumns:
-    """The simulator's rows as the plan reads them: a one-level delta says how many bid and ask pairs it has."""
-    delta, snapshot = sim.kind == DELTA, sim.kind == SNAPSHOT
-    kind = np.where(delta, BOOK_DELTA, np.where(snapshot, BOOK_SNAPSHOT, sim.kind))
-    a = np.where(delta, sim.a > 0, sim.a)
-    b = np.where(delta, sim.a < 0, sim.b)
-    columns = [kind, sim.ts_recv_ns, sim.ts_event_ns, a, b, sim.c, sim.d, sim.level_offset, sim.level_count]
-    return EventColumns._make([*(np.ascontiguousarray(x, dtype=np.int64) for x in columns), sim.levels.reshape(-1, 2)])
+    return from_events(f"sim seed {seed}", sim.events, instrument, columns, regime_columns, bars, every_ms, sim.phase)
 
 
 def from_events(

@@ -221,3 +221,10 @@ def test_the_fused_graph_equals_the_separate_actors_of_sb3() -> None:
     assert np.abs(actions - expected).max() <= 1e-5
     assert np.abs(action[:, 0] - (expected * probs).sum(axis=1)).max() <= 1e-5
     assert np.abs(expected).max() > 0.01
+
+
+def test_the_book_of_a_simulated_stretch_reaches_the_depth_columns() -> None:
+    depth = simulated(11, 120.0, perpetual(), ("depth_imb_5", "depth_near_share"), REGIME_COLUMNS, BarSpec.parse("time:1s"), 500)
+
+    assert (depth.features.std(axis=0) > 0.01).all()
+    assert abs(depth.features[:, 0].mean()) < 0.5  # both sides of the book live
