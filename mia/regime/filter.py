@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -100,7 +100,7 @@ class RegimeFilter:
             params.warm_bars,
         )
 
-    def update(self, values: memoryview) -> bool:
+    def update(self, values: memoryview[Any]) -> bool:
         """Take the columns of a bar that just closed (float64, the plan's row); False when one is not finite: nothing changes."""
         return bool(self._kernel.step(values))
 
@@ -119,7 +119,7 @@ class UniformFilter:
     columns: tuple[str, ...] = ()
     probs: tuple[float, float, float] = UNIFORM
 
-    def update(self, values: memoryview) -> bool:
+    def update(self, values: memoryview[Any]) -> bool:
         """Nothing to learn."""
         return True
 
