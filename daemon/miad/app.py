@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import sys
 import time
@@ -171,10 +172,21 @@ def _begin(
         core.accept(InstrumentDefined(core.seq + 1, 0, ts, market.index, market.definition))
     for name, sha256 in model_names(engine):
         core.accept(ModelReady(core.seq + 1, 0, ts, name, sha256))
-    core.accept(TradingEnabled(core.seq + 1, 0, ts))
+    if not source.is_replay:
+        frames = _warm_up(core, codec, frames, clock.now_ns())
+    core.accept(TradingEnabled(core.seq + 1, 0, engine.state.now_ns))
     for event in leftover:
         core.accept(_renumbered(event, core.seq + 1))
     return 0, codec, frames
+
+
+def _warm_up(core: Core, codec: Codec, frames: Iterator[tuple[int, bytes]], until_ns: int) -> Iterator[tuple[int, bytes]]:
+    """What lies in the past goes by at once, before trading is enabled; the frames that follow."""
+    for frame in frames:
+        if frame[0] >= until_ns:
+            return itertools.chain((frame,), frames)
+        core.on_frame(codec, frame[1], frame[0])
+    return frames
 
 
 def _renumbered(event: AnyEvent, seq: int) -> AnyEvent:

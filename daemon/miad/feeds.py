@@ -16,6 +16,7 @@ from mia.venues.replay.feed import ReplayFeed, resume
 from miad.clock import SystemClock
 from miad.recovery import Recovered
 
+WARM_UP_NS: Final = 65_000_000_000  # a fresh simulated market begins in the past: the features are warm when trading begins
 Frames = Iterator[tuple[int, bytes]]
 Resumed = tuple[Codec, Frames, Sequence[AnyEvent], int]
 
@@ -94,6 +95,8 @@ class SimSource:
     def resume(self, events_done: int, recovered: Recovered, clock: SystemClock, seq: int) -> Resumed:
         """See Source. The market goes on where it was; its clock goes on now."""
         start_ns = clock.now_ns()
+        if not events_done:
+            start_ns -= WARM_UP_NS
         feed = self._feed = SimFeed(self._market, start_ns)
         if recovered.feed:
             feed.restore(recovered.feed)
