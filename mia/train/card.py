@@ -112,7 +112,7 @@ def _recordings(recordings: dict[str, dict[str, list[Result]]]) -> str:
     if not recordings:
         return ""
     tables = "\n\n".join(f"`{name}`:\n\n{results_table(results)}" for name, results in recordings.items())
-    return f"## On real recordings (minutes long, never trained or chosen on: anecdotes, no evidence)\n\n{tables}\n\n"
+    return f"## On real recordings (minutes long, not trained on: anecdotes, no evidence)\n\n{tables}\n\n"
 
 
 def _range(seeds: Sequence[int]) -> str:

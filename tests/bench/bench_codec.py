@@ -92,7 +92,7 @@ def whole(path: Path) -> None:
 
 def main() -> None:
     """All recordings."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MIA_DATA", "../shared/data/market"))
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MIA_DATA", "."))
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, {Path(str(wire.__file__)).name}")
     for name in RECORDINGS:
         print(name)
