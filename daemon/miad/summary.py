@@ -15,7 +15,7 @@ def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_e
     engine, state = core.engine, core.engine.state
     counters = state.counters
     portfolio = state.portfolio
-    equity = portfolio.equity_e8(state.mid2)
+    equity = portfolio.equity_e8(state.marks2)
     fees = sum(p.fees_e8 for p in portfolio.positions.values())  # ints
     latency = core.latencies.percentiles_us(50, 99)
     start = engine.config.cash_e8
@@ -51,7 +51,7 @@ def positions(engine: Engine) -> list[dict[str, Any]]:
     for market in engine.markets:
         position = market.position
         if position.lots:
-            mid2 = engine.state.mid2[market.index] or 2 * position.last_fill_ticks
+            mid2 = engine.state.marks2[market.index] or 2 * position.last_fill_ticks
             definition = market.definition
             found.append(
                 {

@@ -56,7 +56,8 @@ class Decider:
             verb = "refused"
         else:
             verb = _verb(position, planned)
-            lane.state.target_lots = planned.target_lots
+            assert type(verdict) is Approved
+            lane.state.target_lots = self._own_target(lane, verdict, target)
         self._count(code, verb)
         record = RecordDecision(
             decision_id,
@@ -135,30 +136,42 @@ class Decider:
         q.quote_age_ns = ts - known.quote_ns
         q.equity_e8 = equity
         if len(engine.markets) > 1:
-            q.others_notional_e8 = others_notional_e8(state.portfolio, state.table, state.mid2, market.index)
+            q.others_notional_e8 = others_notional_e8(state.portfolio, state.table, state.marks2, market.index)
         q.is_enabled = state.is_enabled
         q.is_book_valid = not lane.needs_book or (market.book.is_valid() and not market.book.is_crossed())
         q.gate = gate
         window = engine.config.windows.state(ts, market.definition.family)
         q.window = window.code
+        if window.is_flatten and q.position_lots:  # whatever the policy says, or when it cannot say anything
+            q.target_lots = 0
+            verdict = review(q, state.risk)
+            return Approved(0, Code.SESSION_EXIT) if type(verdict) is Approved else verdict
         if not (-1.0 <= target.signal <= 1.0):
             # Nothing usable was said: judged as an opening, so that the record names the first rule in the way.
             q.target_lots = q.position_lots + 1
             verdict = review(q, state.risk)
             return verdict if type(verdict) is Refused else Refused(q.position_lots, gate)
-        q.target_lots = target_lots(target.signal, lane.cap) + self._other_lanes(lane)
-        if window.is_flatten and q.position_lots:
-            q.target_lots = 0
-            verdict = review(q, state.risk)
-            return Approved(0, Code.SESSION_EXIT) if type(verdict) is Approved else verdict
+        q.target_lots = target_lots(target.signal, lane.cap)
+        if len(market.lanes) > 1:
+            q.target_lots = self._sum(lane, q.target_lots)
         return review(q, state.risk)
 
-    def _other_lanes(self, lane: Lane) -> int:
-        total = 0
+    @staticmethod
+    def _sum(lane: Lane, own_lots: int) -> int:
+        """What all lanes of the instrument want together; on spot a lane that wants to be short wants nothing."""
+        total = own_lots if lane.market.terms.is_derivative or own_lots > 0 else 0
         for other in lane.market.lanes:
             if other is not lane:
                 total += other.state.target_lots
         return total
+
+    @staticmethod
+    def _own_target(lane: Lane, verdict: Approved, target: Target) -> int:
+        """What the lane itself adds to the sum from here on: its own wish, not what limits left of all of them."""
+        if verdict.code is Code.SESSION_EXIT or not (verdict.code is Code.OK or verdict.code.shrinks):
+            return 0  # told to be flat, or only the closing half of a flip was granted
+        own = target_lots(target.signal, lane.cap)
+        return own if lane.market.terms.is_derivative or own > 0 else 0
 
     def _plan(self, lane: Lane, verdict: Approved | Refused, position: int) -> Plan:
         config, state, market = self._engine.config, self._engine.state, lane.market

@@ -51,6 +51,12 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     venue_holds_stops: bool = True
 
 
+class _RunConfig(msgspec.Struct, frozen=True):
+    """The part of RunStarted.config that the engine takes over."""
+
+    risk: RiskSettings | None = None
+
+
 class Engine:
     """All trading state of one account, and the function that advances it."""
 
@@ -62,6 +68,7 @@ class Engine:
         self._number: Final = number
         self.state = EngineState(
             mid2=[0] * len(self.markets),
+            marks2=[0] * len(self.markets),
             markets=[MarketState() for _ in self.markets],
             lanes=[LaneState() for _ in config.lanes],
             ids=OrderIds.of(number, 0),
@@ -125,7 +132,7 @@ class Engine:
             str(SNAPSHOT_FORMAT),
             shipped_catalogue().hash,
             self.arena.layout,
-            *(market.symbol for market in self.markets),
+            *(_grid(market) for market in self.markets),
             *(f"{lane.market.index} {lane.strategy.name} {lane.strategy.sha256}" for lane in self.lanes),
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -164,16 +171,17 @@ class Engine:
         known.quote_ns = ts
         state = self.state
         state.counters.market_events += 1
-        if not (0 < bid < ask and e.bid_lots > 0 and e.ask_lots > 0):
-            state.mid2[e.instrument] = 0  # one-sided, locked or crossed: no mid, no trading, no feature
-            return
-        state.mid2[e.instrument] = bid + ask
-        if market.position.lots:
-            self.orders.watch_stops(market, ts, out)
+        is_usable = 0 < bid < ask and e.bid_lots > 0 and e.ask_lots > 0
+        if is_usable:
+            state.mid2[e.instrument] = state.marks2[e.instrument] = bid + ask
+            if market.position.lots:
+                self.orders.watch_stops(market, ts, out)
+        else:
+            state.mid2[e.instrument] = 0  # one-sided, locked or crossed: no mid, no trading; the account keeps its last mark
         for lane in market.lanes:
             if lane.plan.on_quote(ts, e.ts_event_ns, bid, ask, e.bid_lots, e.ask_lots):
                 self._bars_closed(lane, ts, out)
-            if lane.trigger == "quote" and ts - lane.state.last_decision_ns >= lane.min_interval_ns:
+            if is_usable and lane.trigger == "quote" and ts - lane.state.last_decision_ns >= lane.min_interval_ns:
                 self.decider.decide(lane, ts, out)
 
     def _on_trade(self, e: ev.Trade, out: list[AnyEffect]) -> None:
@@ -211,16 +219,20 @@ class Engine:
 
     def _on_feed_gap(self, e: ev.FeedGap, out: list[AnyEffect]) -> None:
         market = self.markets[e.instrument]
-        market.book.invalidate()
-        self.state.counters.market_events += 1
+        market.book.invalidate()  # type: ignore[no-untyped-call]
         self.state.counters.gaps += 1
         out.append(RaiseAlert("warning", "feed_gap", f"{market.symbol}: book sequence broke (expected {e.expected}, got {e.got})"))
+        self._book_changed(market, e.ts_recv_ns, out)
 
     def _on_feed_down(self, e: ev.FeedDown, out: list[AnyEffect]) -> None:
         for market in self.markets:
             if market.definition.venue == e.venue:
-                market.book.invalidate()
+                market.book.invalidate()  # type: ignore[no-untyped-call]
                 market.state.bid_lots = market.state.ask_lots = 0
+                self.state.mid2[market.index] = 0
+                for lane in market.lanes:
+                    if lane.plan.on_book(e.ts_recv_ns):
+                        self._bars_closed(lane, e.ts_recv_ns, out)
         out.append(RaiseAlert("warning", "feed_down", f"{e.venue}: {e.reason}"))
 
     # --- time ------------------------------------------------------------------------------------------------------------
@@ -241,7 +253,7 @@ class Engine:
     def update_equity(self, ts: int, out: list[AnyEffect]) -> int:
         """Mark the account; trips the drawdown stop when it is time. Returns equity in e8."""
         state = self.state
-        equity = state.portfolio.equity_e8(state.mid2)
+        equity = state.portfolio.equity_e8(state.marks2)
         if state.risk.update_equity(ts, equity):
             text = f"equity fell {state.risk.drawdown:.2%} from its peak: no openings until the operator resets"
             out.append(RaiseAlert("urgent", "drawdown_stop", text))
@@ -262,8 +274,22 @@ class Engine:
             state.last_timer_ns = e.ts_recv_ns // ev.TIMER_INTERVAL_NS * ev.TIMER_INTERVAL_NS
         state.run = e.run
         state.is_enabled = False
+        if e.config_hash != state.config_hash:
+            state.config_hash = e.config_hash
+            self._take_limits(e.config)
         state.ids = OrderIds.of(self._number, e.run)
         state.counters.first_ns = state.counters.first_ns or e.ts_recv_ns
+
+    def _take_limits(self, config: str) -> None:
+        """The limits of changed settings come into force; with unchanged ones those that the operator lowered stay lowered."""
+        try:
+            settings = msgspec.json.decode(config, type=_RunConfig).risk
+        except msgspec.MsgspecError:
+            return  # written by another version: the limits in force stay
+        if settings is not None:
+            self.state.risk.take_limits(settings)
+            for lane in self.lanes:
+                self.decider.set_limits(lane)
 
     def _on_instrument(self, e: ev.InstrumentDefined, out: list[AnyEffect]) -> None:
         if not (e.instrument < len(self.markets) and self.markets[e.instrument].definition == e.definition):
@@ -293,11 +319,14 @@ class Engine:
             state.halted = ""
             state.risk.reset_stops()
         state.paused = ""
+        state.is_flattening = False
         state.is_enabled = not (state.halted or state.risk.is_killed)
 
     def _on_flatten(self, e: ev.Flatten, out: list[AnyEffect]) -> None:
         self.state.paused = e.reason or "flatten"
         self.state.is_enabled = False
+        self.state.is_flattening = True
+        self.orders.cancel_entries(e.ts_recv_ns, out)
         self.orders.flatten_all(e.ts_recv_ns, out)
 
     def _on_kill(self, e: ev.Kill, out: list[AnyEffect]) -> None:
@@ -313,3 +342,9 @@ class Engine:
             )
         for lane in self.lanes:
             self.decider.set_limits(lane)
+
+
+def _grid(market: Market) -> str:
+    """What ticks, lots and money of a snapshot mean for one instrument."""
+    d = market.definition
+    return f"{market.symbol} {d.kind} {d.quote_currency} {' '.join(str(x.normalize()) for x in (d.tick_size, d.lot_size, d.multiplier))}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mia.domain import events as ev
@@ -42,10 +42,16 @@ class Orders:
         return tuple(ids)
 
     def begin_batch(self) -> None:
-        """Order ids that follow belong to a batch of their own, not to a decision."""
+        """Order ids that follow belong to a batch of their own, not to a decision; `emit_batch` makes it count."""
         state = self._engine.state
-        state.decision_id += 1
-        state.ids.begin(state.decision_id)
+        state.ids.begin(state.decision_id + 1)
+
+    def emit_batch(self, effects: Sequence[AnyEffect], lane: int, ts: int, out: list[AnyEffect]) -> tuple[str, ...]:
+        """Emit a batch. An empty one leaves no trace, so that looking once more (a restart does) changes no later order id."""
+        if not effects:
+            return ()
+        self._engine.state.decision_id += 1
+        return self.emit(effects, lane, ts, out)
 
     def protect(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
         """Bring the stop and the take of one position in line with it."""
@@ -58,7 +64,7 @@ class Orders:
             return
         self.begin_batch()
         effects = protect.protect(market.position, market.terms, state.table, config.execution, state.ids)
-        self.emit(effects, self._lane_of(market), ts, out)
+        self.emit_batch(effects, self._lane_of(market), ts, out)
 
     def protect_all(self, ts: int, out: list[AnyEffect]) -> None:
         """Recovery: every open position is protected before anything else trades."""
@@ -73,10 +79,14 @@ class Orders:
         state = self._engine.state
         self.begin_batch()
         effects = protect.check_engine_stops(position, known.bid_ticks, known.ask_ticks, market.terms, state.table, state.ids)
-        if self.emit(effects, self._lane_of(market), ts, out):
+        if self.emit_batch(effects, self._lane_of(market), ts, out):
             out.append(RaiseAlert("warning", "engine_stop", f"{market.symbol}: protective level reached, closing at market"))
-            for lane in market.lanes:
-                state.risk.cool_down(lane.index, ts)
+            self._cool_down(market, ts)
+
+    def _cool_down(self, market: Market, ts: int) -> None:
+        """A protective exit: every lane of the instrument waits."""
+        for lane in market.lanes:
+            self._engine.state.risk.cool_down(lane.index, ts)
 
     def flatten_all(self, ts: int, out: list[AnyEffect]) -> None:
         """Close every position at market."""
@@ -88,7 +98,7 @@ class Orders:
         state = self._engine.state
         self.begin_batch()
         plan = flatten(market.position.lots, market.terms, state.table, state.ids)
-        self.emit(plan.effects, NO_LANE, ts, out)
+        self.emit_batch(plan.effects, NO_LANE, ts, out)
         return plan.code
 
     def cancel_entries(self, ts: int, out: list[AnyEffect]) -> None:
@@ -114,6 +124,8 @@ class Orders:
                     silent = order.status in (Status.IN_FLIGHT, Status.UNKNOWN, Status.CANCEL_IN_FLIGHT)
                     if silent and ts - order.created_ns >= _QUERY_AFTER_NS:
                         out.append(QueryOrder(order.client_order_id, order.instrument))
+            if state.is_flattening and market.position.lots:
+                self.flatten(market, ts, out)
             if self._engine.config.venue_holds_stops and market.position.lots and exposure.protective < 2:
                 cooling = [state.risk.cool_until_ns.get(lane.index, 0) for lane in market.lanes]
                 if not any(ts < until for until in cooling):
@@ -159,8 +171,10 @@ class Orders:
                 state.risk.note_trade(e.ts_recv_ns)
         state.risk.note_fill(lane)
         if applied.order is not None and applied.order.purpose in (Purpose.STOP, Purpose.TAKE) and applied.is_closed:
-            state.risk.cool_down(lane, e.ts_recv_ns)
+            self._cool_down(market, e.ts_recv_ns)
         engine.update_equity(e.ts_recv_ns, out)
+        if state.is_flattening and market.position.lots:
+            self.flatten(market, e.ts_recv_ns, out)  # an order that was on its way opened it
         self.protect(market, e.ts_recv_ns, out)
 
     def _on_open_orders(self, e: ev.OpenOrdersReported, out: list[AnyEffect]) -> None:
@@ -188,7 +202,7 @@ class Orders:
         if adopts:
             market = self._engine.markets[e.instrument]
             price = abs(e.cost_e8) // (abs(e.position_lots) * market.terms.unit_e8) if e.position_lots else 0
-            price = price or state.mid2[e.instrument] // 2 or market.position.last_fill_ticks
+            price = price or state.marks2[e.instrument] // 2 or market.position.last_fill_ticks
             out.extend(state.portfolio.adopt(market.terms, e.position_lots, price, e.ts_recv_ns))
             self.protect(market, e.ts_recv_ns, out)
 

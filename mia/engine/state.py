@@ -71,6 +71,9 @@ class EngineState(msgspec.Struct, kw_only=True):
     last_risk_record_ns: int = 0
     last_rearm_ns: int = 0
     mid2: list[int] = []  # bid + ask in half ticks, by instrument; 0 = none
+    marks2: list[int] = []  # the last mid2 that was not 0: what positions are valued at
+    is_flattening: bool = False  # positions that fills still open are closed at once; Resume clears it
+    config_hash: str = ""  # of the settings that the limits were taken from
     markets: list[MarketState] = []
     lanes: list[LaneState] = []
     ids: OrderIds

@@ -45,6 +45,15 @@ class RiskState(msgspec.Struct):
             order_ring_ns=[-MINUTE_NS] * settings.orders_per_minute_max,
         )
 
+    def take_limits(self, settings: RiskSettings) -> None:
+        """Changed settings: new limits; what was counted against the old ones stays counted."""
+        kept = sorted(self.order_ring_ns)[-settings.orders_per_minute_max :]
+        self.limits = Limits.of(settings)
+        self.cool_down_ns = int(settings.cool_down_s * 1_000_000_000)
+        self.overtrade_trades_per_hour = settings.overtrade_trades_per_hour
+        self.order_ring_ns = [-MINUTE_NS] * (settings.orders_per_minute_max - len(kept)) + kept
+        self.order_next = 0
+
     def update_equity(self, ts_ns: int, equity_e8: int) -> bool:
         """Take a new equity; True when the drawdown stop trips by it.
 
