@@ -15,11 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, Final, Literal
 
-import msgspec
-
 from mia.assemble import build_engine, model_names, versions
 from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError
-from mia.domain.events import AnyEvent, InstrumentDefined, ModelReady, RunStarted, TradingDisabled, TradingEnabled
+from mia.domain.events import InstrumentDefined, ModelReady, RunStarted, TradingDisabled, TradingEnabled
 from mia.engine.engine import Engine
 from mia.kernels.build_info import interpreted_modules, stale_modules
 from mia.ports import Codec
@@ -115,7 +113,7 @@ def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_d
         core.projector = projector
         core.waits_for_disk = store.intent_durability == "disk"
         code, codec, frames = _begin(loaded, source, core, recovered, state_dir)
-        writer = SnapshotWriter(core, source, snapshots, store, stop)
+        writer = SnapshotWriter(core, source, snapshots, store, stop, say)
         say(
             f"trading {source.venue} with {', '.join(name for name, _ in model_names(engine))} after {time.monotonic() - started_s:.2f} s; "
             f"state {state_dir.path}" + (f"; recovered {core.seq} events" if recovered.tail_events or recovered.snapshot_seq else "")
@@ -130,7 +128,8 @@ def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_d
         _end(core, source, stop, writer)
         if not projector.flush():
             stop.set(projector.failed or "the projection did not finish in time; it goes on at the next start")
-        failure = journal.failure or (FailStop(projector.failed) if projector.failed else None)
+        broken = projector.failed or writer.failed
+        failure = journal.failure or (FailStop(broken) if broken else None)
         if failure is not None:
             raise failure
     finally:
@@ -175,8 +174,8 @@ def _begin(
     if not source.is_replay:
         frames = _warm_up(core, codec, frames, clock.now_ns())
     core.accept(TradingEnabled(core.seq + 1, 0, engine.state.now_ns))
-    for event in leftover:
-        core.accept(_renumbered(event, core.seq + 1))
+    if leftover:  # the frame in which an earlier run ended
+        core.market(leftover, max(leftover[0].ts_recv_ns, engine.state.now_ns))
     return 0, codec, frames
 
 
@@ -187,10 +186,6 @@ def _warm_up(core: Core, codec: Codec, frames: Iterator[tuple[int, bytes]], unti
             return itertools.chain((frame,), frames)
         core.on_frame(codec, frame[1], frame[0])
     return frames
-
-
-def _renumbered(event: AnyEvent, seq: int) -> AnyEvent:
-    return msgspec.structs.replace(event, seq=seq)
 
 
 def _loop(

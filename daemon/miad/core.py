@@ -10,7 +10,7 @@ import msgspec
 
 from mia.domain.effects import AnyEffect, ReplaceOrder, SubmitOrder
 from mia.domain.errors import FailStop
-from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, Timer
+from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, FeedGap, Timer
 from mia.engine.engine import Engine
 from mia.ports import Codec
 from mia.sim.venue import SimVenue
@@ -51,10 +51,22 @@ class Core:
         ts = ts_recv_ns if ts_recv_ns > state.now_ns else state.now_ns
         if self.venue.next_due_ns <= ts or state.last_timer_ns + TIMER_INTERVAL_NS < ts:
             self.advance(ts)
-        for event in codec.decode(payload, ts, self.seq + 1):
-            self.accept(event)
+        events = codec.decode(payload, ts, self.seq + 1)
+        if len(events) == 1:
+            self.accept(events[0])
+        else:
+            self.market(events, ts)
         if state.counters.decisions != decided:
             self.latencies.add(perf_counter_ns() - started)
+
+    def market(self, events: Sequence[AnyEvent], ts_ns: int) -> None:
+        """The events of one frame, at ts_ns; what an earlier one of them made due at the venue (no latency) comes in between."""
+        for event in events:
+            if self.venue.next_due_ns <= ts_ns:
+                self.advance(ts_ns)
+            if event.seq != self.seq + 1 or event.ts_recv_ns != ts_ns:
+                event = msgspec.structs.replace(event, seq=self.seq + 1, ts_recv_ns=ts_ns)
+            self.accept(event)
 
     def advance(self, until_ns: int) -> None:
         """Everything that is due before a market event at until_ns: venue reports up to it, timers below it."""
@@ -79,7 +91,7 @@ class Core:
         self.seq = event.seq
         effects = self._step(event)
         if type(event) in _MARKET:
-            if self.venue.active:
+            if self.venue.active or type(event) is FeedGap:
                 self.venue.on_market(event)
         elif self.projector is not None:
             self.projector.publish(event.seq, event.ts_recv_ns, event)
@@ -125,7 +137,7 @@ class Core:
                 f"event {event.seq} ({type(event).__name__}) decides otherwise than the journal says: the code or the model changed since. "
                 "`mia replay` shows the difference; go on with the version that wrote the journal, or start with a new --state"
             )
-        if type(event) in _MARKET and self.venue.active:
+        if type(event) in _MARKET and (self.venue.active or type(event) is FeedGap):
             self.venue.on_market(event)
         if effects and is_unfinished:
             self._commit(event, effects)

@@ -38,8 +38,8 @@ class Source(Protocol):
         """(codec, frames that follow, events at the border, time of the first frame) after events_done market events."""
         ...
 
-    def snapshot(self) -> bytes:
-        """What a checkpoint must hold of the feed; may be empty."""
+    def snapshot(self, events_done: int) -> bytes:
+        """What a checkpoint after events_done market events must hold of the feed; may be empty."""
         ...
 
     def counters(self) -> dict[str, int]:
@@ -66,7 +66,7 @@ class ReplaySource:
         frames, leftover = resume(self._feed, codec, events_done)
         return codec, frames, leftover, self._feed.describe().first_ns
 
-    def snapshot(self) -> bytes:
+    def snapshot(self, events_done: int) -> bytes:
         """Nothing: the files are the state."""
         return b""
 
@@ -107,9 +107,9 @@ class SimSource:
             feed.resume_at(start_ns)
         return feed.codec(), feed.frames(), (), start_ns
 
-    def snapshot(self) -> bytes:
-        """See Source."""
-        return self._feed.snapshot() if self._feed is not None else b""
+    def snapshot(self, events_done: int) -> bytes:
+        """See Source. A frame is one event; the paced loop may hold one frame that is not due yet."""
+        return self._feed.snapshot(events_done) if self._feed is not None else b""
 
     def counters(self) -> dict[str, int]:
         """Nothing is ever dropped."""

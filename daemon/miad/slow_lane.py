@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from mia.domain.errors import FailStop
 from mia.store.settings import StoreSettings
 from mia.store.snapshots import Snapshot, SnapshotStore
 from miad.core import Core
@@ -19,13 +21,18 @@ from miad.loop import StopFlag
 class SnapshotWriter:
     """Takes a checkpoint every so many seconds or events, whichever comes first; the newest waits while one is written."""
 
-    def __init__(self, core: Core, source: Source, store: SnapshotStore, settings: StoreSettings, stop: StopFlag) -> None:
+    def __init__(
+        self, core: Core, source: Source, store: SnapshotStore, settings: StoreSettings, stop: StopFlag, say: Callable[[str], None]
+    ) -> None:
         self._core: Final = core
         self._source: Final = source
         self._store: Final = store
         self._every_s: Final = settings.snapshot_every_s
         self._every_events: Final = settings.snapshot_every_events
         self._stop: Final = stop
+        self._say: Final = say
+        self._is_warned = False
+        self.failed: str | None = None
         self._last_s = time.monotonic()
         self._last_seq = core.seq
         self.stored_seq = 0  # of the newest snapshot of this process that is on the disk
@@ -51,7 +58,7 @@ class SnapshotWriter:
         core = self._core
         self._last_seq, self._last_s = core.seq, time.monotonic()
         arrays, state = core.engine.snapshot()
-        parts = Snapshot(arrays, state, core.venue.snapshot(), self._source.snapshot())
+        parts = Snapshot(arrays, state, core.venue.snapshot(), self._source.snapshot(core.engine.state.counters.market_events))
         self._thread = threading.Thread(target=self._write, args=(core.seq, parts), name="snapshot", daemon=True)
         self._thread.start()
 
@@ -61,8 +68,17 @@ class SnapshotWriter:
             crashpoint("in_snapshot")
             self._store.write(seq, self._layout, msgspec.msgpack.encode(parts))
             self.stored_seq = seq
+        except FailStop as e:  # the journal's disk failed
+            self._stop.set(str(e))
+        except OSError as e:
+            if not self._is_warned:
+                self._is_warned = True
+                self._say(
+                    f"warning: the snapshot of event {seq} could not be written ({e}); the journal has everything, a restart takes longer"
+                )
         except Exception as e:
-            self._stop.set(f"the snapshot of event {seq} could not be written ({type(e).__name__}: {e})")
+            self.failed = f"the snapshot of event {seq} could not be made ({type(e).__name__}: {e})"
+            self._stop.set(self.failed)
 
     def _join(self) -> None:
         if self._thread is not None:

@@ -302,9 +302,16 @@ class SimFeed:
             self._shift_ns += start_ns - self._recv[self._at]
         self._stamp()
 
-    def snapshot(self) -> bytes:
-        """Where the feed stands; `restore` it into a feed of the same settings, instrument and start."""
-        return msgspec.msgpack.encode(_FeedState(self._frames, self._at, self._shift_ns, self._opening_ns, self._chunk_state))
+    def snapshot(self, used: int | None = None) -> bytes:
+        """Where the feed stands; `restore` it into a feed of the same settings, instrument and start.
+
+        used: frames that the reader has worked off, when it may hold one that is not due yet; default all that were delivered.
+        """
+        held = 0 if used is None else self._frames - used
+        if not (0 <= held <= 1):
+            raise ValueError(f"simulated feed: {used} frames used of {self._frames} delivered")
+        at = max(self._at - held, 0)
+        return msgspec.msgpack.encode(_FeedState(self._frames - held, at, self._shift_ns, self._opening_ns, self._chunk_state))
 
     def restore(self, data: bytes) -> None:
         """Go on where `data` was taken; DataError when it is not a snapshot of such a feed."""

@@ -22,6 +22,7 @@ from mia.domain.events import (
     BookSnapshot,
     CancelRejected,
     Event,
+    FeedGap,
     OpenOrder,
     OpenOrdersReported,
     OrderAccepted,
@@ -131,6 +132,8 @@ class SimVenue:
             desk = self._desks.get(event.instrument)  # type: ignore[attr-defined]
             if desk is not None and desk.concerned_by_trade(event.price_ticks):  # type: ignore[attr-defined]
                 self._on_trade(desk, event)  # type: ignore[arg-type]
+        elif kind is FeedGap:
+            self._touch_plain()  # its book became invalid: from here on quotes are our only word on the price
 
     def snapshot(self) -> bytes:
         """Everything: orders, queues, balances, what is on its way, counters, last quotes."""
