@@ -1,0 +1,337 @@
+"""Pause, resume, flatten, kill, limits and stops: what is refused, what still passes, what closes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from mia.domain import events as ev
+from mia.domain.codes import Code
+from mia.domain.effects import CancelOrder, Halt, RaiseAlert, RecordRisk, SubmitOrder
+from mia.execution.settings import ExecutionSettings
+
+Make = Callable[..., Any]
+LIMIT = ExecutionSettings(entry="limit", dead_band_share=0.0)
+
+
+def orders(effects: list[Any]) -> list[SubmitOrder]:
+    return [e for e in effects if isinstance(e, SubmitOrder)]
+
+
+def alerts(effects: list[Any]) -> list[str]:
+    return [e.code for e in effects if isinstance(e, RaiseAlert)]
+
+
+def test_nothing_opens_before_trading_is_enabled(rig: Make) -> None:
+    r = rig(started=False)
+    r.give(ev.RunStarted, 1, "test", "paper", {}, "{}", "h")
+
+    record = r.decide(1.0)
+
+    assert (record.decision, record.code) == ("refused", Code.TRADING_DISABLED)
+    assert r.sent == []
+
+
+@pytest.mark.parametrize("stop", [(ev.Pause, "lunch"), (ev.TradingDisabled, "disk full")])
+def test_pause_refuses_openings_and_lets_exits_pass(rig: Make, stop: tuple[Any, str]) -> None:
+    r = rig()
+    r.decide(0.5)
+    r.give(*stop)
+
+    more = r.decide(1.0)
+    flip = r.decide(-1.0)
+    again = r.decide(-1.0)
+
+    assert (more.decision, more.code) == ("refused", Code.TRADING_DISABLED)
+    assert (flip.decision, flip.code) == ("flat", Code.TRADING_DISABLED)
+    assert again.decision == "refused"
+    assert r.lots == 0
+
+
+@pytest.mark.parametrize("stop", [(ev.Pause, ""), (ev.TradingDisabled, ""), (ev.Kill, "", ""), (ev.Flatten, "")])
+def test_stopping_cancels_resting_entries(rig: Make, stop: tuple[Any, ...]) -> None:
+    r = rig(execution=LIMIT)
+    r.decide(1.0)
+    (resting,) = r.working
+
+    effects = r.give(*stop)
+
+    assert [e.client_order_id for e in effects if isinstance(e, CancelOrder)] == [resting]
+    assert r.working == {}
+
+
+def test_resume_ends_a_pause(rig: Make) -> None:
+    r = rig()
+    r.give(ev.Pause, "")
+
+    r.give(ev.Resume, False)
+
+    assert r.decide(1.0).code == Code.OK
+
+
+def test_a_pause_survives_a_restart(rig: Make) -> None:
+    r = rig()
+    r.give(ev.Pause, "lunch")
+
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash")
+    r.give(ev.TradingEnabled)
+
+    assert r.decide(1.0).code == Code.TRADING_DISABLED
+
+
+def test_flatten_closes_at_market_and_opens_nothing_more(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+
+    effects = r.give(ev.Flatten, "end of day")
+
+    (exit_,) = orders(effects)
+    assert (exit_.order_type, exit_.reduce_only, exit_.purpose, exit_.side, exit_.qty_lots) == ("market", True, "exit", -1, 1000)
+    assert r.lots == 0
+    assert r.protective() == {}
+    assert r.decide(1.0).code == Code.TRADING_DISABLED
+
+
+def test_an_entry_that_fills_after_flatten_is_closed_too(rig: Make) -> None:
+    r = rig(answers=False)
+    r.decide(1.0)
+    (entry,) = r.sent
+    r.give(ev.OrderAccepted, entry.client_order_id, "V")
+    r.give(ev.Flatten, "now")
+
+    kind, fields = r.fill_of(entry, 10_002, 1000)
+    r.answers = True
+    effects = r.give(kind, *fields)
+
+    assert [(o.purpose, o.qty_lots) for o in orders(effects)] == [("exit", 1000)]
+    assert r.lots == 0
+
+
+def test_resume_ends_a_flatten(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    r.give(ev.Flatten, "")
+
+    r.give(ev.Resume, False)
+
+    assert r.decide(1.0).decision == "buy"
+    assert r.lots == 1000
+
+
+def test_a_kill_refuses_everything_and_leaves_the_protection_standing(rig: Make) -> None:
+    r = rig()
+    r.decide(0.5)
+    guarded = r.protective()
+
+    effects = r.give(ev.Kill, "all", "operator")
+    records = [r.decide(signal) for signal in (1.0, 0.0, -1.0)]
+    r.timer(1000)
+
+    assert "killed" in alerts(effects)
+    assert {(record.decision, record.code) for record in records} == {("refused", Code.KILLED)}
+    assert r.protective() == guarded
+    assert set(guarded) == {"stop", "take"}
+    assert r.lots == 500
+
+
+def test_a_kill_survives_a_restart_until_the_operator_resets_it(rig: Make) -> None:
+    r = rig()
+    r.give(ev.Kill, "all", "operator")
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash")
+    r.give(ev.TradingEnabled)
+
+    killed = r.decide(1.0)
+    r.give(ev.Resume, False)
+    still = r.decide(1.0)
+    r.give(ev.Resume, True)
+    free = r.decide(1.0)
+
+    assert [x.code for x in (killed, still, free)] == [Code.KILLED, Code.KILLED, Code.OK]
+
+
+def test_a_lowered_limit_holds_from_the_next_decision_on(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+
+    r.give(ev.LowerLimit, "position_lots_max", 300.0)
+    record = r.decide(1.0)
+
+    assert (record.decision, record.target_lots) == ("reduce", 300)
+    assert r.lots == 300
+
+
+@pytest.mark.parametrize(("name", "value"), [("position_lots_max", 2000.0), ("position_lots_max", float("nan")), ("nonsense", 1.0)])
+def test_a_limit_is_never_raised_by_lowering_it(rig: Make, name: str, value: float) -> None:
+    r = rig()
+
+    effects = r.give(ev.LowerLimit, name, value)
+
+    assert alerts(effects) == ["limit_not_lowered"]
+    assert r.decide(1.0).target_lots == 1000
+
+
+def test_a_lowered_limit_survives_a_restart_with_the_same_settings(rig: Make) -> None:
+    r = rig()
+    r.give(ev.LowerLimit, "position_lots_max", 300.0)
+
+    r.give(ev.RunStarted, 2, "test", "paper", {}, config(r), "hash")
+    r.give(ev.TradingEnabled)
+
+    assert r.decide(1.0).target_lots == 300
+
+
+def test_changed_settings_bring_their_limits_into_force(rig: Make) -> None:
+    r = rig()
+    r.decide(0.1)
+
+    r.give(ev.RunStarted, 2, "test", "paper", {}, config(r, position_lots_max=400, orders_per_minute_max=7), "other hash")
+    r.give(ev.TradingEnabled)
+    record = r.decide(1.0)
+
+    assert record.target_lots == 400
+    assert r.engine.state.risk.limits.orders_per_minute_max == 7
+
+
+def test_the_order_rate_counts_over_a_change_of_settings(rig: Make) -> None:
+    r = rig()
+    r.decide(0.1)  # an entry, a stop, a take
+
+    r.give(ev.RunStarted, 2, "test", "paper", {}, config(r, orders_per_minute_max=3), "other hash")
+    r.give(ev.TradingEnabled)
+
+    assert r.decide(1.0).code == Code.ORDER_RATE
+
+
+def config(r: Any, **changes: Any) -> str:
+    return msgspec.json.encode({"risk": msgspec.structs.replace(r.engine.config.risk, **changes), "store": {}}).decode()
+
+
+def test_a_blackout_that_flattens_closes_the_position(rig: Make, windows: Make) -> None:
+    blackout = {"start": "2025-06-15T15:06:45Z", "end": "2025-06-15T15:07:00Z", "position": "flatten"}
+    r = rig(windows=windows(blackout))
+    r.decide(1.0)
+
+    record = r.decide(1.0, dt_ms=5000)
+    inside = r.decide(1.0)
+    after = r.decide(1.0, dt_ms=20_000)
+
+    assert (record.decision, record.code) == ("flat", Code.SESSION_EXIT)
+    assert (inside.decision, inside.code) == ("refused", Code.BLACKOUT_WINDOW)
+    assert after.decision == "buy"
+
+
+def test_a_flattening_blackout_closes_even_when_the_policy_makes_no_sense(rig: Make, windows: Make) -> None:
+    blackout = {"start": "2025-06-15T15:06:45Z", "end": "2025-06-15T15:07:00Z", "position": "flatten"}
+    r = rig(windows=windows(blackout))
+    r.decide(1.0)
+
+    record = r.decide(float("nan"), dt_ms=5000)
+
+    assert (record.decision, record.code) == ("flat", Code.SESSION_EXIT)
+    assert r.lots == 0
+
+
+def test_a_blackout_that_holds_keeps_the_position_and_refuses_more(rig: Make, windows: Make) -> None:
+    r = rig(windows=windows({"start": "2025-06-15T15:06:45Z", "end": "2025-06-15T15:07:00Z"}))
+    r.decide(0.5)
+
+    held = r.decide(0.5, dt_ms=5000)
+    more = r.decide(1.0)
+
+    assert held.decision == "hold"
+    assert (more.decision, more.code) == ("refused", Code.BLACKOUT_WINDOW)
+    assert r.lots == 500
+
+
+def test_the_drawdown_stop_trips_once_and_holds_until_reset(rig: Make) -> None:
+    r = rig(drawdown_max=0.0001)  # 1 of 10,000: 1000 lots lose it in 100 ticks
+    r.decide(1.0)
+
+    effects = r.quote(9_850) + r.timer()
+    more = r.decide(-1.0, bid=9_850)
+    r.give(ev.Resume, True)
+    free = r.decide(1.0, bid=9_850)
+
+    assert alerts(effects).count("drawdown_stop") == 1
+    assert any(isinstance(e, RecordRisk) and e.drawdown >= 0.0001 for e in effects)
+    assert (more.decision, more.code) == ("flat", Code.DRAWDOWN_STOP)
+    assert free.decision == "buy"
+
+
+def test_a_quote_with_an_empty_side_does_not_move_equity(rig: Make) -> None:
+    r = rig(drawdown_max=0.0001)
+    r.decide(1.0)
+    r.quote(10_120)  # 1.20 up; back at the entry price it would look like a fall
+    equity = r.engine.state.risk.equity_e8
+
+    effects = r.quote(10_120, lots=0) + r.timer()
+
+    assert r.engine.state.risk.equity_e8 == equity
+    assert alerts(effects) == []
+
+
+def test_the_daily_loss_ends_with_the_day(rig: Make) -> None:
+    r = rig(daily_loss_max=0.0001)
+    r.decide(1.0)
+    r.decide(0.0, bid=9_850)
+
+    today = r.decide(1.0, bid=9_850)
+    tomorrow = r.decide(1.0, bid=9_850, dt_ms=10 * 3_600_000)
+
+    assert (today.decision, today.code) == ("refused", Code.DAILY_LOSS)
+    assert tomorrow.decision == "buy"
+
+
+def test_a_halt_stops_openings_until_the_operator_resets(rig: Make) -> None:
+    r = rig()
+    r.decide(0.5)
+    wrong = msgspec.structs.replace(r.engine.config.instruments[0], symbol="OTHER")
+
+    effects = r.give(ev.InstrumentDefined, 0, wrong)
+    more = r.decide(1.0)
+    less = r.decide(0.25)
+    r.give(ev.TradingEnabled)
+    still = r.decide(1.0)
+    r.give(ev.Resume, True)
+    free = r.decide(1.0)
+
+    assert any(isinstance(e, Halt) for e in effects)
+    assert more.code == Code.TRADING_DISABLED
+    assert less.decision == "reduce"
+    assert still.code == Code.TRADING_DISABLED
+    assert free.decision == "buy"
+
+
+def test_a_rejection_makes_the_lane_wait(rig: Make) -> None:
+    r = rig(answers=False)
+    r.decide(1.0)
+    r.give(ev.OrderRejected, r.sent[0].client_order_id, "no_liquidity", "empty book")
+
+    waiting = r.decide(1.0)
+    later = r.decide(1.0, dt_ms=5000)
+
+    assert (waiting.decision, waiting.code) == ("refused", Code.COOL_DOWN)
+    assert later.decision == "buy"
+
+
+def test_the_order_rate_stops_openings_and_not_exits(rig: Make) -> None:
+    r = rig(orders_per_minute_max=3)
+    r.decide(0.5)  # an entry, a stop, a take
+
+    more = r.decide(1.0)
+    gone = r.decide(0.0)
+
+    assert (more.decision, more.code) == ("refused", Code.ORDER_RATE)
+    assert gone.decision == "flat"
+
+
+def test_risk_is_recorded_once_a_minute(rig: Make) -> None:
+    r = rig()
+    r.quote()
+
+    records = [e for _ in range(1300) for e in r.timer() if isinstance(e, RecordRisk)]
+
+    assert [b.ts_ns - a.ts_ns for a, b in zip(records, records[1:], strict=False)] == [60_000_000_000, 60_000_000_000]

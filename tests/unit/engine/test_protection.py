@@ -1,0 +1,170 @@
+"""Every open position has a stop and a take: after entries, changes and restarts, held by the venue or by the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mia.domain import events as ev
+from mia.domain.codes import Code
+from mia.domain.effects import RaiseAlert, SubmitOrder
+
+Make = Callable[..., Any]
+
+
+def test_an_entry_is_followed_by_a_stop_and_a_take_of_its_size(rig: Make) -> None:
+    r = rig()
+
+    r.decide(1.0)  # at the ask, 10,002
+
+    assert r.protective() == {"stop": (1000, 9802), "take": (1000, 10502)}  # 2 % and 5 %, to the nearer tick
+    assert all(o.reduce_only and o.side == -1 for o in r.sent[1:])
+    assert r.sent[1].group == r.sent[2].group == "test-1"
+
+
+def test_a_short_is_protected_on_the_other_side(rig: Make) -> None:
+    r = rig()
+
+    r.decide(-1.0)  # at the bid, 10,000
+
+    assert r.protective() == {"stop": (1000, 10200), "take": (1000, 9500)}
+
+
+def test_protection_follows_the_position_and_its_average_entry(rig: Make) -> None:
+    r = rig()
+    r.decide(0.5)
+
+    r.decide(1.0, bid=10_100)
+    grown = r.protective()
+    r.decide(0.3, bid=10_100)
+    shrunk = r.protective()
+    r.decide(0.0, bid=10_100)
+    gone = r.protective()
+
+    assert grown["stop"] == (1000, 9851)  # average 10,052
+    assert shrunk["stop"][0] == shrunk["take"][0] == 300
+    assert gone == {}
+
+
+def test_a_part_fill_is_protected_at_once(rig: Make) -> None:
+    r = rig(answers=False)
+    r.decide(1.0)
+    entry = r.sent[0]
+    r.give(ev.OrderAccepted, entry.client_order_id, "V")
+    kind, fields = r.fill_of(entry, 10_002, 10)
+
+    effects = r.give(kind, *fields)
+
+    assert [(o.purpose, o.qty_lots) for o in effects if isinstance(o, SubmitOrder)] == [("stop", 10), ("take", 10)]
+
+
+def test_a_flip_leaves_only_the_protection_of_the_new_side(rig: Make) -> None:
+    r = rig()
+    r.decide(0.4)
+
+    record = r.decide(-0.4)
+
+    assert (record.decision, r.lots) == ("sell", -400)
+    assert r.protective() == {"stop": (400, 10200), "take": (400, 9500)}
+    assert {r.working[i].side for i in r.working} == {1}
+
+
+def test_lost_protection_is_armed_again_when_trading_is_enabled(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    r.answers = False
+    for order_id in list(r.working):
+        r.engine.state.table.absent(order_id)
+    assert r.protective() == {}
+    r.sent.clear()
+
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash")
+    effects = r.give(ev.TradingEnabled)
+
+    assert [o.purpose for o in effects if isinstance(o, SubmitOrder)] == ["stop", "take"]
+
+
+def test_lost_protection_is_armed_again_within_a_second(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    stop = next(i for i, o in r.working.items() if o.purpose == "stop")
+    r.engine.state.table.absent(stop)
+
+    for _ in range(11):
+        r.timer()
+
+    assert set(r.protective()) == {"stop", "take"}
+
+
+def test_a_restart_with_protection_in_place_sends_nothing_and_uses_up_no_order_number(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    before = r.engine.state.decision_id
+
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash")
+    effects = r.give(ev.TradingEnabled)
+
+    assert effects == []
+    assert r.engine.state.decision_id == before
+
+
+def test_a_stop_that_fills_ends_the_trade_and_cools_every_lane_down(rig: Make, says: Make) -> None:
+    first, second = says(), says()
+    r = rig(first, second)
+    r.decide(0.5)
+    stop = next(o for o in r.working.values() if o.purpose == "stop")
+    first.signal = second.signal = 0.5
+    kind, fields = r.fill_of(stop, 9_800, stop.qty_lots)
+
+    r.give(kind, *fields)
+    codes = [record.code for record in r.records(r.quote(9_800))]
+
+    assert r.lots == 0
+    assert codes == [Code.COOL_DOWN, Code.COOL_DOWN]
+    assert r.engine.state.counters.trades == 1
+
+
+def test_where_the_venue_holds_no_stops_the_engine_closes_at_the_level(rig: Make) -> None:
+    r = rig(holds_stops=False)
+    r.decide(1.0)
+    assert r.protective() == {}
+
+    above = r.quote(9_803)
+    at = r.quote(9_802)
+
+    assert not [o for o in above if isinstance(o, SubmitOrder)]
+    (exit_,) = [o for o in at if isinstance(o, SubmitOrder)]
+    assert (exit_.purpose, exit_.order_type, exit_.qty_lots, exit_.reduce_only) == ("exit", "market", 1000, True)
+    assert "engine_stop" in [e.code for e in at if isinstance(e, RaiseAlert)]
+    assert r.lots == 0
+    assert r.decide(1.0).code == Code.COOL_DOWN
+
+
+def test_the_engine_takes_profit_where_the_venue_cannot(rig: Make) -> None:
+    r = rig(holds_stops=False)
+    r.decide(-1.0)
+
+    r.says.signal = -1.0
+    r.quote(9_498)  # ask 9,500
+
+    assert r.lots == 0
+
+
+def test_an_engine_held_stop_works_while_killed(rig: Make) -> None:
+    r = rig(holds_stops=False)
+    r.decide(1.0)
+    r.give(ev.Kill, "all", "operator")
+
+    r.quote(9_700)
+
+    assert r.lots == 0
+
+
+def test_a_silent_order_is_asked_for(rig: Make) -> None:
+    r = rig(answers=False)
+    r.decide(1.0)
+
+    asked = [type(e).__name__ for _ in range(70) for e in r.timer()]
+
+    assert asked.count("QueryOrder") >= 1
+    assert len(r.sent) == 1
