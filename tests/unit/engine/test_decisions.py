@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -258,7 +259,7 @@ def test_the_interval_between_decisions_is_kept(rig: Make, says: Make) -> None:
 
     times = [record.ts_ns for _ in range(10) for record in r.records(r.quote(dt_ms=100))]
 
-    assert [b - a for a, b in zip(times, times[1:], strict=False)] == [300_000_000] * (len(times) - 1)
+    assert [b - a for a, b in pairwise(times)] == [300_000_000] * (len(times) - 1)
 
 
 def test_a_bar_lane_decides_when_a_timer_closes_the_bar(rig: Make, says: Make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -334,4 +335,4 @@ def test_risk_is_recorded_once_a_minute(rig: Make) -> None:
 
     records = [e for _ in range(1300) for e in r.timer() if isinstance(e, RecordRisk)]
 
-    assert [b.ts_ns - a.ts_ns for a, b in zip(records, records[1:], strict=False)] == [60_000_000_000, 60_000_000_000]
+    assert [b.ts_ns - a.ts_ns for a, b in pairwise(records)] == [60_000_000_000, 60_000_000_000]
