@@ -91,18 +91,28 @@ def model_folders(environ: Mapping[str, str] | None = None) -> list[Path]:
 
 def load_strategy(lane: LaneSettings, family: str) -> Strategy:
     """The rule or the verified bundle of one lane; ConfigError names what does not fit."""
+    try:
+        return _load(lane, family)
+    except ConfigError as e:
+        raise ConfigError(f"[[lanes]] {lane.instrument}: {e}") from e
+
+
+def _load(lane: LaneSettings, family: str) -> Strategy:
     if lane.rule:
         return make_rule(lane.rule, _whole(lane.params), trigger=lane.trigger, min_interval_ms=lane.min_interval_ms, bar=lane.bars)
     if lane.params:
-        raise ConfigError(f"[[lanes]] {lane.instrument}: params belong to rules; the model {lane.strategy!r} takes none")
+        raise ConfigError(f"params belong to rules; the model {lane.strategy!r} takes none")
     return load_bundle(
         lane.strategy, catalogue_sha256=shipped_catalogue().hash, family=family, known_columns=BLOCK_OF, folders=model_folders()
     )
 
 
-def _whole(params: Mapping[str, float]) -> dict[str, object]:
+def _whole(params: Mapping[str, bool | float]) -> dict[str, object]:
     """TOML numbers that are whole become ints, so that `fast = 20` fits a rule's number of bars."""
-    return {key: int(value) if key in ("fast", "slow") and value == int(value) else value for key, value in params.items()}
+    return {
+        key: int(value) if key in ("fast", "slow") and not isinstance(value, bool) and value == int(value) else value
+        for key, value in params.items()
+    }
 
 
 def lane_specs(settings: Settings, instruments: Sequence[Instrument]) -> tuple[LaneSpec, ...]:

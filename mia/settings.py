@@ -99,6 +99,18 @@ def settings_path(explicit: Path | None, environ: Mapping[str, str]) -> Path:
     return user if user.is_file() else config_file("miad.toml")
 
 
+class _Places:
+    """Where the value of a key came from, for errors."""
+
+    def __init__(self, path: Path, text: str, sources: Mapping[str, str]) -> None:
+        self._path, self._text, self._sources = path, text, sources
+
+    def of(self, key: str) -> str:
+        """`FILE:LINE` of a key, or the environment variable or the command line when that is what set it."""
+        source = self._sources.get(key, "")
+        return f"{self._path}{_line(self._text, key)}" if source.startswith("file") or not source else source
+
+
 def load_settings(
     config: Path | None = None, overrides: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None
 ) -> Loaded:
@@ -116,8 +128,9 @@ def load_settings(
     for dotted, value in (overrides or {}).items():
         _put(tree, dotted, value, f"command line {dotted}")
         sources[dotted] = "command line"
-    _refuse_not_finite(tree, path, text)
-    settings = _convert(tree, path, text)
+    places = _Places(path, text, sources)
+    _refuse_not_finite(tree, places)
+    settings = _convert(tree, places)
     complete = {key: sources.get(key, "default") for key in _leaves(msgspec.to_builtins(settings))}
     return Loaded(settings=settings, path=path, sources=complete)
 
@@ -179,34 +192,40 @@ def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, tree
 
 
-def _refuse_not_finite(tree: Any, path: Path, text: str, key: str = "") -> None:
+def _refuse_not_finite(tree: Any, places: _Places, key: str = "") -> None:
     if isinstance(tree, Mapping):
         for name, value in tree.items():
-            _refuse_not_finite(value, path, text, f"{key}.{name}" if key else str(name))
+            _refuse_not_finite(value, places, f"{key}.{name}" if key else str(name))
     elif isinstance(tree, list):
         for item in tree:
-            _refuse_not_finite(item, path, text, key)
+            _refuse_not_finite(item, places, key)
     elif (isinstance(tree, Decimal) and not tree.is_finite()) or (isinstance(tree, float) and not math.isfinite(tree)):
-        raise ConfigError(f"{path}{_line(text, key)}: {key} is {tree}; nan and inf are not numbers here")
+        raise ConfigError(f"{places.of(key)}: {key} is {tree}; nan and inf are not numbers here")
     elif isinstance(tree, str) and tree.strip().lower().lstrip("+-") in ("nan", "inf", "infinity"):
-        raise ConfigError(f"{path}{_line(text, key)}: {key} is {tree!r}; nan and inf are not numbers here")
+        raise ConfigError(f"{places.of(key)}: {key} is {tree!r}; nan and inf are not numbers here")
 
 
-def _convert(tree: dict[str, Any], path: Path, text: str) -> Settings:
+def _convert(tree: dict[str, Any], places: _Places) -> Settings:
     try:
         return msgspec.convert(tree, Settings, strict=False)
     except ConfigError as e:
-        raise ConfigError(f"{path}: {e}") from e
+        raise ConfigError(_placed(e, places)) from e
     except msgspec.ValidationError as e:
         cause = e.__cause__
         if isinstance(cause, ConfigError):
-            raise ConfigError(f"{path}: {cause}") from e
+            raise ConfigError(_placed(cause, places)) from e
         message = str(e)
         named = re.search(r"field `([^`]+)`", message)
         where = re.search(r"at `\$\.?([^`]*)`", message)
         key = ".".join(part for part in ((where.group(1) if where else ""), (named.group(1) if named else "")) if part)
         plain = message.split(" - at ")[0].replace("Object contains", "").replace("Object missing", "missing").strip()
-        raise ConfigError(f"{path}{_line(text, key)}: {plain}" + (f" at {key}" if key and not key.endswith(plain) else "")) from e
+        raise ConfigError(f"{places.of(key)}: {plain}" + (f" at {key}" if key and not key.endswith(plain) else "")) from e
+
+
+def _placed(error: ConfigError, places: _Places) -> str:
+    """An error of a section's own checks (`risk.drawdown_max must ...`, `[paper] cash must ...`) with the place of its key."""
+    key = re.match(r"\[*([a-z]+(?:\.[a-z]+)?)\]*[. ]([a-z_]+)", str(error))
+    return f"{places.of(f'{key.group(1)}.{key.group(2)}' if key else '')}: {error}"
 
 
 def _line(text: str, dotted: str) -> str:

@@ -96,6 +96,7 @@ class Understudy:
                     if type(effect) is SubmitOrder:
                         self._dead_end(effect)
             double.state.table = OrderTable()  # nothing is ever filled
+            double.state.decision_id = 0  # order ids have room for 2^30 decisions: 25 days of this
 
 
 def _relaxed(config: EngineConfig) -> EngineConfig:

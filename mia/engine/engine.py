@@ -219,7 +219,7 @@ class Engine:
 
     def _on_feed_gap(self, e: ev.FeedGap, out: list[AnyEffect]) -> None:
         market = self.markets[e.instrument]
-        market.book.invalidate()  # type: ignore[no-untyped-call]
+        market.book.invalidate()
         self.state.counters.gaps += 1
         out.append(RaiseAlert("warning", "feed_gap", f"{market.symbol}: book sequence broke (expected {e.expected}, got {e.got})"))
         self._book_changed(market, e.ts_recv_ns, out)
@@ -227,7 +227,7 @@ class Engine:
     def _on_feed_down(self, e: ev.FeedDown, out: list[AnyEffect]) -> None:
         for market in self.markets:
             if market.definition.venue == e.venue:
-                market.book.invalidate()  # type: ignore[no-untyped-call]
+                market.book.invalidate()
                 market.state.bid_lots = market.state.ask_lots = 0
                 self.state.mid2[market.index] = 0
                 for lane in market.lanes:

@@ -25,7 +25,7 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     instrument: str  # "venue:symbol", as defined by [[instruments]]
     strategy: str  # a bundle's name or path, or rule:flat | rule:buy_and_hold | rule:ema_cross
-    params: dict[str, float] = {}  # of a rule
+    params: dict[str, bool | float] = {}  # of a rule
     trigger: Literal["quote", "trade", "bar"] = "bar"  # of a rule
     min_interval_ms: int = 100  # of a rule
     bars: str = "time:1s"  # of a rule

@@ -13,7 +13,7 @@ from mia.domain.errors import DataError
 from mia.kernels.crc import BAD, END, S_NUMBER, S_STATUS, S_WORD
 from mia.store.reader import JournalReader, bad_record, read_headers
 from mia.store.records import EFFECTS, EVENT
-from mia.store.segment import Segment, SegmentHeader, list_segments
+from mia.store.segment import Segment, SegmentHeader, list_segments, sole_compressor
 
 _WINDOW_WORDS: Final = 1 << 19
 
@@ -46,8 +46,9 @@ def recover(directory: Path, boot_id: bytes) -> tuple[Segment | None, Recovery]:
 
     DataError when records are missing or damaged in the middle, naming the place.
     """
-    headers = read_headers(directory)
-    _remove_leftovers(directory, headers, boot_id)
+    with sole_compressor(directory):
+        headers = read_headers(directory)
+        _remove_leftovers(directory, headers, boot_id)
     if not headers:
         return None, Recovery()
     path, header = headers[-1]

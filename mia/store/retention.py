@@ -11,7 +11,7 @@ from typing import Final
 import zstandard
 
 from mia.domain.errors import DataError
-from mia.store.segment import list_segments, read_header
+from mia.store.segment import list_segments, read_header, sole_compressor
 
 _DAY_NS: Final = 86_400 * 10**9
 
@@ -21,9 +21,14 @@ def compress_segment(path: Path, level: int = 3) -> Path:
 
     Whole or not at all: the plain file goes after the compressed one lies safely on the disk. Takes the CPU: another process's work.
     """
-    segments = list_segments(path.parent)
-    if path not in segments or path.suffix == ".zst" or path == segments[-1]:
-        raise DataError(f"{path}: not a closed plain segment (the newest one is still being written): nothing to compress")
+    with sole_compressor(path.parent):
+        segments = list_segments(path.parent)
+        if path not in segments or path.suffix == ".zst" or path == segments[-1]:
+            raise DataError(f"{path}: not a closed plain segment (the newest one is still being written): nothing to compress")
+        return _compress(path, level)
+
+
+def _compress(path: Path, level: int) -> Path:
     target = path.with_name(path.name + ".zst")
     partial = path.with_name(path.name + ".zst.tmp")
     with path.open("rb") as source, partial.open("wb") as out:

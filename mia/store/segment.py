@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import itertools
 import mmap
 import os
 import struct
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
@@ -107,10 +110,30 @@ def list_segments(directory: Path) -> list[Path]:
     return [found[n] for n in numbers]
 
 
+@contextmanager
+def sole_compressor(directory: Path) -> Iterator[None]:
+    """Hold the right to compress segments, or to judge what an interrupted compression left; waits for who holds it.
+
+    A compressor may outlive the daemon that started it: without this lock a restart takes its finished file for a leftover,
+    and then the compressor removes the plain one.
+    """
+    fd = os.open(directory / "compressor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def open_segment(path: Path) -> BinaryIO:
     """A segment as a stream from its header on, decompressed when it is .zst; DataError when it cannot be read."""
     try:
         raw = path.open("rb", buffering=0)
+    except FileNotFoundError as e:
+        compressed = path.with_name(path.name + ".zst")  # since it was listed
+        if path.suffix == ".zst" or not compressed.exists():
+            raise DataError(f"{path}: is gone: restore it from a backup") from e
+        return open_segment(compressed)
     except OSError as e:
         raise DataError(f"{path}: cannot be read ({e.strerror}): check its rights") from e
     if path.suffix == ".zst":
