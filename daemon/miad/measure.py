@@ -289,15 +289,15 @@ def measure_rows(data: Path | None) -> dict[str, Any]:
     """What the loop pays for a row handed to the projection, and for a snapshot."""
     settings, venue, frames, codec, _ = inputs(data)
     with throw_away() as folder:
-        rig = Rig(settings, venue, frames, codec, folder, orders=True)
-        run_max(rig.core, rig.codec, iter(frames[:40_000]), StopFlag(), lambda: None, _NEVER)
+        rig = Rig(settings, venue, frames, codec, folder, orders=False)
+        run_max(rig.core, rig.codec, iter(frames), StopFlag(), lambda: None, _NEVER)
         rig.projector.flush()
         nan3 = (0.1, 0.2, 0.7)
         record = RecordDecision(1, 1, 0, 0, "mia-1", "buy", 0.5, 0.5, nan3, nan3, "ok", 0.0, 0.0, 0, 1, 1, ("mia0000000000000",))
         seq = rig.core.seq
         row_us = _median_us(lambda: rig.projector.publish(seq, 1, record))
         engine = rig.engine
-        size = len(engine.snapshot()[0]) + len(engine.snapshot()[1])
+        size = sum(map(len, engine.snapshot())) + len(rig.sim.snapshot())  # ints
         arrays_us = _median_us(engine.arena.snapshot, 300)
         state_us = _median_us(engine.snapshot, 300) - arrays_us
         venue_us = _median_us(rig.sim.snapshot, 300)
@@ -305,7 +305,7 @@ def measure_rows(data: Path | None) -> dict[str, Any]:
     mb = size / 1e6
     return {
         "row_us": row_us,
-        "snapshot_us_per_mb": round((arrays_us + state_us) / mb, 1),
+        "snapshot_us_per_mb": round((arrays_us + state_us + venue_us) / mb, 1),
         "snapshot": {"mb": round(mb, 3), "arrays_us": arrays_us, "state_us": round(state_us, 1), "venue_us": venue_us},
     }
 
