@@ -19,10 +19,6 @@ Exports = Callable[[Path], dict[str, bytes]]
     [
         (r"^drawdown_max = .*", "drawdown_maximum = 0.1", ["drawdown_maximum"]),
         (r"^drawdown_max = .*", "drawdown_max = nan", ["risk.drawdown_max", "nan"]),
-        (r"^drawdown_max = .*", "drawdown_max = inf", ["risk.drawdown_max", "inf"]),
-        (r"^drawdown_max = .*", 'drawdown_max = "a lot"', ["risk.drawdown_max"]),
-        (r"^drawdown_max = .*", "", ["drawdown_max", "missing"]),
-        (r"^\[paper\]", "[papers]", ["papers"]),
         (r"^\[paper\]", "[paper", ["TOML"]),
         (r'^venue = "sim" +#', 'venue = "nowhere" #', ["nowhere"]),
         (r'^strategy = "rule:ema_cross"', 'strategy = "rule:nonsense"', ["nonsense"]),
@@ -102,9 +98,7 @@ def test_live_is_refused_without_its_conditions(miad: Any, tmp_path: Path) -> No
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize(
-    "bad", [["--speed", "fast"], ["--speed", "-1"], ["--duration", "0"], ["--nonsense"], ["--replay", "x", "--venue", "sim"]]
-)
+@pytest.mark.parametrize("bad", [["--speed", "fast"], ["--replay", "x", "--venue", "sim"]])
 def test_wrong_use_exits_with_2(miad: Any, bad: list[str]) -> None:
     ended = miad.run(*bad)
 

@@ -109,7 +109,7 @@ def test_a_wrong_variable_is_named_and_not_the_file(load: Load, name: str, value
 
 
 def test_a_wrong_value_of_the_command_line_is_named_as_such(load: Load) -> None:
-    with pytest.raises(ConfigError, match="^command line: "):
+    with pytest.raises(ConfigError, match=r"^command line: "):
         load(overrides={"risk.drawdown_max": "nan"})
 
 
