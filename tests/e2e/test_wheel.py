@@ -30,6 +30,9 @@ SHIPPED: Final = ("config", "models")
 COMMANDS: Final[list[list[str]]] = [
     ["python", "-c", "from mia.shipped import config_file, model_dir; print(config_file('miad.toml').stat(), model_dir('').is_dir())"],
     ["python", "-c", "from mia.kernels.build_info import require_fresh; require_fresh()"],
+    ["miad", "--paper", "--duration", "1", "--state", "{home}/state"],
+    ["mia", "replay", "{home}/state"],
+    ["mia", "models", "check", "demo"],
 ]
 
 
