@@ -91,7 +91,13 @@ def _check_kernels() -> None:
 def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_dir: StateDir, started_s: float) -> int:
     store, stop = loaded.settings.store, StopFlag()
     stop.catch_signals()
-    journal = Journal(state_dir.journal, segment_bytes=store.segment_mb << 20, versions=versions(), on_failure=lambda e: stop.set(str(e)))
+    journal = Journal(
+        state_dir.journal,
+        segment_bytes=store.segment_bytes,
+        versions=versions(),
+        sync_interval_ms=store.sync_interval_ms,
+        on_failure=lambda e: stop.set(str(e)),
+    )
     projector: Projector | None = None
     try:
         venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, loaded.settings.paper)
