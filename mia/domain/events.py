@@ -50,6 +50,16 @@ class InstrumentDefined(Event, frozen=True, gc=False, array_like=True, tag="inst
     definition: Instrument
 
 
+class HistoryLoaded(Event, frozen=True, gc=False, array_like=True, tag="history_loaded"):
+    """Past market data of an instrument went in before the live data: how much, from where to where."""
+
+    instrument: int
+    source: str
+    events: int
+    from_ns: int
+    until_ns: int
+
+
 class ModelReady(Event, frozen=True, gc=False, array_like=True, tag="model_ready"):
     """A bundle was loaded and verified by the shell."""
 
@@ -116,6 +126,27 @@ class Reference(Event, frozen=True, gc=False, array_like=True, tag="reference"):
 
     series: str
     value: float
+    known_at_ns: int
+    valid_until_ns: int
+
+
+class NewsScored(Event, frozen=True, gc=False, array_like=True, tag="news_scored"):
+    """One piece of news, scored by the slow lane: score in [-1, 1], impact in [0, 1]."""
+
+    source: str
+    topic: str
+    score: float
+    impact: float
+    known_at_ns: int
+    valid_until_ns: int
+
+
+class Predicted(Event, frozen=True, gc=False, array_like=True, tag="predicted"):
+    """One prediction of a slow model: its name, value and confidence in [0, 1]."""
+
+    name: str
+    value: float
+    confidence: float
     known_at_ns: int
     valid_until_ns: int
 
@@ -303,8 +334,8 @@ class Timer(Event, frozen=True, gc=False, array_like=True, tag="timer"):
 
 
 AnyEvent = (
-    RunStarted | ConfigChanged | InstrumentDefined | ModelReady | SwitchModel | TradingEnabled | TradingDisabled
-    | Quote | Trade | BookDelta | BookSnapshot | Reference
+    RunStarted | ConfigChanged | InstrumentDefined | HistoryLoaded | ModelReady | SwitchModel | TradingEnabled | TradingDisabled
+    | Quote | Trade | BookDelta | BookSnapshot | Reference | NewsScored | Predicted
     | OrderAccepted | OrderRejected | OrderCanceled | OrderExpired | OrderReplaced | CancelRejected | ReplaceRejected
     | OrderFilled | PositionReported | BalanceReported | OpenOrdersReported | RequestTimedOut
     | FeedUp | FeedDown | FeedStale | FeedGap | ClockSkewed
