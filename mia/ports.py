@@ -49,14 +49,6 @@ class Broker(Protocol):
         ...
 
 
-class Store(Protocol):
-    """The slow lane's projection of the journal."""
-
-    def publish(self, seq: int, ts_ns: int, record: object) -> None:
-        """Hand over one record for SQLite and the exports; never blocks, at most 2 us."""
-        ...
-
-
 class Alerts(Protocol):
     """Channels to a human."""
 

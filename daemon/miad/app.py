@@ -101,7 +101,7 @@ def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_d
     projector: Projector | None = None
     try:
         venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, loaded.settings.paper)
-        core = Core(engine, journal, venue, None, 0)
+        core = Core(engine, journal, venue, 0)
         snapshots = SnapshotStore(state_dir.snapshots)
         recovered = recover(core, snapshots)
         for note in recovered.notes:
@@ -110,13 +110,10 @@ def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_d
             state_dir.path,
             mode="paper",
             journal_last_seq=journal.last_seq,
-            journal_position=lambda: journal.position,
-            queue_max=store.queue_records_max,
             on_warning=lambda code, line: say(f"warning: {line}"),
             on_failure=stop.set,
         )
         projector.start()
-        core.projector = projector
         core.waits_for_disk = store.intent_durability == "disk"
         code, codec, frames = _begin(loaded, source, core, recovered, state_dir)
         writer = SnapshotWriter(core, source, snapshots, store, stop, say)
@@ -132,7 +129,7 @@ def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_d
 
         _loop(options, loaded, core, codec, frames, stop, between)
         _end(core, source, stop, writer)
-        if not projector.flush():
+        if not projector.flush(journal.last_seq):
             stop.set(projector.failed or "the projection did not finish in time; it goes on at the next start")
         broken = projector.failed or writer.failed
         failure = journal.failure or (FailStop(broken) if broken else None)

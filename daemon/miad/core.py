@@ -15,7 +15,6 @@ from mia.engine.engine import Engine
 from mia.ports import Codec
 from mia.sim.venue import SimVenue
 from mia.store.journal import Journal
-from mia.store.projection import Projector
 from miad.crash import crashpoint
 from miad.latency import Latencies
 
@@ -33,12 +32,11 @@ class Core:
     One call chain from frame to order, no await in it. ts_recv_ns below the engine's time is raised to it.
     """
 
-    def __init__(self, engine: Engine, journal: Journal, venue: SimVenue, projector: Projector | None, seq: int) -> None:
+    def __init__(self, engine: Engine, journal: Journal, venue: SimVenue, seq: int) -> None:
         """seq: of the last event already in the journal (0 for a new one)."""
         self.engine: Final = engine
         self.journal: Final = journal
         self.venue: Final = venue
-        self.projector = projector
         self.waits_for_disk = False  # [store] intent_durability = "disk": no order leaves before fdatasync
         self.seq = seq
         self.latencies: Final = Latencies()
@@ -93,8 +91,6 @@ class Core:
         if type(event) in _MARKET:
             if self.venue.active or type(event) is FeedGap:
                 self.venue.on_market(event)
-        elif self.projector is not None:
-            self.projector.publish(event.seq, event.ts_recv_ns, event)
         if effects:
             self._commit(event, effects)
 
@@ -106,7 +102,7 @@ class Core:
             raise FailStop(f"the engine failed at event {event.seq} ({type(event).__name__}): {type(e).__name__}: {e}") from e
 
     def _commit(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
-        """Into the journal first, then out: to the venue, and to the slow lane."""
+        """Into the journal first, then out to the venue. The projection follows the journal by itself."""
         crashpoint("pre_intent")
         self.journal.append_effects(event.seq, effects)
         if self.waits_for_disk and any(type(effect) in _LEAVES for effect in effects):
@@ -114,10 +110,6 @@ class Core:
         crashpoint("post_intent")
         self.venue.send(effects, event.ts_recv_ns)
         crashpoint("post_send")
-        projector = self.projector
-        if projector is not None:
-            for effect in effects:
-                projector.publish(event.seq, event.ts_recv_ns, effect)
 
     def again(self, event: AnyEvent, journaled: Sequence[AnyEffect], is_last: bool) -> None:
         """Recovery: step a journaled event once more and prove that it wishes what it wished then.

@@ -2,7 +2,7 @@
 
 Which question each part answers: hot, paced: how long from the bytes of a frame to the bytes of the order it causes?
 replay: how many recorded frames a second go through decode, book, features, engine and journal? start, recover: how soon
-does a fresh, and a killed daemon trade? memory: does it grow? rows: what do the slow lane's hand-overs cost the loop?
+does a fresh, and a killed daemon trade? memory: does it grow? rows: what do rows and snapshots cost the loop?
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ class Rig:
             dict(enumerate(self.engine.config.instruments)), {m.index: m.book for m in self.engine.markets}, settings.paper
         )
         self.sim.encoder = OrderEncoder(dict(enumerate(self.engine.config.instruments)), "usdm", "K" * 64, b"S" * 64)
-        self.projector = Projector(folder, mode="paper", journal_last_seq=0, journal_position=lambda: self.journal.position)
+        self.projector = Projector(folder, mode="paper", journal_last_seq=0)
         self.projector.start()
-        self.core = TimedCore(self.engine, self.journal, self.sim, self.projector, 0)
+        self.core = TimedCore(self.engine, self.journal, self.sim, 0)
         self.core.samples = []
         ts = frames[0][0]
         self.core.accept(RunStarted(1, 0, ts, 1, "bench", "paper", {}, "{}", ""))
@@ -97,7 +97,7 @@ class Rig:
 
     def close(self) -> None:
         """Stop the threads and let the files go."""
-        self.projector.flush()
+        self.projector.flush(self.core.seq)
         self.projector.stop()
         self.journal.close()
 
@@ -286,16 +286,15 @@ def _rss_kb() -> int:
 
 
 def measure_rows(data: Path | None) -> dict[str, Any]:
-    """What the loop pays for a row handed to the projection, and for a snapshot."""
+    """What the loop pays for a row (its record in the journal, which the projection follows), and for a snapshot."""
     settings, venue, frames, codec, _ = inputs(data)
     with throw_away() as folder:
         rig = Rig(settings, venue, frames, codec, folder, orders=False)
         run_max(rig.core, rig.codec, iter(frames), StopFlag(), lambda: None, _NEVER)
-        rig.projector.flush()
         nan3 = (0.1, 0.2, 0.7)
         record = RecordDecision(1, 1, 0, 0, "mia-1", "buy", 0.5, 0.5, nan3, nan3, "ok", 0.0, 0.0, 0, 1, 1, ("mia0000000000000",))
         seq = rig.core.seq
-        row_us = _median_us(lambda: rig.projector.publish(seq, 1, record))
+        row_us = _median_us(lambda: rig.journal.append_effects(seq, (record,)))
         engine = rig.engine
         size = sum(map(len, engine.snapshot())) + len(rig.sim.snapshot())  # ints
         arrays_us = _median_us(engine.arena.snapshot, 300)

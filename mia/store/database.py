@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from mia.domain.errors import DataError
-from mia.store.schema import BY_JOURNAL_ID, ORDINALS, RECOUNT, TABLES, VERSION, VIEWS
+from mia.store.schema import BY_JOURNAL_ID, ORDINALS, RECOUNT, TABLES, VERSION, VIEWS, newer_schema
 
 _BUSY_TIMEOUT_MS: Final = 500
 _WAL_BYTES_MAX: Final = 64 << 20
@@ -30,7 +30,7 @@ class Database:
     """miad.db for its one writer. `missing` names what was made anew; "database" when there was no file."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create; DataError when it is not ours to use, naming the file and what to do."""
+        """Open or create; DataError when it is not ours to use, naming the file and what to do; apsw.BusyError while it is locked."""
         self.path = path
         existed = path.exists()
         try:
@@ -39,8 +39,8 @@ class Database:
             self.missing = self._ensure_schema()
         except (apsw.NotADBError, apsw.CorruptError) as e:
             raise DataError(f"{path}: damaged database ({e}): move it away, it is rebuilt from the journal") from e
-        except apsw.BusyError as e:
-            raise DataError(f"{path}: another process locks the database: end it and start again") from e
+        except apsw.BusyError:
+            raise
         except apsw.Error as e:
             raise DataError(f"{path}: cannot be opened for writing ({e}): check its rights and the disk") from e
         if not existed:
@@ -58,7 +58,7 @@ class Database:
     def _ensure_schema(self) -> list[str]:
         version = int(str(self.connection.pragma("user_version")))
         if version > VERSION:
-            raise DataError(f"{self.path}: schema version {version} is newer than this version of mia knows ({VERSION}): use the newer mia")
+            raise DataError(newer_schema(self.path, version))
         present = {str(name) for (name,) in self.connection.execute("SELECT name FROM sqlite_schema")}
         missing = [name for name in TABLES if name not in present]
         with self.connection:
@@ -71,6 +71,8 @@ class Database:
                 self.connection.execute("DELETE FROM meta WHERE key LIKE 'applied%'")
                 self.recount()
             self.connection.pragma("user_version", VERSION)
+        if version != VERSION:  # into the file's header, where the daemon reads it before it trades
+            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         return missing
 
     @property

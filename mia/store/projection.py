@@ -1,39 +1,30 @@
-"""The projector: one thread that turns journal records into SQLite rows and exports, behind the loop's back.
+"""The daemon's handle on the projection: another process turns the journal into SQLite rows and exports (`mia.store.project`).
 
-It may lag, never block: what does not fit in its queue is read from the journal again. The first error of the database
-other than a lock ends it for good (an fsync error is reported once, then commits succeed): `failed` says so, the process ends.
+The loop hands nothing over: the journal is the record, the process follows it. One thread here waits for the process's
+lines. The projection may lag, never block; when it fails, `failed` says so and the daemon ends; when it dies, it is started again.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import apsw
+from mia.domain.errors import DataError
+from mia.store.schema import VERSION, newer_schema
 
-from mia.domain.effects import RecordRisk, RecordTrade
-from mia.domain.errors import DataError, FailStop
-from mia.domain.events import Event
-from mia.store.database import Applied, Database
-from mia.store.exports import Exports
-from mia.store.reader import JournalPosition, JournalReader, Record
-from mia.store.records import EVENT, decode_effects, decode_event, tag_prefix
-from mia.store.schema import ORDINALS
-from mia.store.tables import EVENT_TYPES, PROJECTED, Tables
-
-Published = tuple[int, int, object]  # seq, engine time, record
-
-_BATCH: Final = 1000
-_EXPORT_RETRY_S: Final = 1.0
-_PAUSE_S: Final = 0.001  # between batches of a catch-up: lets the loop have the interpreter
-_EVENT_TAGS: Final = frozenset(tag_prefix(t) for t in EVENT_TYPES)
+_RESTARTS_MAX: Final = 3
+_RESTARTS_WITHIN_S: Final = 60.0
+_ANSWER_S: Final = 20.0
+_PACKAGES: Final = str(Path(__file__).resolve().parents[2])  # the process runs the very code that we run
 
 _log = logging.getLogger("mia.store")
 
@@ -43,7 +34,7 @@ def _log_warning(code: str, text: str) -> None:
 
 
 class Projector:
-    """The slow lane's Store: `publish` from the loop, rows and files from its own thread."""
+    """Starts, watches, flushes and stops the projection's process."""
 
     def __init__(
         self,
@@ -51,243 +42,176 @@ class Projector:
         *,
         mode: str,
         journal_last_seq: int,
-        journal_position: Callable[[], JournalPosition] | None = None,
-        queue_max: int = 200_000,
-        interval_s: float = 0.05,
         on_warning: Callable[[str, str], None] = _log_warning,
         on_failure: Callable[[str], None] | None = None,
     ) -> None:
-        """Open state_dir/miad.db beside state_dir/journal; DataError when it is not usable. `start` begins the work.
+        """Look at state_dir/miad.db without opening it as a database; DataError when it is not ours to use.
 
-        mode: paper | live. journal_last_seq, journal_position: `Journal.last_seq` and `.position` (without the latter:
-        nobody writes the journal). on_warning(code, text), on_failure(reason): called from the projector's thread.
+        mode: paper | live. journal_last_seq: `Journal.last_seq` as opened, before anything is appended.
+        on_warning(code, text), on_failure(reason): called from the thread that waits for the process.
         """
-        self._journal = state_dir / "journal"
-        self._position = journal_position
-        self._interval_s = interval_s
-        self._on_warning = on_warning
-        self._on_failure = on_failure
-        self._queue: deque[Published] = deque()
-        self._queue_max = queue_max
-        self._overflowed = True  # begin with what the journal has
-        self._wake = threading.Event()
-        self._stopping = False
-        self._done = threading.Condition()
-        self._flushes_wanted = 0
+        self._path: Final = state_dir / "miad.db"
+        self._command: Final = [sys.executable, "-X", "utf8", "-m", "mia.store.project", str(state_dir), "--mode", mode]
+        self._journal_last_seq: int | None = journal_last_seq
+        self._on_warning: Final = on_warning
+        self._on_failure: Final = on_failure
+        self._changed: Final = threading.Condition()
+        self._flushes: Final[list[int]] = []  # asked for, in order; the process answers each once
         self._flushes_done = 0
-        self._ordinal: tuple[int, int] = (-1, 0)
-        self._retry_at = 0.0
+        self._restarts: Final[deque[float]] = deque(maxlen=_RESTARTS_MAX)
+        self._is_stopping = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread: Final = threading.Thread(target=self._follow, name="projector", daemon=True)
         self.failed: str | None = None
+        self.is_ready = False
         self.is_lagging = False
-        self.overflows = 0
-        self.rows = 0
-        self._database = Database(state_dir / "miad.db")
-        self._tables = Tables(self._database.connection)
-        self._exports = Exports(state_dir, mode, self._database.connection, on_warning)
-        self._applied = self._judge(journal_last_seq)
-        self._exports.repair()
-        self._thread = threading.Thread(target=self._run, name="projector", daemon=True)
+        self.applied_seq = 0  # events below it are in the database with their effects; 0 until the process has said so
+        version = _schema_version(self._path)
+        # The file's header tells the schema. Only the process can tell what the rows hold, and what an unfinished start left.
+        self._waits_for_answer: Final = version is not None and (journal_last_seq == 0 or version != VERSION)
 
-    def _judge(self, journal_last_seq: int) -> Applied:
-        """Compare the database with the journal; where to go on from."""
-        database, applied = self._database, self._database.applied
-        if applied.seq > journal_last_seq == 0:
-            raise DataError(
-                f"{self._journal}: the journal is gone, but {database.path} holds events up to {applied.seq}: restore it, or move both"
-            )
-        if applied.seq > journal_last_seq:
-            self._on_warning(
-                "projection_cut", f"{database.path}: events after {journal_last_seq} were lost to a power failure; their rows go, too"
-            )
-            database.forget_after(journal_last_seq)
-            return database.applied
-        if database.missing and journal_last_seq > 0:
-            names = ", ".join(database.missing)
-            self._on_warning("projection_rebuilt", f"{database.path}: missing {names}; rebuilt from the journal")
-        return applied
-
-    # --- the loop's side ------------------------------------------------------------------------------------
-    def publish(self, seq: int, ts_ns: int, record: object) -> None:
-        """Hand over one record that is in the journal: every event, then its effects in order. ts_ns: engine time.
-
-        Types without a table cost a look-up only. Never blocks; when the queue is full it is dropped and read from the journal.
-        """
-        if type(record) not in PROJECTED or self._overflowed:
-            return
-        queue = self._queue
-        if len(queue) >= self._queue_max:
-            self._overflowed = True
-            self.overflows += 1
-            queue.clear()
-            return
-        queue.append((seq, ts_ns, record))
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None before `start`."""
+        return self._process.pid if self._process is not None else None
 
     def start(self) -> None:
-        """Begin: catch up with the journal, then follow `publish`."""
+        """Begin. Returns at once unless the database has to be judged before trading; DataError when it is refused."""
+        try:
+            self._launch()
+        except OSError as e:
+            raise DataError(f"{self._path}: the projection's process cannot be started ({e.strerror})") from e
         self._thread.start()
+        if not self._waits_for_answer:
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_ready or self.is_lagging or self.failed is not None, _ANSWER_S)
+        if self.failed is not None:
+            raise DataError(self.failed)
+        if not self.is_ready:
+            raise DataError(f"{self._path}: another process locks the database: end it and start again")
 
-    def flush(self, timeout_s: float = 30.0) -> bool:
-        """Wait until all that was published is in SQLite and the files; False when it did not get there in time."""
-        with self._done:
-            self._flushes_wanted += 1
-            target = self._flushes_wanted
-            self._wake.set()
-            return self._done.wait_for(lambda: self._flushes_done >= target or self.failed is not None, timeout_s) and self.failed is None
+    def flush(self, seq: int, timeout_s: float = 30.0) -> bool:
+        """Wait until events up to `seq` and their effects are in SQLite and the files; False when it did not get there in time."""
+        with self._changed:
+            self._flushes.append(seq)
+            target = len(self._flushes)
+            self._tell(f"flush {seq}")
+            self._changed.wait_for(lambda: self._flushes_done >= target or self.failed is not None, timeout_s)
+            return self._flushes_done >= target and self.failed is None
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """Write what is left, as far as it gets in time, and close; what is not written is caught up at the next start."""
-        self._stopping = True
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        if not self._thread.is_alive() and self.failed is None:
-            self._database.close()
+        """Let it write what is left, as far as it gets in time; what is not written is caught up at the next start."""
+        with self._changed:
+            self._is_stopping = True
+            self._tell("stop")
+        if self._process is None:
+            return
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._process.kill()
+            self._thread.join()
 
-    @property
-    def applied_seq(self) -> int:
-        """Seq of the last record in the database."""
-        return self._applied.seq
+    def _launch(self) -> None:
+        """Start a process and ask it what the last one did not answer. Called under the lock, or before the thread runs."""
+        command = list(self._command)
+        if self._journal_last_seq is not None:
+            command += ["--journal-last-seq", str(self._journal_last_seq)]
+        paths = os.pathsep.join(filter(None, (_PACKAGES, os.environ.get("PYTHONPATH"))))
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+            start_new_session=True,  # a Ctrl-C is meant for the daemon, which then stops us in order
+        )
+        for seq in self._flushes[self._flushes_done :]:
+            self._tell(f"flush {seq}")
 
-    @property
-    def queued(self) -> int:
-        """Records that wait."""
-        return len(self._queue)
+    def _tell(self, line: str) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):  # it died: the thread sees that, too
+                os.write(self._process.stdin.fileno(), line.encode() + b"\n")
 
     # --- the thread -------------------------------------------------------------------------------------------
-    def _run(self) -> None:
+    def _follow(self) -> None:
+        """Take in lines; when the process ends without a word, start another."""
         try:
-            while True:
-                wanted = self._flushes_wanted
-                is_last = self._stopping
-                self._drain()
-                with self._done:
-                    if not self.is_lagging:
-                        self._flushes_done = wanted
-                    self._done.notify_all()
-                if is_last:
-                    return
-                if wanted == self._flushes_wanted and not self._stopping:
-                    self._wake.wait(self._interval_s)
-                self._wake.clear()
-        except (apsw.Error, FailStop, DataError) as e:
-            self._fail(f"{self._database.path}: the projection failed ({type(e).__name__}: {e}): check the disk, then restart")
+            while self._process is not None:
+                process = self._process
+                assert process.stdin is not None
+                assert process.stdout is not None
+                for line in process.stdout:
+                    self._hear(*line.decode().rstrip("\n").partition(" ")[::2])
+                code = process.wait()
+                with self._changed:
+                    process.stdin.close()
+                    process.stdout.close()
+                    if self._is_stopping or self.failed is not None:
+                        self._changed.notify_all()
+                        return
+                    if not self._may_restart():
+                        break
+                    self._launch()
+                self._on_warning("projector_restarted", f"{self._path}: the projection's process {_ending(code)}; another goes on")
+            self._fail(f"{self._path}: the projection's process ended {_RESTARTS_MAX + 1} times within a minute: see what ends it, then restart")
         except Exception as e:  # the thread's edge: silence would be a projection that stands still unseen
             _log.exception("projector")
-            self._fail(f"the projector stopped on {type(e).__name__}: {e}")
+            self._fail(f"{self._path}: the projection is out of control ({type(e).__name__}: {e})")
+
+    def _may_restart(self) -> bool:
+        now_s = time.monotonic()
+        if len(self._restarts) == _RESTARTS_MAX and now_s - self._restarts[0] < _RESTARTS_WITHIN_S:
+            return False
+        self._restarts.append(now_s)
+        return True
+
+    def _hear(self, word: str, value: str) -> None:
+        if word == "warning":
+            code, _, text = value.partition(" ")
+            self._on_warning(code, text)
+            if code != "projection_lags":
+                return
+        elif word == "failed":
+            self._fail(value)
+            return
+        with self._changed:
+            if word == "done":
+                self._flushes_done += 1
+            elif word == "ready":
+                self.is_ready = True
+                self._journal_last_seq = None  # compared once a run: from now on the database follows the journal
+            elif word == "applied":
+                self.applied_seq = int(value)
+            self.is_lagging = word == "warning"
+            self._changed.notify_all()
 
     def _fail(self, text: str) -> None:
-        with self._done:
+        with self._changed:
             self.failed = text
-            self._done.notify_all()
+            self._changed.notify_all()
         if self._on_failure is not None:
             self._on_failure(text)
 
-    def _drain(self) -> None:
-        """Everything that is there now."""
-        if self._overflowed:
-            self._queue.clear()
-            self._overflowed = False  # from here on `publish` queues again; what it queues twice is recognised
-            for chunk in _chunks(self._from_journal(), _BATCH):
-                if not self._apply(chunk):
-                    self._overflowed = True
-                    return
-                time.sleep(_PAUSE_S)
-            self._ordinal = (-1, 0)
-        while batch := self._take():
-            if not self._apply(list(self._placed(batch))):
-                self._overflowed = True
-                return
-        if self._exports.is_behind and time.monotonic() >= self._retry_at:
-            self._retry_at = time.monotonic() + _EXPORT_RETRY_S
-            self._apply([])
 
-    def _take(self) -> list[Published]:
-        """Up to one batch of the queue; the loop may clear it at any time."""
-        batch: list[Published] = []
-        with contextlib.suppress(IndexError):
-            while len(batch) < _BATCH and not self._overflowed:
-                batch.append(self._queue.popleft())
-        return batch
-
-    def _placed(self, batch: Iterable[Published]) -> Iterator[tuple[int, int, object]]:
-        """(row id, ts_ns, record) with the ordinal counted as in the journal: events 0, projected effects from 1."""
-        for seq, ts_ns, record in batch:
-            if isinstance(record, Event):
-                yield seq * ORDINALS, ts_ns, record
-                continue
-            n = self._ordinal[1] + 1 if self._ordinal[0] == seq else 1
-            self._ordinal = (seq, n)
-            yield seq * ORDINALS + n, ts_ns, record
-
-    def _from_journal(self) -> Iterator[tuple[int, int, object]]:
-        """The same, of the journal from the last applied record on."""
-        until = self._position() if self._position is not None else None
-        reader = JournalReader(self._journal, self._applied.seq, until)
-        last: Record | None = None
-        n = 0
-        for record in reader.records():
-            if record.kind == EVENT:
-                last, n = record, 0
-                if bytes(record.payload[1 : 2 + (record.payload[1] & 31)]) in _EVENT_TAGS:
-                    event = decode_event(record.payload)
-                    yield record.seq * ORDINALS, event.ts_recv_ns, event
-            elif last is not None and last.seq == record.seq:
-                ts_ns = decode_event(last.payload).ts_recv_ns
-                for effect in decode_effects(record.payload):
-                    if type(effect) in PROJECTED:
-                        n += 1
-                        yield record.seq * ORDINALS + n, ts_ns, effect
-
-    def _apply(self, batch: list[tuple[int, int, object]]) -> bool:
-        """Write one batch in one transaction; False when the database stayed locked (nothing is lost: the journal has it)."""
-        while True:
-            try:
-                self._write(batch)
-            except apsw.BusyError:
-                self._exports.forget()
-                if not self.is_lagging:
-                    self.is_lagging = True
-                    self._on_warning(
-                        "projection_lags", f"{self._database.path}: locked by another process; trading goes on, rows are written later"
-                    )
-                if self._stopping or self._overflowed:
-                    return False  # the batch is read from the journal again
-                time.sleep(self._interval_s)
-            else:
-                self.is_lagging = False
-                return True
-
-    def _write(self, batch: list[tuple[int, int, object]]) -> None:
-        connection, tables = self._database.connection, self._tables
-        start = self._applied.row_id
-        last = start
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            tables.counts.clear()
-            for row_id, ts_ns, record in batch:
-                if row_id <= start:
-                    continue
-                tables.project(row_id, ts_ns, record)
-                last = row_id
-                if isinstance(record, RecordTrade):
-                    self._exports.trade_changed(record.trade_id)
-                elif isinstance(record, RecordRisk):
-                    self._exports.risk_changed(row_id)
-            if tables.counts:
-                tables.write_counts()
-            applied = Applied(*divmod(last, ORDINALS))
-            if applied != self._applied:
-                self._database.set_applied(applied)
-            self._exports.write()
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        self._applied = applied
-        self.rows += len(batch)
+def _ending(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-def _chunks(items: Iterator[tuple[int, int, object]], size: int) -> Iterator[list[tuple[int, int, object]]]:
-    while chunk := list(itertools.islice(items, size)):
-        yield chunk
+def _schema_version(path: Path) -> int | None:
+    """user_version as the database file's header has it; None when there is no database yet. DataError when it is not usable."""
+    try:
+        with path.open("r+b") as file:
+            head = file.read(100)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise DataError(f"{path}: cannot be opened for writing ({e.strerror}): check its rights and the disk") from e
+    if not head:
+        return None
+    if len(head) < 100 or not head.startswith(b"SQLite format 3\0"):
+        raise DataError(f"{path}: damaged database (not an SQLite file): move it away, it is rebuilt from the journal")
+    version = int.from_bytes(head[60:64], "big")
+    if version > VERSION:
+        raise DataError(newer_schema(path, version))
+    return version

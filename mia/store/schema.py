@@ -7,6 +7,7 @@ twice without harm, rows sort in journal order, and rows beyond a seq are a rang
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 VERSION: Final = 1
@@ -76,3 +77,8 @@ RECOUNT: Final = (
     " SELECT 'profit_e8', COALESCE(SUM(profit_e8), 0) FROM trades WHERE close_id IS NOT NULL UNION ALL"
     " SELECT 'alerts', COUNT(*) FROM alerts"
 )
+
+
+def newer_schema(path: Path, version: int) -> str:
+    """The refusal of a database that a later version of mia has written."""
+    return f"{path}: schema version {version} is newer than this version of mia knows ({VERSION}): use the newer mia"

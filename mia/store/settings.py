@@ -16,7 +16,6 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     journal_keep_days, journal_max_gb: closed segments beyond either go, the oldest first, once no recovery needs them.
     intent_durability: page_cache survives kill -9 (on disk within sync_interval_ms); disk survives power loss: every order waits for it.
     snapshot_every_s, snapshot_every_events: whichever comes first.
-    queue_records_max: of the projector; beyond it the journal is read again.
     """
 
     segment_mb: int = 256
@@ -26,12 +25,11 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sync_interval_ms: int = 10
     snapshot_every_s: int = 20
     snapshot_every_events: int = 200_000
-    queue_records_max: int = 200_000
 
     def __post_init__(self) -> None:
         bounds = {
             "segment_mb": (1, 4096), "journal_keep_days": (1, 3650), "journal_max_gb": (1, 100_000), "sync_interval_ms": (1, 1000),
-            "snapshot_every_s": (1, 3600), "snapshot_every_events": (1000, 100_000_000), "queue_records_max": (1000, 10_000_000),
+            "snapshot_every_s": (1, 3600), "snapshot_every_events": (1000, 100_000_000),
         }  # fmt: skip
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
