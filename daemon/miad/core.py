@@ -88,9 +88,8 @@ class Core:
         self.journal.append_event(event)
         self.seq = event.seq
         effects = self._step(event)
-        if type(event) in _MARKET:
-            if self.venue.active or type(event) is FeedGap:
-                self.venue.on_market(event)
+        if type(event) in _MARKET and (self.venue.active or type(event) is FeedGap):
+            self.venue.on_market(event)
         if effects:
             self._commit(event, effects)
 

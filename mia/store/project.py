@@ -111,7 +111,9 @@ class Projection:
                 raise DataError(
                     f"{self._journal}: the journal is gone, but {database.path} holds events up to {applied.seq}: restore it, or move both"
                 )
-            self._warn("projection_cut", f"{database.path}: events after {journal_last_seq} were lost to a power failure; their rows go, too")
+            self._warn(
+                "projection_cut", f"{database.path}: events after {journal_last_seq} were lost to a power failure; their rows go, too"
+            )
             database.forget_after(journal_last_seq)
             return database.applied
         if database.missing and journal_last_seq != 0:

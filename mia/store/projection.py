@@ -154,7 +154,9 @@ class Projector:
                         break
                     self._launch()
                 self._on_warning("projector_restarted", f"{self._path}: the projection's process {_ending(code)}; another goes on")
-            self._fail(f"{self._path}: the projection's process ended {_RESTARTS_MAX + 1} times within a minute: see what ends it, then restart")
+            self._fail(
+                f"{self._path}: the projection's process ended {_RESTARTS_MAX + 1} times within a minute: see what ends it, then restart"
+            )
         except Exception as e:  # the thread's edge: silence would be a projection that stands still unseen
             _log.exception("projector")
             self._fail(f"{self._path}: the projection is out of control ({type(e).__name__}: {e})")

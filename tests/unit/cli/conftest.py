@@ -70,11 +70,10 @@ def record(folder: Path, loaded: Loaded, frames: int, *, segment_bytes: int = 1 
     with closing(StateDir(folder)) as state_dir:
         journal = Journal(state_dir.journal, segment_bytes=segment_bytes, versions=versions())
         venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, loaded.settings.paper)
-        core = Core(engine, journal, venue, None, 0)
+        core = Core(engine, journal, venue, 0)
         recover(core, SnapshotStore(state_dir.snapshots))
-        projector = Projector(folder, mode="paper", journal_last_seq=journal.last_seq, journal_position=lambda: journal.position)
+        projector = Projector(folder, mode="paper", journal_last_seq=journal.last_seq)
         projector.start()
-        core.projector = projector
         ts = max(T0, engine.state.now_ns)
         run = state_dir.next_run()
         core.accept(RunStarted(core.seq + 1, 0, ts, run, "mia", "paper", versions(), loaded.canonical_json(), loaded.hash()))
@@ -90,7 +89,7 @@ def record(folder: Path, loaded: Loaded, frames: int, *, segment_bytes: int = 1 
             if i == snapshot_at:
                 parts = Snapshot(*engine.snapshot(), venue.snapshot(), b"")
                 SnapshotStore(state_dir.snapshots).write(core.seq, engine.layout_hash, msgspec.msgpack.encode(parts))
-        assert projector.flush()
+        assert projector.flush(journal.last_seq)
         projector.stop()
         journal.close()
 

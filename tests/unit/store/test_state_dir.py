@@ -119,13 +119,12 @@ def test_status_and_history_read_beside_a_running_writer(tmp_path: Path) -> None
     state = StateDir(tmp_path)
     state.describe({"run": state.next_run()})
     journal = Journal(state.journal, segment_bytes=65536)
-    projector = Projector(tmp_path, mode="paper", journal_last_seq=0, journal_position=lambda: journal.position)
+    projector = Projector(tmp_path, mode="paper", journal_last_seq=0)
     projector.start()
     for seq in range(1, 11):
         fill = OrderFilled(seq, 0, seq, "mia", f"f{seq}", 0, 1, 100, 2, 5, False)
         journal.append_event(fill)
-        projector.publish(seq, seq, fill)
-    assert projector.flush()
+    assert projector.flush(10)
 
     status, fills = read_status(tmp_path), read_history(tmp_path, "fills", 3)
 
