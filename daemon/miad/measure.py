@@ -352,6 +352,7 @@ def _until_trading(command: list[str], then_s: float) -> tuple[float, str]:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
+        process.stderr.read()  # until the projection's process, which shares it, has gone, too
         process.stderr.close()
     raise RuntimeError(f"miad did not start trading: {line.strip()}")
 

@@ -142,11 +142,15 @@ def newest_segment(state: Path) -> Path:
 
 @pytest.fixture
 def killed(miad: Any, tmp_path: Path) -> Path:
-    """State directory of a paper run that was killed after half a second."""
+    """State directory of a paper run that was killed after half a second, or when its first decisions were written."""
     state = tmp_path / "state"
+    log = state / "logs" / "trading" / "decision_log.csv"
     process = miad.start("--state", state)
     miad.wait_until_trading(process)
     time.sleep(0.5)
+    deadline_s = time.monotonic() + 30
+    while not (log.exists() and log.read_bytes().count(b"\n") > 1) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
     assert miad.end(process).code == -9
     return state
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -82,6 +85,38 @@ def test_killed_many_times_it_ends_in_the_same_bytes(
 
     kill_until_done(miad, recording, state, seed=100 + seed, kills_max=25, delay_s_max=0.03 + 0.03 * seed)
 
+    assert exports(state) == exports(reference)
+    assert_nothing_happened_twice(state)
+
+
+def projection_of(state: Path) -> int | None:
+    """Pid of the process that writes the rows and files of a state directory."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = entry.read_bytes().split(b"\0")
+            if b"mia.store.project" in words and str(state).encode() in words:
+                return int(entry.parent.name)
+    return None
+
+
+def test_killing_the_projection_alone_changes_nothing(
+    miad: Any, recording: Path, reference: Path, tmp_path: Path, exports: Exports
+) -> None:
+    state = tmp_path / "state"
+    process = miad.start("--replay", recording, "--speed", "60", "--state", state)
+    miad.wait_until_trading(process)
+    seen: set[int] = set()
+    while len(seen) < 2 and process.poll() is None:
+        pid = projection_of(state)
+        if pid is not None and pid not in seen and (seen or (state / "logs" / "trading" / "decision_log.csv").exists()):
+            seen.add(pid)
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 0, err
+    assert len(seen) == 2
+    assert err.count("was killed by signal 9") == 2
     assert exports(state) == exports(reference)
     assert_nothing_happened_twice(state)
 

@@ -56,7 +56,7 @@ def new_core(journal: MemoryJournal) -> Any:
     engine = build_engine(wanted, "sim")
     books = {market.index: market.book for market in engine.markets}
     venue = SimVenue(dict(enumerate(engine.config.instruments)), books, wanted.paper)
-    return Core(engine, journal, venue, None, 0)  # type: ignore[arg-type]
+    return Core(engine, journal, venue, 0)  # type: ignore[arg-type]
 
 
 @cache
