@@ -7,6 +7,7 @@ next poll; what does not become whole in time is damage. Changes nothing. Whole 
 from __future__ import annotations
 
 import bisect
+import io
 import os
 import time
 from array import array
@@ -34,7 +35,8 @@ class _Source:
         """Open behind the header; DataError when it cannot be read or its header is damaged."""
         self.path: Final = path
         self.offset = HEADER_BYTES
-        self._stream: Final = open_segment(path)
+        self._stream: Final = open_segment(path)  # the compressed one where the plain one has gone
+        self._is_plain: Final = isinstance(self._stream, io.FileIO)
         self._held = bytearray()  # of a compressed segment, which cannot be read twice
         try:
             self.header = unpack_header(read_exactly(self._stream, HEADER_BYTES), path)
@@ -44,7 +46,7 @@ class _Source:
 
     def read(self, n: int) -> bytearray:
         """Up to n bytes from `offset` on; fewer at the present end only."""
-        if self.path.suffix != ".zst":
+        if self._is_plain:
             return bytearray(os.pread(self._stream.fileno(), n, self.offset))
         try:
             return self._held + read_exactly(self._stream, n - len(self._held))
@@ -54,7 +56,7 @@ class _Source:
     def advance(self, buffer: bytearray, used: int) -> None:
         """The first `used` bytes of what `read` gave are done with."""
         self.offset += used
-        if self.path.suffix == ".zst":
+        if not self._is_plain:
             self._held = buffer[used:]
 
     def close(self) -> None:
@@ -158,19 +160,16 @@ class JournalTail:
 
     def _following(self) -> tuple[bool, _Source | None]:
         """(whether all is well, the next segment or None when it is not there yet)."""
-        plain = segment_path(self.directory, self._number + 1)
-        for path in (plain, plain.with_name(plain.name + ".zst")):
-            try:
-                source = _Source(path)
-            except DataError as e:
-                if isinstance(e.__cause__, FileNotFoundError):
-                    continue
-                self._stuck(e)  # its header may be in the making
-                return False, None
-            if source.header is not None:
-                return True, source
-            source.close()
-            return True, None
+        try:
+            source = _Source(segment_path(self.directory, self._number + 1))
+        except DataError as e:
+            if isinstance(e.__cause__, FileNotFoundError):
+                return True, None
+            self._stuck(e)  # its header may be in the making
+            return False, None
+        if source.header is not None:
+            return True, source
+        source.close()
         return True, None
 
     def _fits(self, following: _Source) -> bool:

@@ -97,7 +97,7 @@ def new_core(latency_ms: int = 5, signal: float = 1.0) -> Core:
     )  # fmt: skip
     engine = Engine(config)
     paper = PaperSettings(submit_latency_ms=latency_ms, report_latency_ms=latency_ms)
-    return Core(engine, MemoryJournal(), SimVenue({0: instrument}, {0: engine.markets[0].book}, paper), None, 0)  # type: ignore[arg-type]
+    return Core(engine, MemoryJournal(), SimVenue({0: instrument}, {0: engine.markets[0].book}, paper), 0)  # type: ignore[arg-type]
 
 
 def begin(core: Core) -> None:
