@@ -91,6 +91,7 @@ def _check_kernels() -> None:
 def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_dir: StateDir, started_s: float) -> int:
     store, stop = loaded.settings.store, StopFlag()
     stop.catch_signals()
+    source.claim(state_dir.path)
     journal = Journal(
         state_dir.journal,
         segment_bytes=store.segment_bytes,

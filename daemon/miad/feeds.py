@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+import msgspec
+
 from mia.assemble import instruments_of, numbered
-from mia.domain.errors import ConfigError
+from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import AnyEvent
 from mia.ports import Codec
 from mia.settings import Settings
@@ -17,6 +20,8 @@ from miad.clock import SystemClock
 from miad.recovery import Recovered
 
 WARM_UP_NS: Final = 65_000_000_000  # a fresh simulated market begins in the past: the features are warm when trading begins
+_RECORDINGS: Final = "recordings.json"
+_DIGESTED_BYTES: Final = 1 << 20
 Frames = Iterator[tuple[int, bytes]]
 Resumed = tuple[Codec, Frames, Sequence[AnyEvent], int]
 
@@ -36,6 +41,10 @@ class Source(Protocol):
 
     def resume(self, events_done: int, recovered: Recovered, clock: SystemClock, seq: int) -> Resumed:
         """(codec, frames that follow, events at the border, time of the first frame) after events_done market events."""
+        ...
+
+    def claim(self, state_dir: Path) -> None:
+        """Tie a fresh state directory to this source; DataError when it holds the state of another one."""
         ...
 
     def snapshot(self, events_done: int) -> bytes:
@@ -65,6 +74,25 @@ class ReplaySource:
         codec = self._feed.codec()
         frames, leftover = resume(self._feed, codec, events_done)
         return codec, frames, leftover, self._feed.describe().first_ns
+
+    def claim(self, state_dir: Path) -> None:
+        """See Source. Recordings may be added behind those that a state has begun with, nothing else may change."""
+        given = [_fingerprint(Path(path)) for path in self._feed.describe().files]
+        known_file = state_dir / _RECORDINGS
+        if known_file.exists():
+            try:
+                known = msgspec.json.decode(known_file.read_bytes(), type=list[str])
+            except (OSError, msgspec.MsgspecError) as e:
+                raise DataError(f"{known_file}: cannot be read ({e}): start with a new --state") from e
+            if given[: len(known)] != known:
+                raise DataError(
+                    f"{state_dir}: holds the replay of {', '.join(text.split()[0] for text in known)}: "
+                    "replay the same files (more may follow), or start with a new --state"
+                )
+        try:
+            known_file.write_bytes(msgspec.json.encode(given))
+        except OSError as e:
+            raise DataError(f"{known_file}: cannot be written ({e.strerror}): give this user rights or choose another --state") from e
 
     def snapshot(self, events_done: int) -> bytes:
         """Nothing: the files are the state."""
@@ -107,6 +135,9 @@ class SimSource:
             feed.resume_at(start_ns)
         return feed.codec(), feed.frames(), (), start_ns
 
+    def claim(self, state_dir: Path) -> None:
+        """Nothing to tie: the market's state is in the snapshots."""
+
     def snapshot(self, events_done: int) -> bytes:
         """See Source. A frame is one event; the paced loop may hold one frame that is not due yet."""
         return self._feed.snapshot(events_done) if self._feed is not None else b""
@@ -118,6 +149,13 @@ class SimSource:
     def warnings(self) -> list[str]:
         """None."""
         return []
+
+
+def _fingerprint(path: Path) -> str:
+    """Name, size and a digest of the beginning: enough to tell recordings apart, wherever they lie."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256(file.read(_DIGESTED_BYTES)).hexdigest()
+    return f"{path.name} {path.stat().st_size} {digest[:16]}"
 
 
 def open_source(settings: Settings, replay: Sequence[Path]) -> Source:

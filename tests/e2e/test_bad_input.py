@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import sqlite3
 import time
@@ -240,3 +241,22 @@ def test_state_of_other_lanes_is_refused_and_kept(miad: Any, recording: Path, tm
 
     assert ended.code == 1, ended.err
     assert "--state" in ended.error
+
+
+@pytest.mark.data
+def test_another_recording_on_a_replay_state_is_refused_and_more_behind_it_is_not(
+    miad: Any, recording: Path, market_data: Path, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    next_day = tmp_path / "binance_spot_btcusdt_ws_20240809.gz"
+    with gzip.open(market_data / next_day.name) as whole, gzip.open(next_day, "wb") as part:
+        part.writelines(whole.readline() for _ in range(2000))
+    assert miad.run("--replay", recording, "--speed", "max", "--state", state).code == 0
+
+    refused = miad.run("--replay", next_day, "--speed", "max", "--state", state)
+    more = miad.run("--replay", recording, "--replay", next_day, "--speed", "max", "--state", state)
+
+    assert refused.code == 1
+    assert len(refused.err.strip().splitlines()) == 1
+    assert recording.name in refused.err
+    assert more.code == 0, more.err
