@@ -11,12 +11,12 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final, Literal
 
 from mia.assemble import build_engine, model_names, versions
-from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError
+from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError, NotPermitted
 from mia.domain.events import InstrumentDefined, ModelReady, RunStarted, TradingDisabled, TradingEnabled
 from mia.engine.engine import Engine
 from mia.kernels.build_info import interpreted_modules, stale_modules
@@ -32,9 +32,9 @@ from miad.core import Core
 from miad.feeds import Source, open_source
 from miad.loop import StopFlag, run_max, run_paced
 from miad.options import parse
-from miad.recovery import Recovered, recover
+from miad.recovery import recover
 from miad.slow_lane import SnapshotWriter
-from miad.summary import summarise, text
+from miad.summary import state_word, summarise, text
 from miad.understudy import Understudy
 from miad.upkeep import Upkeep
 
@@ -47,15 +47,19 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(options)
     except ConfigError as e:
-        return _fail(4, e)
-    except AlreadyRunning as e:
-        return _fail(6, e)
+        return _fail(4, str(e))
+    except (AlreadyRunning, NotPermitted) as e:
+        return _fail(6, str(e))
     except MiaError as e:
-        return _fail(1, e)
+        return _fail(1, str(e))
+    except Exception as e:  # the process's edge: a fault of ours is one line, too
+        if os.environ.get("MIA_TRACEBACK"):
+            raise
+        return _fail(1, f"unexpected {type(e).__name__}: {e} (a fault of ours; MIA_TRACEBACK=1 shows where)")
 
 
-def _fail(code: int, error: Exception) -> int:
-    print(f"miad: {error}", file=sys.stderr, flush=True)
+def _fail(code: int, text: str) -> int:
+    print(f"miad: {text}", file=sys.stderr, flush=True)
     return code
 
 
@@ -65,10 +69,10 @@ def say(line: str) -> None:
 
 
 def run(options: Any) -> int:
-    """Build, recover, trade, stop."""
+    """Check everything that can refuse a start, then hold the state directory and trade."""
     started_s = time.monotonic()
     if options.live:
-        raise AlreadyRunning("live trading is not part of this version: use --paper")
+        raise NotPermitted("live trading is not part of this version: use --paper")
     loaded = load_settings(options.config, {"instance.venue": options.venue} if options.venue else None)
     _check_kernels()
     source = open_source(loaded.settings, options.replay or [])
@@ -76,7 +80,16 @@ def run(options: Any) -> int:
     mode: Literal["replay", "paper"] = "replay" if source.is_replay else "paper"
     path = resolve_state_dir(options.state, instance=loaded.settings.instance.name, mode=mode, environment=os.environ)
     with closing(StateDir(path)) as state_dir:
-        return _trade(options, loaded, source, engine, state_dir, started_s)
+        source.claim(state_dir.path)
+        daemon = Daemon(loaded, source, engine, state_dir)
+        try:
+            daemon.start(started_s)
+            daemon.trade(options.speed, options.duration)
+            daemon.stop()
+        finally:
+            daemon.close()
+        daemon.report()
+    return 0
 
 
 def _check_kernels() -> None:
@@ -88,99 +101,133 @@ def _check_kernels() -> None:
         say(f"warning: {len(interpreted)} kernels run interpreted, 50-200 times slower; fine for a look, not for trading")
 
 
-def _trade(options: Any, loaded: Loaded, source: Source, engine: Engine, state_dir: StateDir, started_s: float) -> int:
-    store, stop = loaded.settings.store, StopFlag()
-    stop.catch_signals()
-    source.claim(state_dir.path)
-    journal = Journal(
-        state_dir.journal,
-        segment_bytes=store.segment_bytes,
-        versions=versions(),
-        sync_interval_ms=store.sync_interval_ms,
-        on_failure=lambda e: stop.set(str(e)),
-    )
-    projector: Projector | None = None
-    try:
-        venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, loaded.settings.paper)
-        core = Core(engine, journal, venue, 0)
-        snapshots = SnapshotStore(state_dir.snapshots)
-        recovered = recover(core, snapshots)
-        for note in recovered.notes:
+class Daemon:
+    """The parts, in the order in which they are built; one run."""
+
+    def __init__(self, loaded: Loaded, source: Source, engine: Engine, state_dir: StateDir) -> None:
+        """Opens the journal, recovers, starts the projection; DataError or FailStop when the state is not usable."""
+        settings = loaded.settings
+        self._loaded: Final = loaded
+        self._source: Final = source
+        self._engine: Final = engine
+        self._state_dir: Final = state_dir
+        self._stop: Final = StopFlag()
+        self._stop.catch_signals()
+        self._word = ""
+        self._journal: Final = Journal(
+            state_dir.journal,
+            segment_bytes=settings.store.segment_bytes,
+            versions=versions(),
+            sync_interval_ms=settings.store.sync_interval_ms,
+            on_failure=lambda e: self._stop.set(str(e)),
+        )
+        self._projector: Projector | None = None
+        try:
+            venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, settings.paper)
+            self._core: Final = Core(engine, self._journal, venue, 0)
+            self._snapshots: Final = SnapshotStore(state_dir.snapshots)
+            self._recovered: Final = recover(self._core, self._snapshots)
+            self._projector = Projector(
+                state_dir.path,
+                mode="paper",
+                journal_last_seq=self._journal.last_seq,
+                on_warning=lambda code, line: say(f"warning: {line}"),
+                on_failure=self._stop.set,
+            )
+            self._projector.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self, started_s: float) -> None:
+        """Open the run: who we are, what we trade, then TradingEnabled. In a resumed replay no time passes by it."""
+        core, engine, source, loaded = self._core, self._engine, self._source, self._loaded
+        for note in self._recovered.notes:
             say(f"warning: {note}")
-        projector = Projector(
-            state_dir.path,
-            mode="paper",
-            journal_last_seq=journal.last_seq,
-            on_warning=lambda code, line: say(f"warning: {line}"),
-            on_failure=stop.set,
-        )
-        projector.start()
-        core.waits_for_disk = store.intent_durability == "disk"
-        code, codec, frames = _begin(loaded, source, core, recovered, state_dir)
-        writer = SnapshotWriter(core, source, snapshots, store, stop, say)
-        say(
-            f"trading {source.venue} with {', '.join(name for name, _ in model_names(engine))} after {time.monotonic() - started_s:.2f} s; "
-            f"state {state_dir.path}" + (f"; recovered {core.seq} events" if recovered.tail_events or recovered.snapshot_seq else "")
-        )
-        upkeep = Upkeep(core, store, say, lambda: min(writer.stored_seq, projector.applied_seq))
+        core.waits_for_disk = loaded.settings.store.intent_durability == "disk"
+        clock = SystemClock(engine.state.now_ns)
+        done = engine.state.counters.market_events
+        self._codec, self._frames, leftover, begin_ns = source.resume(done, self._recovered, clock, core.seq)
+        now_ns = engine.state.now_ns
+        ts = now_ns if source.is_replay and now_ns else max(begin_ns, now_ns)
+        name, run = loaded.settings.instance.name, self._state_dir.next_run()
+        self._state_dir.describe({"run": run, "mode": "paper", "venue": source.venue, "instance": name})
+        core.accept(RunStarted(core.seq + 1, 0, ts, run, name, "paper", versions(), loaded.canonical_json(), loaded.hash()))
+        for market in engine.markets:
+            core.accept(InstrumentDefined(core.seq + 1, 0, ts, market.index, market.definition))
+        for model, sha256 in model_names(engine):
+            core.accept(ModelReady(core.seq + 1, 0, ts, model, sha256))
+        if not source.is_replay:
+            self._frames = _warm_up(core, self._codec, self._frames, clock.now_ns())
+        core.accept(TradingEnabled(core.seq + 1, 0, engine.state.now_ns))
+        if leftover:  # the frame in which an earlier run ended
+            core.market(leftover, max(leftover[0].ts_recv_ns, engine.state.now_ns))
+        self._writer = SnapshotWriter(core, source, self._snapshots, loaded.settings.store, self._stop, say)
+        models = ", ".join(model for model, _ in model_names(engine))
+        again = f"; recovered {self._recovered.snapshot_seq + self._recovered.tail_events} events" if done else ""
+        if os.geteuid() == 0:
+            say("warning: runs as root; a user of its own is safer, and --live would refuse")
+        say(f"trading {source.venue} with {models} after {time.monotonic() - started_s:.2f} s; state {self._state_dir.path}{again}")
+
+    def trade(self, speed: float, duration_s: float | None) -> None:
+        """Until the frames end, the duration is over, or somebody asks to stop."""
+        core, stop, projector, writer = self._core, self._stop, self._projector, self._writer
+        assert projector is not None
+        upkeep = Upkeep(core, self._loaded.settings.store, say, lambda: min(writer.stored_seq, projector.applied_seq))
 
         def between() -> None:
             writer.between()
             upkeep.between()
 
-        _loop(options, loaded, core, codec, frames, stop, between)
-        _end(core, source, stop, writer)
-        if not projector.flush(journal.last_seq):
-            stop.set(projector.failed or "the projection did not finish in time; it goes on at the next start")
-        broken = projector.failed or writer.failed
-        failure = journal.failure or (FailStop(broken) if broken else None)
+        deadline_s = time.monotonic() + duration_s if duration_s else _FOREVER
+        sys.setswitchinterval(0.0002)
+        gc.collect()
+        gc.freeze()  # what lives from here to the end is not looked at again
+        if speed == _FOREVER:
+            run_max(core, self._codec, self._frames, stop, between, deadline_s)
+            return
+        understudy = Understudy(core.engine)
+        warm_every_ms = self._loaded.settings.engine.warm_every_ms
+        paced = run_paced(core, self._codec, self._frames, stop, between, deadline_s, speed, understudy.play, warm_every_ms)
+        try:
+            import uvloop
+        except ImportError:
+            asyncio.run(paced)
+        else:
+            uvloop.run(paced)
+
+    def stop(self) -> None:
+        """In stages: no more openings, working entries canceled, last checkpoint, projection up to date. A replay is only interrupted.
+
+        FailStop when the journal, a snapshot or the projection failed on the way.
+        """
+        core, projector = self._core, self._projector
+        assert projector is not None
+        if self._stop.reason:
+            say(f"stopping ({self._stop.reason})")
+        self._word = state_word(self._engine)
+        if not self._source.is_replay:
+            core.accept(TradingDisabled(core.seq + 1, 0, self._engine.state.now_ns, "shutdown"))
+        self._writer.final()
+        if not projector.flush(self._journal.last_seq) and projector.failed is None:
+            say("warning: the projection did not finish in time; it goes on at the next start")
+        broken = projector.failed or self._writer.failed
+        failure = self._journal.failure or (FailStop(broken) if broken else None)
         if failure is not None:
             raise failure
-    finally:
-        if projector is not None:
-            projector.stop()
-        journal.close()
-    for line in source.warnings():
-        say(f"warning: {line}")
-    recovered_events = recovered.snapshot_seq + recovered.tail_events
-    summary = summarise(core, source.venue, source.counters(), recovered_events)
-    print(text(summary))
-    return code
 
+    def close(self) -> None:
+        """Let go of threads, processes and files; safe at any stage."""
+        if self._projector is not None:
+            self._projector.stop()
+        self._journal.close()
 
-def _begin(
-    loaded: Loaded, source: Source, core: Core, recovered: Recovered, state_dir: StateDir
-) -> tuple[int, Codec, Iterator[tuple[int, bytes]]]:
-    """Open the run: who we are, what we trade, then TradingEnabled. In a resumed replay no time passes by it."""
-    engine = core.engine
-    clock = SystemClock(engine.state.now_ns)
-    codec, frames, leftover, begin_ns = source.resume(engine.state.counters.market_events, recovered, clock, core.seq)
-    ts = max(begin_ns, engine.state.now_ns) if not (source.is_replay and engine.state.now_ns) else engine.state.now_ns
-    run = state_dir.next_run()
-    state_dir.describe({"run": run, "mode": "paper", "venue": source.venue, "instance": loaded.settings.instance.name})
-    core.accept(
-        RunStarted(
-            core.seq + 1,
-            0,
-            ts,
-            run,
-            loaded.settings.instance.name,
-            "paper",
-            versions(),
-            loaded.canonical_json(),
-            loaded.hash(),
-        )
-    )
-    for market in engine.markets:
-        core.accept(InstrumentDefined(core.seq + 1, 0, ts, market.index, market.definition))
-    for name, sha256 in model_names(engine):
-        core.accept(ModelReady(core.seq + 1, 0, ts, name, sha256))
-    if not source.is_replay:
-        frames = _warm_up(core, codec, frames, clock.now_ns())
-    core.accept(TradingEnabled(core.seq + 1, 0, engine.state.now_ns))
-    if leftover:  # the frame in which an earlier run ended
-        core.market(leftover, max(leftover[0].ts_recv_ns, engine.state.now_ns))
-    return 0, codec, frames
+    def report(self) -> None:
+        """Print what was set aside and the summary."""
+        for line in self._source.warnings():
+            say(f"warning: {line}")
+        recovered = self._recovered.snapshot_seq + self._recovered.tail_events
+        print(text(summarise(self._core, self._source.venue, self._source.counters(), recovered, self._word)))
 
 
 def _warm_up(core: Core, codec: Codec, frames: Iterator[tuple[int, bytes]], until_ns: int) -> Iterator[tuple[int, bytes]]:
@@ -190,36 +237,6 @@ def _warm_up(core: Core, codec: Codec, frames: Iterator[tuple[int, bytes]], unti
             return itertools.chain((frame,), frames)
         core.on_frame(codec, frame[1], frame[0])
     return frames
-
-
-def _loop(
-    options: Any, loaded: Loaded, core: Core, codec: Codec, frames: Iterator[tuple[int, bytes]], stop: StopFlag, between: Callable[[], None]
-) -> None:
-    deadline_s = time.monotonic() + options.duration if options.duration else _FOREVER
-    sys.setswitchinterval(0.0002)
-    gc.collect()
-    gc.freeze()  # what lives from here to the end is not looked at again
-    if options.speed == _FOREVER:
-        run_max(core, codec, frames, stop, between, deadline_s)
-        return
-    understudy = Understudy(core.engine)
-    warm_every_ms = loaded.settings.engine.warm_every_ms
-    paced = run_paced(core, codec, frames, stop, between, deadline_s, options.speed, understudy.play, warm_every_ms)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(paced)
-    else:
-        uvloop.run(paced)
-
-
-def _end(core: Core, source: Source, stop: StopFlag, writer: SnapshotWriter) -> None:
-    """Stages of stopping: no more openings, working entries canceled, last checkpoint. A replay is only interrupted."""
-    if stop.reason:
-        say(f"stopping ({stop.reason})")
-    if not source.is_replay:
-        core.accept(TradingDisabled(core.seq + 1, 0, core.engine.state.now_ns, "shutdown"))
-    writer.final()
 
 
 if __name__ == "__main__":

@@ -89,8 +89,10 @@ class Rig:
         self.sim.encoder = OrderEncoder(dict(enumerate(self.engine.config.instruments)), "usdm", "K" * 64, b"S" * 64)
         self.projector = Projector(folder, mode="paper", journal_last_seq=0)
         self.projector.start()
-        self.core = TimedCore(self.engine, self.journal, self.sim, 0)
-        self.core.samples = []
+        self.samples: list[int] = []
+        self.core = TimedCore(self.engine, self.journal, self.sim, 0) if orders else Core(self.engine, self.journal, self.sim, 0)
+        if isinstance(self.core, TimedCore):
+            self.core.samples = self.samples
         ts = frames[0][0]
         self.core.accept(RunStarted(1, 0, ts, 1, "bench", "paper", {}, "{}", ""))
         self.core.accept(TradingEnabled(2, 0, ts))
@@ -161,7 +163,7 @@ def measure_hot(data: Path | None) -> dict[str, Any]:
         sys.setswitchinterval(0.0002)
         for ts, payload in frames:
             rig.core.on_frame(rig.codec, payload, ts)
-        result = {"hot": percentiles(rig.core.samples[50:]), "stages_us": stages(rig)}
+        result = {"hot": percentiles(rig.samples[50:]), "stages_us": stages(rig)}
         rig.close()
     return result
 
@@ -177,7 +179,7 @@ def measure_paced(data: Path | None, seconds: float) -> dict[str, Any]:
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(0.0002)
-        rig.core.samples.clear()
+        rig.samples.clear()
         deadline = time.monotonic() + seconds
         understudy = Understudy(rig.engine, lambda order: rig.sim.encoder.encode(order, 0))
         paced = run_paced(
@@ -197,7 +199,7 @@ def measure_paced(data: Path | None, seconds: float) -> dict[str, Any]:
             asyncio.run(paced)
         else:
             uvloop.run(paced)
-        result = {"paced": percentiles(rig.core.samples)}
+        result = {"paced": percentiles(rig.samples)}
         rig.close()
     return result
 

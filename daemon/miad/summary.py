@@ -10,8 +10,8 @@ from miad.core import Core
 _ORDINARY: Final = frozenset(("lines", "frames", "events", "quotes", "trades", "diffs", "snapshots"))  # counters of what went well
 
 
-def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_events: int) -> dict[str, Any]:
-    """Figures of the account since its first event; latency and dropped frames of this process only."""
+def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_events: int, word: str) -> dict[str, Any]:
+    """word: state in which the run ended. Figures of the account since its first event; latency and dropped frames of this process only."""
     engine, state = core.engine, core.engine.state
     counters = state.counters
     portfolio = state.portfolio
@@ -41,7 +41,7 @@ def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_e
         "positions": positions(engine),
         "frames_dropped": {name: n for name, n in feed_counters.items() if n and name not in _ORDINARY},
         "decision_latency_us": {"p50": latency[0], "p99": latency[1], "n": core.latencies.count} if latency else None,
-        "state": state_word(engine),
+        "state": word,
     }
 
 

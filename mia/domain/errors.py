@@ -39,3 +39,7 @@ class InvalidTransition(FailStop):
 
 class AlreadyRunning(MiaError):
     """Another process holds this state directory (exit 6)."""
+
+
+class NotPermitted(MiaError):
+    """Asked for something that the settings, the mode or this version do not allow (exit 6)."""

@@ -76,8 +76,8 @@ class Lane:
         self.regime: Final = make_filter(params, arena, {name: i for i, name in enumerate(columns)})
         self.width: Final = len(strategy.columns)
         self.obs: Final = memoryview(array("f", bytes(4 * max(self.width, 1))))[: self.width]
-        self.lo: Final = array("d", strategy.lo)
-        self.hi: Final = array("d", strategy.hi)
+        self.lo: Final = memoryview(array("d", strategy.lo))
+        self.hi: Final = memoryview(array("d", strategy.hi))
         self.question: Final = Question.of(index, market.terms, market.symbol, limits)
         self.needs_book: Final = reads_depth(columns)
         self.cap = 0
