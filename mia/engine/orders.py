@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mia.domain import events as ev
 from mia.domain.codes import Code
 from mia.domain.effects import AnyEffect, CancelOrder, QueryOrder, RaiseAlert, SubmitOrder
-from mia.domain.orders import OrderType, Purpose, Status
+from mia.domain.orders import Order, OrderType, Purpose, Status
 from mia.execution import protect, reconcile
 from mia.execution.planner import flatten
 from mia.execution.table import Applied
@@ -115,7 +115,7 @@ class Orders:
             self.emit(cancels, NO_LANE, ts, out)
 
     def housekeep(self, ts: int, out: list[AnyEffect]) -> None:
-        """Once a second: ask for orders that stay without an answer, arm what lost its protection."""
+        """Once a second: ask for orders that stay without an answer, bring protection in line with its position."""
         state = self._engine.state
         for market in self._engine.markets:
             exposure = state.table.exposure(market.index)
@@ -126,10 +126,8 @@ class Orders:
                         out.append(QueryOrder(order.client_order_id, order.instrument))
             if state.is_flattening and market.position.lots:
                 self.flatten(market, ts, out)
-            if self._engine.config.venue_holds_stops and market.position.lots and exposure.protective < 2:
-                cooling = [state.risk.cool_until_ns.get(lane.index, 0) for lane in market.lanes]
-                if not any(ts < until for until in cooling):
-                    self.protect(market, ts, out)
+            if not market.position.lots or not any(ts < state.risk.cool_until_ns.get(lane.index, 0) for lane in market.lanes):
+                self.protect(market, ts, out)  # a venue that refused a stop is not asked again at once; the engine watches
 
     # --- facts ------------------------------------------------------------------------------------------------------
     def on_report(self, e: Any, out: list[AnyEffect]) -> None:
@@ -145,6 +143,7 @@ class Orders:
 
     def _on_order(self, e: Any, out: list[AnyEffect]) -> None:
         state = self._engine.state
+        asked = state.table.replacing.get(e.client_order_id)
         applied = state.table.apply(e)
         lane = applied.order.lane if applied.order is not None else NO_LANE
         self.emit(applied.effects, lane, e.ts_recv_ns, out)
@@ -155,7 +154,7 @@ class Orders:
                 return  # an exit that its own stop overtook: nothing is left to reduce
             state.risk.note_reject(lane, e.ts_recv_ns)
             out.append(RaiseAlert("warning", "order_rejected", f"{e.client_order_id}: {e.code} {e.reason}".rstrip()))
-        elif applied.is_closed and applied.order is not None:
+        elif applied.order is not None and (applied.is_closed or _may_lag(e, applied.order, asked)):
             self.protect(self._engine.markets[applied.order.instrument], e.ts_recv_ns, out)
 
     def _on_fill(self, e: ev.OrderFilled, applied: Applied, out: list[AnyEffect]) -> None:
@@ -220,3 +219,13 @@ class Orders:
     @staticmethod
     def _lane_of(market: Market) -> int:
         return market.lanes[0].index if market.lanes else NO_LANE
+
+
+def _may_lag(e: Any, order: Order, asked: tuple[int, int, int] | None) -> bool:
+    """A stop or take that just began to work, or changed as it was asked to: fills in between may have changed what it protects.
+
+    One that the venue changed to something else is looked at by the second, so that a disagreement cannot run in circles.
+    """
+    if order.purpose is not Purpose.STOP and order.purpose is not Purpose.TAKE:
+        return False
+    return isinstance(e, ev.OrderAccepted) or (isinstance(e, ev.OrderReplaced) and asked is not None and e.qty_lots == asked[0])

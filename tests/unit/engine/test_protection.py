@@ -7,7 +7,7 @@ from typing import Any
 
 from mia.domain import events as ev
 from mia.domain.codes import Code
-from mia.domain.effects import RaiseAlert, SubmitOrder
+from mia.domain.effects import CancelOrder, RaiseAlert, SubmitOrder
 
 Make = Callable[..., Any]
 
@@ -56,6 +56,70 @@ def test_a_part_fill_is_protected_at_once(rig: Make) -> None:
     effects = r.give(kind, *fields)
 
     assert [(o.purpose, o.qty_lots) for o in effects if isinstance(o, SubmitOrder)] == [("stop", 10), ("take", 10)]
+
+
+def test_a_fill_while_the_stop_is_on_its_way_is_protected_once_it_works(rig: Make) -> None:
+    r = rig(answers=False)
+    r.decide(1.0)
+    entry = r.sent[0]
+    r.give(ev.OrderAccepted, entry.client_order_id, "V")
+    for lots in (10, 20):
+        kind, fields = r.fill_of(entry, 10_002, lots)
+        r.give(kind, *fields)
+    stop, take = r.sent[1:]
+
+    replaced = [e for o in (stop, take) for e in r.give(ev.OrderAccepted, o.client_order_id, "V")]
+
+    assert [(e.client_order_id, e.qty_lots) for e in replaced] == [(stop.client_order_id, 30), (take.client_order_id, 30)]
+
+
+def test_a_fill_while_the_stop_is_being_replaced_is_protected_once_it_was(rig: Make) -> None:
+    r = rig()
+    r.decide(0.5)
+    r.answers = False
+    r.decide(1.0)
+    entry = r.sent[-1]
+    stop, take = r.working
+    r.give(ev.OrderAccepted, entry.client_order_id, "V")
+    for lots in (2, 498):
+        kind, fields = r.fill_of(entry, 10_002, lots)
+        r.give(kind, *fields)
+
+    replaced = [e for i in (stop, take) for e in r.give(ev.OrderReplaced, i, 0, 0, 502)]
+    clipped = r.give(ev.OrderReplaced, stop, 0, 0, 700)
+
+    assert [(e.client_order_id, e.qty_lots) for e in replaced] == [(stop, 1000), (take, 1000)]
+    assert clipped == []  # the venue's own change; the next second looks at it
+    assert r.lots == 1000
+
+
+def test_protection_that_does_not_fit_its_position_is_mended_within_a_second(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    stop = next(i for i, o in r.working.items() if o.purpose == "stop")
+    r.give(ev.OrderReplaced, stop, 0, 0, 400)  # a word of the venue's own
+
+    for _ in range(11):
+        r.timer()
+
+    assert r.protective()["stop"][0] == 1000
+
+
+def test_a_stop_that_begins_to_work_after_its_position_is_gone_is_canceled(rig: Make) -> None:
+    r = rig(answers=False)
+    r.decide(1.0)
+    entry = r.sent[0]
+    kind, fields = r.fill_of(entry, 10_002, 1000)
+    r.give(kind, *fields)
+    stop = r.sent[1]
+    r.give(ev.Flatten, "operator")
+    exit_ = r.sent[-1]
+    kind, fields = r.fill_of(exit_, 10_000, 1000)
+    r.give(kind, *fields)
+
+    effects = r.give(ev.OrderAccepted, stop.client_order_id, "V")
+
+    assert [e.client_order_id for e in effects if isinstance(e, CancelOrder)] == [stop.client_order_id]
 
 
 def test_a_flip_leaves_only_the_protection_of_the_new_side(rig: Make) -> None:
