@@ -6,7 +6,8 @@ Order of the rules; the first one that is broken is reported:
 3. a target between flat and the present position is a reduction: approved as it is, nothing below applies;
 4. trading disabled, invalid book, gate (warm-up, features, action, alpha), session and calendar, daily loss, drawdown
    stop, cool-down, order rate, price collar: refuse an opening; of a flip only the closing half is left;
-5. position, share of equity, order lots, order notional, exposure: shrink to the largest allowed size.
+5. position, share of equity, order lots, order notional, exposure: shrink to the largest allowed size; of a flip the
+   closing half is always left.
 Sizes are judged with everything in flight filled against us and no cancel working: other opening orders of the
 instrument, and before a flip the reduce-only orders that may flatten the position first.
 """
@@ -186,4 +187,6 @@ def _shrink(q: Question, limits: Limits) -> Approved:
     allowed = max(cap - reserved, min(cap, floor))
     if not (size <= allowed):
         size, code = allowed, code if code is not Code.OK else Code.EXPOSURE_MAX
+    if size < 0:
+        size = 0  # of a flip the closing half is a reduction: no size limit cuts it
     return Approved(sign * size, code)

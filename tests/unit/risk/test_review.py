@@ -153,6 +153,17 @@ def test_size_limit_shrinks_to_the_largest_allowed_size(limits: dict[str, int], 
     assert review(q, state) == Approved(sign * lots, code)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_size_limit_cuts_the_closing_half_of_a_flip(sign: int) -> None:
+    """Short 80, an order may be 30: to be flat takes 80, as when flat itself was asked for."""
+    q, state = world(sign * 50, sign * -80)
+    q.order_lots_max = state.limits.order_lots_max = 30
+
+    assert review(q, state) == Approved(0, Code.ORDER_LOTS_MAX)
+    q.target_lots = 0
+    assert review(q, state) == Approved(0)
+
+
 def test_equity_share_counts_notional_on_spot() -> None:
     """Half of 10,000 carries 500 lots of 10; as initial margin of a tenth it carries 5,000."""
     spot, state = world(6000, kind="spot", position_lots_max=10_000, order_lots_max=10_000)
