@@ -149,6 +149,7 @@ def build_engine(settings: Settings, venue: str) -> Engine:
             windows=windows,
             cash_e8=int(settings.paper.cash * MONEY_SCALE),
             currency=settings.paper.currency,
+            out_of_range_max=settings.engine.out_of_range_max,
         )
     )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from mia.domain.codes import Code
-from mia.domain.effects import AnyEffect, RecordDecision, SubmitOrder
+from mia.domain.effects import AnyEffect, RaiseAlert, RecordDecision, SubmitOrder
 from mia.domain.orders import Approved, Refused
 from mia.execution.exposure import others_notional_e8
 from mia.execution.planner import Plan, cap_lots, plan, target_lots
@@ -79,6 +79,19 @@ class Decider:
             order_ids,
         )
         out.insert(slot, record)
+        if gate is Code.FEATURE_OUT_OF_RANGE or lane.state.out_of_range_row:
+            self._note_range(lane, gate, out)
+
+    def _note_range(self, lane: Lane, gate: Code, out: list[AnyEffect]) -> None:
+        """A model that is asked about a market it never saw stays silent: after many times in a row somebody should know."""
+        known = lane.state
+        known.out_of_range_row = known.out_of_range_row + 1 if gate is Code.FEATURE_OUT_OF_RANGE else 0
+        if known.out_of_range_row == self._engine.config.out_of_range_max:
+            column = lane.strategy.columns[lane.check_inputs() - lane.width]
+            text = (
+                f"lane {lane.index} ({lane.market.symbol}): {column} out of the model's range, {known.out_of_range_row} decisions in a row"
+            )
+            out.append(RaiseAlert("warning", "out_of_range", text))
 
     def rehearse(self, lane: Lane) -> None:
         """Read what the lane's next decision will read, into its buffers; no state changes."""

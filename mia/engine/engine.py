@@ -49,6 +49,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cash_e8: int
     currency: str
     venue_holds_stops: bool = True
+    out_of_range_max: int = 200  # decisions refused in a row for features out of range before an alert
 
 
 class _RunConfig(msgspec.Struct, frozen=True):

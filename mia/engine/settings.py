@@ -18,6 +18,8 @@ class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if not (0 <= self.warm_every_ms <= 1000):
             raise ConfigError(f"[engine] warm_every_ms must be within 0..1000, got {self.warm_every_ms}")
+        if not (1 <= self.out_of_range_max <= 1_000_000):
+            raise ConfigError(f"[engine] out_of_range_max must be within 1..1000000, got {self.out_of_range_max}")
 
 
 class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

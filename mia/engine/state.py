@@ -39,7 +39,7 @@ class LaneState(msgspec.Struct, kw_only=True):
     last_alpha: float = 0.0
     dispersion: float = 0.0  # of the three policies, one decision ago
     regime_probs: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
-    out_of_range_row: int = 0
+    out_of_range_row: int = 0  # decisions refused in a row because a feature was out of range
 
 
 class Counters(msgspec.Struct, kw_only=True):

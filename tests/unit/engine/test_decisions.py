@@ -11,7 +11,7 @@ import pytest
 
 from mia.domain import events as ev
 from mia.domain.codes import Code
-from mia.domain.effects import RecordDecision, SubmitOrder
+from mia.domain.effects import RaiseAlert, RecordDecision, SubmitOrder
 from mia.domain.ids import run_of
 from mia.features.blocks import BLOCK_OF
 from mia.features.catalogue import shipped_catalogue
@@ -122,6 +122,22 @@ def test_a_feature_outside_of_its_trained_range_is_refused(rig: Make, says: Make
     outside = r.decide(1.0, bid=11_000)
 
     assert (inside.code, outside.code) == (Code.OK, Code.FEATURE_OUT_OF_RANGE)
+
+
+def test_a_model_out_of_its_range_for_long_is_told_once_a_row(rig: Make, says: Make) -> None:
+    strategy = says(columns=("mid",))
+    strategy.hi = (10_500.0,)
+    r = rig(strategy)
+    r.quote()
+
+    def told(n: int, **quote: int) -> list[str]:
+        return [e.text for _ in range(n) for e in r.quote(**quote) if isinstance(e, RaiseAlert) and e.code == "out_of_range"]
+
+    assert told(199, bid=20_000) == []
+    assert told(1, bid=10_000) == []  # in range again: counted anew
+    assert told(199, bid=20_000) == []
+    (text,) = told(100, bid=20_000)
+    assert "mid" in text
 
 
 @pytest.mark.parametrize("signal", [math.nan, math.inf, -math.inf, 1.5, -1.0000001])
