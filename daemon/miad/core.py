@@ -125,8 +125,9 @@ class Core:
         is_unfinished = is_last and not journaled
         if not is_unfinished and _bytes(effects) != _bytes(journaled):
             raise FailStop(
-                f"event {event.seq} ({type(event).__name__}) decides otherwise than the journal says: the code or the model changed since. "
-                "`mia replay` shows the difference; go on with the version that wrote the journal, or start with a new --state"
+                f"event {event.seq} ({type(event).__name__}) decides otherwise than the journal says: the code, a model, "
+                "the settings or the calendar changed since. `mia replay` shows the difference; go on with those that wrote the journal, "
+                "or start with a new --state"
             )
         if type(event) in _MARKET and (self.venue.active or type(event) is FeedGap):
             self.venue.on_market(event)

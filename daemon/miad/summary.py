@@ -18,7 +18,8 @@ def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_e
     equity = portfolio.equity_e8(state.marks2)
     fees = sum(p.fees_e8 for p in portfolio.positions.values())  # ints
     latency = core.latencies.percentiles_us(50, 99)
-    start = engine.config.cash_e8
+    # Of what was traded, not of [paper] cash: that may have been changed since the account began.
+    pnl = sum(p.realized_e8 - p.fees_e8 for p in portfolio.positions.values()) + portfolio.unrealized_e8(state.marks2)
     return {
         "venue": venue,
         "events": core.seq,
@@ -33,9 +34,9 @@ def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_e
         "trades": counters.trades,
         "gaps": counters.gaps,
         "currency": portfolio.currency,
-        "cash_start": start / 1e8,
+        "cash_start": (equity - pnl) / 1e8,
         "equity": equity / 1e8,
-        "pnl_after_fees": (equity - start) / 1e8,
+        "pnl_after_fees": pnl / 1e8,
         "fees": fees / 1e8,
         "drawdown": state.risk.drawdown,
         "positions": positions(engine),

@@ -232,6 +232,19 @@ def test_a_truncated_recording_is_played_as_far_as_it_goes(miad: Any, recording:
 
 
 @pytest.mark.data
+def test_profit_is_of_what_was_traded_whatever_the_settings_say_now(miad: Any, recording: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = miad.replay(recording, state)
+    miad.edit(r'^cash = "10000"', 'cash = "5000"')
+
+    again = miad.replay(recording, state)
+
+    (line,) = [line for line in first.out.splitlines() if line.startswith("P&L")]
+    assert "from 10000.00" in line
+    assert line in again.out.splitlines()
+
+
+@pytest.mark.data
 def test_state_of_other_lanes_is_refused_and_kept(miad: Any, recording: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     assert miad.replay(recording, state).code == 0
