@@ -154,6 +154,16 @@ def test_timers_come_at_every_multiple_of_100_ms_after_the_frames_of_that_moment
     assert tail == [("Trade", 100), ("Timer", 100), ("Timer", 200), ("Timer", 300), ("Trade", 350)]
 
 
+def test_at_one_moment_reports_come_first_then_the_market_then_the_timer() -> None:
+    core = started(latency_ms=49)
+    core.on_frame(Frames(quote()), b"", START_NS + 2 * MS)  # filled at 51 ms, reported at 100 ms
+
+    core.on_frame(Frames(trade), b"", START_NS + 100 * MS)
+    core.on_frame(Frames(trade), b"", START_NS + 101 * MS)
+
+    assert names(core)[3:] == ["OrderAccepted", "OrderFilled", "Trade", "Timer", "Trade"]
+
+
 def test_time_does_not_step_back_with_a_late_frame() -> None:
     core = started()
     core.on_frame(Frames(trade), b"", START_NS + 50 * MS)

@@ -218,6 +218,18 @@ def test_a_lane_that_reads_depth_waits_for_a_whole_book_after_a_gap(rig: Make, s
     assert r.engine.state.counters.gaps == 1
 
 
+def test_a_lost_connection_makes_the_book_unusable_until_it_is_whole_again(rig: Make, says: Make) -> None:
+    r = rig(says(columns=(depth_column(),)))
+    r.book()
+    r.give(ev.FeedDown, "sim", "connection lost")
+
+    broken = r.decide(1.0)
+    r.book()
+
+    assert broken.code == Code.BOOK_INVALID
+    assert r.decide(1.0).code == Code.OK
+
+
 def test_a_lane_that_reads_no_depth_does_not_mind_a_gap(rig: Make) -> None:
     r = rig()
     r.give(ev.FeedGap, 0, 5, 9)

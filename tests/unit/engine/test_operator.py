@@ -111,6 +111,18 @@ def test_an_entry_that_fills_after_flatten_is_closed_too(rig: Make) -> None:
     assert r.lots == 0
 
 
+def test_a_flatten_whose_exit_was_rejected_is_tried_again(rig: Make) -> None:
+    r = rig()
+    r.decide(0.5)
+    r.answers = False
+    (exit_,) = [e for e in r.give(ev.Flatten, "operator") if isinstance(e, SubmitOrder)]
+    r.give(ev.OrderRejected, exit_.client_order_id, "busy", "")
+
+    again = [e for _ in range(12) for e in r.timer() if isinstance(e, SubmitOrder) and e.purpose == "exit"]
+
+    assert [(e.side, e.qty_lots) for e in again] == [(-1, 500)]
+
+
 def test_resume_ends_a_flatten(rig: Make) -> None:
     r = rig()
     r.decide(1.0)
