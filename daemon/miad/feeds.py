@@ -89,8 +89,12 @@ class ReplaySource:
                     f"{state_dir}: holds the replay of {', '.join(text.split()[0] for text in known)}: "
                     "replay the same files (more may follow), or start with a new --state"
                 )
+            if given == known:
+                return
         try:
-            known_file.write_bytes(msgspec.json.encode(given))
+            draft = known_file.with_suffix(".tmp")
+            draft.write_bytes(msgspec.json.encode(given))
+            draft.rename(known_file)
         except OSError as e:
             raise DataError(f"{known_file}: cannot be written ({e.strerror}): give this user rights or choose another --state") from e
 

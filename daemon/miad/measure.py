@@ -300,7 +300,7 @@ def measure_rows(data: Path | None) -> dict[str, Any]:
         engine = rig.engine
         size = sum(map(len, engine.snapshot())) + len(rig.sim.snapshot())  # ints
         arrays_us = _median_us(engine.arena.snapshot, 300)
-        state_us = _median_us(engine.snapshot, 300) - arrays_us
+        state_us = max(0.0, _median_us(engine.snapshot, 300) - arrays_us)
         venue_us = _median_us(rig.sim.snapshot, 300)
         rig.close()
     mb = size / 1e6

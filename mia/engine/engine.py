@@ -33,6 +33,7 @@ from mia.risk.windows import Windows
 SNAPSHOT_FORMAT: Final = 1
 ARENA_BYTES: Final = 64 * 1024 * 1024  # virtual: only what kernels ask for is touched
 _RISK_RECORD_NS: Final = 60_000_000_000
+_PAUSE_NS: Final = 60_000_000_000  # down for longer: features warm up anew
 _REARM_NS: Final = 1_000_000_000
 Handler = Callable[[Any, list[AnyEffect]], None]
 
@@ -234,6 +235,7 @@ class Engine:
                 for lane in market.lanes:
                     if lane.plan.on_book(e.ts_recv_ns):
                         self._bars_closed(lane, e.ts_recv_ns, out)
+        self.orders.cancel_entries(e.ts_recv_ns, out)  # no decision will look after them while there is no quote
         out.append(RaiseAlert("warning", "feed_down", f"{e.venue}: {e.reason}"))
 
     # --- time ------------------------------------------------------------------------------------------------------------
@@ -272,9 +274,14 @@ class Engine:
         state = self.state
         if not state.run or e.ts_recv_ns - state.last_timer_ns > ev.TIMER_INTERVAL_NS:
             # A first run, or time passed while we were down. A resumed replay keeps its timers: no time passes in it.
+            if state.run and e.ts_recv_ns - state.last_timer_ns > _PAUSE_NS:
+                for lane in self.lanes:
+                    lane.plan.on_time(e.ts_recv_ns)  # the bars that fill the pause count for nothing
+                    lane.plan.cool()
             state.last_timer_ns = e.ts_recv_ns // ev.TIMER_INTERVAL_NS * ev.TIMER_INTERVAL_NS
         state.run = e.run
         state.is_enabled = False
+        state.is_recovering = True
         if e.config_hash != state.config_hash:
             state.config_hash = e.config_hash
             self._take_limits(e.config)
@@ -299,6 +306,7 @@ class Engine:
     def _on_trading_enabled(self, e: ev.TradingEnabled, out: list[AnyEffect]) -> None:
         self.orders.protect_all(e.ts_recv_ns, out)  # before anything else trades
         state = self.state
+        state.is_recovering = False
         state.is_enabled = not (state.paused or state.halted or state.risk.is_killed)
 
     def _on_trading_disabled(self, e: ev.TradingDisabled, out: list[AnyEffect]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mia.engine.engine import Engine
     from mia.engine.lane import Market
 
+_STOP_AGAIN_NS: Final = 1_000_000_000  # an exit that was rejected is tried again, not at every quote
 _QUERY_AFTER_NS: Final = 5_000_000_000  # an order without an answer for so long is asked for
 NO_LANE: Final = -1
 
@@ -77,9 +78,12 @@ class Orders:
         if protect.breached(position, known.bid_ticks, known.ask_ticks) is None:
             return
         state = self._engine.state
+        if ts - known.last_stop_ns < _STOP_AGAIN_NS:
+            return
         self.begin_batch()
         effects = protect.check_engine_stops(position, known.bid_ticks, known.ask_ticks, market.terms, state.table, state.ids)
         if self.emit_batch(effects, self._lane_of(market), ts, out):
+            known.last_stop_ns = ts
             out.append(RaiseAlert("warning", "engine_stop", f"{market.symbol}: protective level reached, closing at market"))
             self._cool_down(market, ts)
 
@@ -122,6 +126,7 @@ class Orders:
             if exposure.in_flight or exposure.protective:
                 for order in state.table.open_orders(market.index):
                     silent = order.status in (Status.IN_FLIGHT, Status.UNKNOWN, Status.CANCEL_IN_FLIGHT)
+                    silent = silent or order.client_order_id in state.table.replacing
                     if silent and ts - order.created_ns >= _QUERY_AFTER_NS:
                         out.append(QueryOrder(order.client_order_id, order.instrument))
             if state.is_flattening and market.position.lots:
@@ -179,7 +184,7 @@ class Orders:
     def _on_open_orders(self, e: ev.OpenOrdersReported, out: list[AnyEffect]) -> None:
         state, config = self._engine.state, self._engine.config
         covered = [m.index for m in self._engine.markets if m.definition.venue == e.venue]
-        diff = reconcile.order_differences(state.table, e, covered, config.execution, is_recovery=not state.is_enabled)
+        diff = reconcile.order_differences(state.table, e, covered, config.execution, is_recovery=state.is_recovering)
         for theirs in diff.found:
             accepted = ev.OrderAccepted(e.seq, e.ts_event_ns, e.ts_recv_ns, theirs.client_order_id, theirs.venue_order_id)
             self.emit(state.table.apply(accepted).effects, NO_LANE, e.ts_recv_ns, out)
@@ -193,7 +198,7 @@ class Orders:
 
     def _on_position(self, e: ev.PositionReported, out: list[AnyEffect]) -> None:
         state = self._engine.state
-        adopts = not state.is_enabled
+        adopts = state.is_recovering
         diff = reconcile.position_difference(state.portfolio, e, adopts=adopts)
         if diff is None:
             return

@@ -21,6 +21,7 @@ class MarketState(msgspec.Struct, kw_only=True):
     bid_lots: int = 0
     ask_lots: int = 0
     quote_ns: int = 0  # receive time of the last quote; 0 = none
+    last_stop_ns: int = 0  # of the engine's own protective exit
     trade_ticks: int = 0
     trade_ns: int = 0
 
@@ -64,6 +65,7 @@ class EngineState(msgspec.Struct, kw_only=True):
     last_timer_ns: int = 0
     run: int = 0
     is_enabled: bool = False
+    is_recovering: bool = False  # between RunStarted and TradingEnabled: the venue's word on positions is taken
     paused: str = ""  # reason; "" = not paused
     halted: str = ""
     decision_id: int = 0  # also counts batches of protective orders: an order id names its batch

@@ -28,6 +28,7 @@ cdef class PlanCore:
     cpdef long long on_quote(self, long long ts_recv_ns, long long ts_event_ns, long long bid_ticks, long long ask_ticks, long long bid_lots, long long ask_lots)
     cpdef long long on_trade(self, long long ts_recv_ns, long long ts_event_ns, long long price_ticks, long long qty_lots, long long aggressor)
     cpdef long long on_book(self, long long ts_recv_ns)
+    cpdef Py_ssize_t cool(self)
     cpdef long long on_time(self, long long ts_recv_ns)
     cpdef long long on_bar(self, long long ts_close_ns, double[::1] bar)
     cpdef long long set_account(self, double position, double entry_ticks, long long opened_ns, double drawdown_ratio, double day_pnl_ratio, double trades_60m_ratio, double last_action, double policy_dispersion, double last_alpha)

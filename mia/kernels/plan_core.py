@@ -259,6 +259,14 @@ class PlanCore:
         return n[j + 4] == 0 or (s[5] > 0 and s[0] - s[5] >= n[j + 4])
 
     @cython.ccall
+    def cool(self) -> cython.Py_ssize_t:
+        """Begin the warm-up anew: after a long pause what was seen before says little about now. The values themselves stay."""
+        i: cython.Py_ssize_t
+        for i in range(1, 7):
+            self.state[i] = 0
+        return 0
+
+    @cython.ccall
     def bar_count(self) -> cython.longlong:
         """Bars closed so far."""
         return self.state[1]

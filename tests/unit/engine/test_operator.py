@@ -52,7 +52,9 @@ def test_pause_refuses_openings_and_lets_exits_pass(rig: Make, stop: tuple[Any, 
     assert r.lots == 0
 
 
-@pytest.mark.parametrize("stop", [(ev.Pause, ""), (ev.TradingDisabled, ""), (ev.Kill, "", ""), (ev.Flatten, "")])
+@pytest.mark.parametrize(
+    "stop", [(ev.Pause, ""), (ev.TradingDisabled, ""), (ev.Kill, "", ""), (ev.Flatten, ""), (ev.FeedDown, "sim", "gone")]
+)
 def test_stopping_cancels_resting_entries(rig: Make, stop: tuple[Any, ...]) -> None:
     r = rig(execution=LIMIT)
     r.decide(1.0)
@@ -348,3 +350,36 @@ def test_risk_is_recorded_once_a_minute(rig: Make) -> None:
     records = [e for _ in range(1300) for e in r.timer() if isinstance(e, RecordRisk)]
 
     assert [b.ts_ns - a.ts_ns for a, b in pairwise(records)] == [60_000_000_000, 60_000_000_000]
+
+
+def test_features_warm_up_anew_after_a_long_pause_and_not_after_a_short_one(rig: Make, says: Make) -> None:
+    r = rig(says(("ret_5",)))
+    for i in range(12):
+        r.give(ev.Trade, 0, 10_000 + i % 3, 1, 1, i, dt_ms=1000)
+        r.quote(dt_ms=0)
+    assert r.decide(0.5).code == Code.OK
+
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash", dt_ms=30_000)
+    r.give(ev.TradingEnabled)
+    short = r.decide(1.0)
+    r.give(ev.RunStarted, 3, "test", "paper", {}, "{}", "hash", dt_ms=90_000)
+    r.give(ev.TradingEnabled)
+    long = r.decide(0.2)
+
+    assert short.code != Code.WARM_UP
+    assert long.code == Code.WARM_UP
+
+
+def test_the_venues_word_on_a_position_is_taken_in_recovery_and_halts_later(rig: Make) -> None:
+    r = rig(started=False)
+    r.give(ev.RunStarted, 1, "test", "paper", {}, "{}", "hash")
+    r.give(ev.PositionReported, 0, 7, 7 * 10_000 * 1000)
+    adopted = r.lots
+    r.give(ev.TradingEnabled)
+    r.give(ev.Pause, "")
+
+    effects = r.give(ev.PositionReported, 0, 9, 9 * 10_000 * 1000)
+
+    assert adopted == 7
+    assert r.lots == 7
+    assert any(isinstance(e, Halt) for e in effects)

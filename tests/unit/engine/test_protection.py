@@ -232,3 +232,32 @@ def test_a_silent_order_is_asked_for(rig: Make) -> None:
 
     assert asked.count("QueryOrder") >= 1
     assert len(r.sent) == 1
+
+
+def test_an_engine_held_exit_that_is_rejected_is_tried_again_after_a_second(rig: Make) -> None:
+    r = rig(holds_stops=False)
+    r.decide(1.0)
+    r.answers = False
+    before = len(r.sent)
+
+    for _ in range(25):
+        r.quote(9_700)
+        for order in r.sent[before:]:
+            if r.engine.state.table.orders.get(order.client_order_id) is not None:
+                r.give(ev.OrderRejected, order.client_order_id, "busy", "")
+
+    exits = [o for o in r.sent[before:] if o.purpose == "exit"]
+    assert 2 <= len(exits) <= 4
+    assert r.lots == 1000
+
+
+def test_a_replace_without_an_answer_is_asked_for(rig: Make) -> None:
+    r = rig()
+    r.decide(0.5)
+    r.answers = False
+    replaced = r.engine.state.table.open_orders(0)[0].client_order_id
+    r.engine.state.table.replacing[replaced] = (1, 0, 1)
+
+    asked = [e.client_order_id for _ in range(70) for e in r.timer() if type(e).__name__ == "QueryOrder"]
+
+    assert replaced in asked
