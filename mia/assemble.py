@@ -99,11 +99,17 @@ def load_strategy(lane: LaneSettings, family: str) -> Strategy:
 
 def _load(lane: LaneSettings, family: str) -> Strategy:
     if lane.rule:
-        return make_rule(lane.rule, _whole(lane.params), trigger=lane.trigger, min_interval_ms=lane.min_interval_ms, bar=lane.bars)
-    if lane.params:
-        raise ConfigError(f"params belong to rules; the model {lane.strategy!r} takes none")
+        interval_ms = 100 if lane.min_interval_ms is None else lane.min_interval_ms
+        return make_rule(
+            lane.rule, _whole(lane.params), trigger=lane.trigger or "bar", min_interval_ms=interval_ms, bar=lane.bars or "time:1s"
+        )
     return load_bundle(
-        lane.strategy, catalogue_sha256=shipped_catalogue().hash, family=family, known_columns=BLOCK_OF, folders=model_folders()
+        lane.strategy,
+        catalogue_sha256=shipped_catalogue().hash,
+        family=family,
+        trigger=lane.trigger,
+        known_columns=BLOCK_OF,
+        folders=model_folders(),
     )
 
 

@@ -173,7 +173,8 @@ class Daemon:
         """Until the frames end, the duration is over, or somebody asks to stop."""
         core, stop, projector, writer = self._core, self._stop, self._projector, self._writer
         assert projector is not None
-        upkeep = Upkeep(core, self._loaded.settings.store, say, lambda: min(writer.stored_seq, projector.applied_seq))
+        store, is_replay = self._loaded.settings.store, self._source.is_replay
+        upkeep = Upkeep(core, store, say, lambda: min(writer.stored_seq, projector.applied_seq), is_replay=is_replay)
 
         def between() -> None:
             writer.between()

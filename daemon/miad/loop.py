@@ -29,8 +29,8 @@ class StopFlag:
         self.reason = self.reason or reason
 
     def catch_signals(self) -> None:
-        """SIGINT and SIGTERM ask once, politely; a second one is the operator's kill."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """SIGINT, SIGTERM and SIGHUP (the terminal is gone) ask once, politely; a second one is the operator's kill."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: object) -> None:

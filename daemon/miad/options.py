@@ -31,6 +31,12 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: name a folder, or leave it out")
+    return Path(text)
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The options; SystemExit(2) with usage when they are off."""
     parser = argparse.ArgumentParser(prog="miad", description="MIA's trading daemon. Paper is the default and needs no key.")
@@ -43,7 +49,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--replay", type=Path, action="append", metavar="PATH", help="trade a recording; may be repeated (files in sequence)"
     )
     parser.add_argument("--speed", type=_speed, default=1.0, metavar="X|max", help="of a replay or the simulated market (default 1)")
-    parser.add_argument("--state", type=Path, metavar="DIR", help="state directory; default $XDG_STATE_HOME/miad/<instance>-<mode>")
+    parser.add_argument("--state", type=_folder, metavar="DIR", help="state directory; default $XDG_STATE_HOME/miad/<instance>-<mode>")
     parser.add_argument("--duration", type=_seconds, metavar="S", help="stop after so many seconds of wall time")
     parser.add_argument("--allow-root", action="store_true", help="let --live run as root")
     parser.add_argument("--version", action="version", version=f"miad {__version__}")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from mia.domain.errors import DataError
 from mia.domain.events import TradingDisabled, TradingEnabled
 from mia.store.retention import prune
 from mia.store.segment import list_segments
@@ -22,9 +23,12 @@ DISK_FULL: Final = "disk_full"
 class Upkeep:
     """Called between frames; does next to nothing most of the time."""
 
-    def __init__(self, core: Core, settings: StoreSettings, say: Callable[[str], None], oldest_needed_seq: Callable[[], int]) -> None:
+    def __init__(
+        self, core: Core, settings: StoreSettings, say: Callable[[str], None], oldest_needed_seq: Callable[[], int], *, is_replay: bool
+    ) -> None:
         """oldest_needed_seq: recovery and the projection need the journal from this event on."""
         self._core: Final = core
+        self._is_replay: Final = is_replay
         self._settings: Final = settings
         self._say: Final = say
         self._oldest_needed_seq: Final = oldest_needed_seq
@@ -45,6 +49,10 @@ class Upkeep:
         core = self._core
         self._is_full = core.journal.is_full
         now_ns = core.engine.state.now_ns
+        if self._is_full and self._is_replay:
+            raise DataError(
+                f"{core.journal.full_reason}; a replay without room would decide by the disk, so it stops: run it again, it goes on"
+            )
         if self._is_full:
             # Cancels and exits go on in the reserved spare segment.
             core.accept(TradingDisabled(core.seq + 1, 0, now_ns, DISK_FULL))

@@ -255,14 +255,18 @@ def _record(path: Path) -> Iterator[Check]:
     """Journal and database of an existing state directory; the whole journal is looked at by `mia replay`."""
     from mia.domain.errors import DataError
     from mia.store.queries import read_status
-    from mia.store.reader import read_headers
+    from mia.store.reader import JournalReader, read_headers
 
     try:
         headers = read_headers(path / "journal")
+        records = sum(1 for _ in JournalReader(path / "journal").records())
     except DataError as e:
         yield Check("journal", "fail", str(e))
     else:
-        yield Check("journal", "ok", f"{len(headers)} segment{'s' * (len(headers) != 1)}, in order")
+        if not records and (path / "miad.db").is_file():
+            yield Check("journal", "fail", f"{path / 'journal'} holds nothing, the database does: restore the journal, or move both away")
+        else:
+            yield Check("journal", "ok", f"{len(headers)} segment{'s' * (len(headers) != 1)}, {records} records, every checksum right")
     if not (path / "miad.db").is_file():
         yield Check("database", "warn", f"{path / 'miad.db'} is missing: miad rebuilds it from the journal at its next start")
         return

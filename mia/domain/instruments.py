@@ -10,6 +10,8 @@ import msgspec
 from mia.domain.errors import ConfigError
 
 InstrumentId = NewType("InstrumentId", int)
+FEE_MIN: Final = Decimal("-0.005")  # a rebate
+FEE_MAX: Final = Decimal("0.05")
 MONEY_SCALE: Final = 100_000_000  # money is int, 1e-8 of the quote currency ("e8")
 
 
@@ -40,10 +42,14 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             value: Decimal = getattr(self, name)
             if not (value.is_finite() and value > 0):
                 raise ConfigError(f"instrument {self.symbol}: {name} must be a finite number above 0, got {value}")
-        for name in ("maker_fee", "taker_fee", "min_notional"):
+        for name in ("maker_fee", "taker_fee"):
             value = getattr(self, name)
-            if not (value.is_finite() and abs(value) < 1_000_000):
-                raise ConfigError(f"instrument {self.symbol}: {name} must be finite, got {value}")
+            if not (value.is_finite() and FEE_MIN <= value <= FEE_MAX):
+                raise ConfigError(
+                    f"instrument {self.symbol}: {name} is a share of notional (0.001 is 0.1 %), {FEE_MIN} to {FEE_MAX}, got {value}"
+                )
+        if not (self.min_notional.is_finite() and 0 <= self.min_notional < 1_000_000):
+            raise ConfigError(f"instrument {self.symbol}: min_notional must be 0 to 1000000, got {self.min_notional}")
         unit = self.tick_size * self.lot_size * self.multiplier * MONEY_SCALE
         if unit != unit.to_integral_value() or unit < 1:
             raise ConfigError(

@@ -312,6 +312,7 @@ class Engine:
     def _on_trading_disabled(self, e: ev.TradingDisabled, out: list[AnyEffect]) -> None:
         self.state.is_enabled = False
         self.orders.cancel_entries(e.ts_recv_ns, out)
+        self._record_risk(e.ts_recv_ns, out)
 
     def _on_switch_model(self, e: ev.SwitchModel, out: list[AnyEffect]) -> None:
         text = f"lane {e.lane} keeps its model: {e.name!r} can be used after a restart with lanes.strategy changed"

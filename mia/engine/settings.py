@@ -28,15 +28,20 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     instrument: str  # "venue:symbol", as defined by [[instruments]]
     strategy: str  # a bundle's name or path, or rule:flat | rule:buy_and_hold | rule:ema_cross
     params: dict[str, bool | float] = {}  # of a rule
-    trigger: Literal["quote", "trade", "bar"] = "bar"  # of a rule
-    min_interval_ms: int = 100  # of a rule
-    bars: str = "time:1s"  # of a rule
+    trigger: Literal["quote", "trade", "bar"] | None = None  # of a rule; bar when absent
+    min_interval_ms: int | None = None  # of a rule; 100 when absent
+    bars: str | None = None  # of a rule; time:1s when absent
 
     def __post_init__(self) -> None:
         if self.instrument.count(":") != 1:
             raise ConfigError(f"[[lanes]] instrument must be 'venue:symbol', got {self.instrument!r}")
-        if not (0 <= self.min_interval_ms <= 86_400_000):
+        if self.min_interval_ms is not None and not (0 <= self.min_interval_ms <= 86_400_000):
             raise ConfigError(f"[[lanes]] min_interval_ms must be within 0..86400000, got {self.min_interval_ms}")
+
+        if not self.rule:
+            for key in ("params", "min_interval_ms", "bars"):
+                if getattr(self, key) not in (None, {}):
+                    raise ConfigError(f"[[lanes]] {self.instrument}: {key} belongs to rules; the model {self.strategy!r} brings its own")
 
     @property
     def rule(self) -> str:

@@ -16,7 +16,8 @@ from mia.store.state_dir import is_running, read_lock
 HISTORY_KINDS: Final = ("trades", "orders", "fills", "decisions", "alerts", "risk", "runs")
 _BUSY_TIMEOUT_MS: Final = 1000
 _RUN: Final = (
-    "SELECT run, ts_ns, instance, mode, config_hash, json_extract(config, '$.paper.cash') AS cash_start,"
+    "SELECT run, ts_ns, instance, mode, config_hash,"
+    " (SELECT json_extract(config, '$.paper.cash') FROM runs ORDER BY id LIMIT 1) AS cash_start,"
     " EXISTS (SELECT 1 FROM decisions WHERE decisions.id > runs.id) AS has_decided FROM runs ORDER BY id DESC LIMIT 1"
 )
 _LAST_NS: Final = (

@@ -27,6 +27,11 @@ Exports = Callable[[Path], dict[str, bytes]]
         (r'^strategy = "rule:ema_cross"\nparams = .*\n', 'strategy = "no_such_model"\n', ["no_such_model"]),
         (r'^instrument = "sim:SIMUSD"', 'instrument = "sim:OTHER"', ["sim:OTHER"]),
         (r'^name = "mia"', 'name = "../etc"', ["../etc"]),
+        (r'^taker_fee = .*', 'taker_fee = "0.1"', ["taker_fee", "0.001 is 0.1 %"]),
+        (r'^taker_fee = .*', 'taker_fee = "-5"', ["taker_fee"]),
+        (r'^cash = .*', 'cash = "0"', ["cash"]),
+        (r'^strategy = "rule:ema_cross"\nparams = .*\ntrigger = .*', 'strategy = "demo"', ["min_interval_ms", "demo"]),
+        (r'^strategy = "rule:ema_cross"\nparams = .*\ntrigger = .*\nmin.*', 'strategy = "demo"\ntrigger = "bar"', ["trigger", "demo"]),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_refused_with_exit_4(
@@ -89,6 +94,14 @@ def test_a_flipped_bit_in_a_model_is_refused(miad: Any, tmp_path: Path) -> None:
 
     assert ended.code == 4, ended.err
     assert "policy.onnx" in ended.error
+
+
+def test_an_empty_state_folder_name_is_a_usage_error(miad: Any) -> None:
+    process = miad.start("--state", "")
+    _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 2
+    assert "is empty" in err
 
 
 def test_live_is_refused_without_its_conditions(miad: Any, tmp_path: Path) -> None:

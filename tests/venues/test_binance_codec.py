@@ -101,6 +101,7 @@ def test_spot_gap_is_told_once_and_the_next_snapshot_mends_it(spot: Session) -> 
     assert spot.diff(32, 40, mark=2) == [("gap", 31, 32)]
     assert spot.diff(41, 50, mark=3) == []
     assert not spot.codec.is_book_live("BTCUSDT")
+    assert "lost at a gap" in spot.codec.warnings()[0]
     assert spot.snapshot(35) == [SNAPSHOT, ("delta", 2), ("delta", 3)]
     assert spot.diff(51, 60, mark=4) == [("delta", 4)]
     assert spot.codec.counters()["gaps"] == 1

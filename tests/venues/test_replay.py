@@ -39,7 +39,7 @@ def write(path: Path, data: bytes) -> Path:
 @pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
 def test_plain_gzip_and_zstd_give_the_same_frames(tmp_path: Path, suffix: str, instruments: Any) -> None:
     text = lines(5_000)
-    data = {"": text, ".gz": gzip.compress(text), ".zst": zstandard.compress(text)}[suffix]
+    data = {"": text, ".gz": gzip.compress(text, mtime=0), ".zst": zstandard.compress(text)}[suffix]
     feed = ReplayFeed([write(tmp_path / (NAME + suffix), data)], instruments)
 
     frames = list(feed.frames())
@@ -58,7 +58,7 @@ def test_several_gzip_members_in_one_file_are_one_recording(tmp_path: Path, inst
 
 def test_truncated_gzip_gives_what_is_readable_and_one_warning(tmp_path: Path, instruments: Any) -> None:
     text = b"".join(b"%d %s\n" % (T0 + i * 7919, quote(i * 104729 % 65537)) for i in range(20_000))
-    whole = gzip.compress(text)
+    whole = gzip.compress(text, mtime=0)
     path = write(tmp_path / (NAME + ".gz"), whole[: len(whole) // 2])
     feed = ReplayFeed([path], instruments)
 
@@ -136,10 +136,10 @@ def test_one_absurd_receive_time_does_not_carry_all_others_with_it(tmp_path: Pat
         (NAME + ".gz", None, "no such recording"),
         (NAME + ".gz", b"", "is empty"),
         (NAME, b"", "is empty"),
-        (NAME + ".gz", gzip.compress(b""), "is empty"),
+        (NAME + ".gz", gzip.compress(b"", mtime=0), "is empty"),
         (NAME + ".gz", lines(2), "is not gzip although its name says so"),
         (NAME + ".zst", lines(2), "is not zstd although its name says so"),
-        (NAME + ".gz", gzip.compress(lines(2))[:12], "nothing in it can be read"),
+        (NAME + ".gz", gzip.compress(lines(2), mtime=0)[:12], "nothing in it can be read"),
         (NAME, b"timestamp,open,high\n1,2,3\n", "line 1: is not a recording"),
         (NAME, bytes(range(128, 256)) * 500, "is not a recording|longer than"),
         ("kraken.log", b'%d {"channel":"book"}\n' % T0, "unknown venue"),

@@ -114,7 +114,13 @@ class BinanceCodec:
         venue = VENUES[self.market]
         off_grid, floored = self._wire.count(wire.OFF_GRID), self._wire.count(wire.SIZES_FLOORED)
         for sync in self._syncs:
-            if not sync.is_live and sync.buffer:
+            if not sync.is_live and sync.buffer and self._gaps:
+                corrupt = self._wire.count(wire.CORRUPT)
+                lines.append(
+                    f"{venue} {sync.symbol}: the book was lost at a gap ({corrupt} frames did not decode) and no later snapshot fits; "
+                    f"{len(sync.buffer)} book updates wait, openings that need depth are refused"
+                )
+            elif not sync.is_live and sync.buffer:
                 lines.append(
                     f"{venue} {sync.symbol}: no depth snapshot fits, {len(sync.buffer)} book updates wait and the book is "
                     "invalid; put the recording that holds the snapshot first"

@@ -172,3 +172,21 @@ def test_bad_settings_exit_4_with_one_line(config: Path, mia: Mia) -> None:
         assert (result.code, result.out) == (4, "")
         assert "drawdown_max" in result.err
         assert result.err.count("\n") == 1
+
+
+def test_a_damaged_or_missing_journal_is_found_before_the_daemon_does(session: Path, config: Path, mia: Mia) -> None:
+    sound = examine(mia, "--config", config, "--state", session)[1]["journal"]
+    segment = min((session / "journal").glob("journal-*.seg"))
+    data = bytearray(segment.read_bytes())
+    data[4096 + 2000] ^= 1
+    segment.write_bytes(data)
+    code, damaged = examine(mia, "--config", config, "--state", session)
+    for path in (session / "journal").iterdir():
+        path.unlink()
+    gone = examine(mia, "--config", config, "--state", session)[1]["journal"]
+
+    assert sound["state"] == "ok"
+    assert "every checksum right" in sound["text"]
+    assert (code, damaged["journal"]["state"]) == (1, "fail")
+    assert segment.name in damaged["journal"]["text"]
+    assert gone["state"] == "fail"

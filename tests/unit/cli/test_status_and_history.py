@@ -121,3 +121,15 @@ def test_history_of_a_damaged_database_is_one_line(session: Path, mia: Mia) -> N
     assert (result.code, result.out) == (1, "")
     assert "miad.db" in result.err
     assert result.err.count("\n") == 1
+
+
+def test_profit_is_counted_from_the_first_runs_cash(session: Path, mia: Mia) -> None:
+    database = sqlite3.connect(session / "miad.db")
+    database.execute(
+        "INSERT INTO runs SELECT id + 1000000000, run + 1, ts_ns, instance, mode, versions,"
+        " json_set(config, '$.paper.cash', '500'), config_hash FROM runs"
+    )
+    database.commit()
+    database.close()
+
+    assert "USDT from 10,000.00" in mia("status", "--state", session).out
