@@ -98,7 +98,7 @@ def _check_kernels() -> None:
         raise ConfigError(f"compiled kernels are older than their sources ({', '.join(stale)}): run `make kernels` or install again")
     interpreted = interpreted_modules()
     if interpreted:
-        say(f"warning: {len(interpreted)} kernels run interpreted, 50-200 times slower; fine for a look, not for trading")
+        say(f"warning: {len(interpreted)} kernels run interpreted, tens of times slower; fine for a look, not for trading")
 
 
 class Daemon:

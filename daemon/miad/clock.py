@@ -15,7 +15,3 @@ class SystemClock:
     def now_ns(self) -> int:
         """Unix ns."""
         return self._offset + time.monotonic_ns()
-
-    def jump_ms(self) -> int:
-        """How far the wall clock has moved against this one."""
-        return (time.time_ns() - self.now_ns()) // 1_000_000

@@ -98,17 +98,6 @@ def position_difference(portfolio: Portfolio, report: PositionReported, *, adopt
     return PositionDifference(report.instrument, ours, report.position_lots, effects)
 
 
-def unreported_positions(portfolio: Portfolio, instruments: Iterable[int], reported: Iterable[int]) -> tuple[AnyEffect, ...]:
-    """Halt for each instrument whose position the venue left out: silence is not flat (nor what we think)."""
-    seen = tuple(reported)
-    effects: list[AnyEffect] = []
-    for instrument in instruments:
-        if instrument not in seen:
-            text = f"instrument {instrument}: the venue reported no position, we hold {portfolio.lots(instrument)} lots"
-            effects += [Halt(text), RaiseAlert("urgent", "position_unreported", text)]
-    return tuple(effects)
-
-
 def balance_difference_e8(portfolio: Portfolio, report: BalanceReported) -> int:
     """Venue cash minus ours, in our currency; 0 for other currencies."""
     return report.cash_e8 - portfolio.cash_e8 if report.currency == portfolio.currency else 0

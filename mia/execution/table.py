@@ -115,18 +115,6 @@ class OrderTable(msgspec.Struct):
         """Open orders of an instrument, oldest first."""
         return [self.orders[i] for i in self.exposure(instrument).open_ids]
 
-    def open_entry_lots(self, instrument: int) -> int:
-        """Signed lots that open orders which are not protective would still trade."""
-        total = 0
-        for order in self.open_orders(instrument):
-            if order.purpose not in _PROTECTIVE:
-                total += order.side * order.open_lots
-        return total
-
-    def worst_case_lots(self, instrument: int, position_lots: int) -> int:
-        """The largest |position| that can come of what is open."""
-        return self.exposure(instrument).worst_lots(position_lots)
-
     # --- what we asked for ------------------------------------------------------------------------------------------
     def note(self, effect: AnyEffect, lane: int, ts_ns: int) -> Order | None:
         """Keep an effect that leaves for the venue: a new order, a cancel, a replace. Others pass by."""

@@ -224,7 +224,7 @@ class Trading(RuleBasedStateMachine):
 
     @invariant()
     def worst_case_stays_within_the_limit(self) -> None:
-        assert self.table.worst_case_lots(0, self.lots) <= CAP
+        assert self.table.exposure(0).worst_lots(self.lots) <= CAP
         assert self.worst_of_venue() <= CAP
 
     def worst_of_venue(self) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from mia.policy.strategy import Target, Trigger
 
 
-class Rule:
+class Rule(ABC):
     """A strategy without learned weights; subclasses say what they read and what they want."""
 
     def __init__(self, name: str, columns: tuple[str, ...], trigger: Trigger, min_interval_ns: int, bar: str) -> None:
@@ -24,9 +25,9 @@ class Rule:
         self.regime = b""
         self.sha256 = hashlib.sha256(f"{name} {trigger} {min_interval_ns} {bar}".encode()).hexdigest()
 
+    @abstractmethod
     def evaluate(self, obs: memoryview, regime_probs: Sequence[float]) -> Target:
         """The target; see Strategy."""
-        raise NotImplementedError
 
 
 def whole(signal: float) -> Target:

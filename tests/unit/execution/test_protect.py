@@ -179,7 +179,7 @@ def test_no_stop_is_sent_behind_a_flip_that_it_could_overtake() -> None:
     desk.table.note(SubmitOrder("flip", 0, -1, "market", 20, 0, 0, False, False, "entry", 1, ""), 0, 1)
 
     assert desk.protect() == ()
-    assert desk.table.worst_case_lots(0, 10) == 10
+    assert desk.table.exposure(0).worst_lots(10) == 10
 
 
 def test_spot_dust_is_not_protected() -> None:

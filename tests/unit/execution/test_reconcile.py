@@ -16,7 +16,7 @@ from mia.domain.events import (
 from mia.domain.orders import Status
 from mia.domain.sizing import Terms
 from mia.execution.portfolio import Portfolio
-from mia.execution.reconcile import OrderDifferences, balance_difference_e8, order_differences, position_difference, unreported_positions
+from mia.execution.reconcile import OrderDifferences, balance_difference_e8, order_differences, position_difference
 from mia.execution.settings import ExecutionSettings
 from mia.execution.table import OrderTable
 
@@ -119,13 +119,6 @@ def test_other_position_halts_or_is_adopted_with_an_alert() -> None:
     assert [type(e) for e in halted.effects] == [Halt, RaiseAlert]
     assert [type(e) for e in adopted.effects] == [RaiseAlert]
     assert (adopted.ours_lots, adopted.venue_lots) == (3, 1)
-
-
-def test_position_the_venue_left_out_is_not_flat() -> None:
-    effects = unreported_positions(holding(3), (0, 1), (1,))
-
-    assert [type(e) for e in effects] == [Halt, RaiseAlert]
-    assert unreported_positions(holding(3), (0,), (0,)) == ()
 
 
 def test_balance_is_compared_in_our_currency_only() -> None:

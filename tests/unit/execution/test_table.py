@@ -130,7 +130,7 @@ def test_timed_out_submit_is_unknown_keeps_its_exposure_and_is_queried() -> None
 
     assert table.find("a").status is Status.UNKNOWN
     assert QueryOrder in kinds(applied.effects)
-    assert table.worst_case_lots(0, 0) == 10
+    assert table.exposure(0).worst_lots(0) == 10
     assert table.exposure(0).in_flight == 1
 
 
@@ -139,10 +139,10 @@ def test_canceled_order_keeps_full_exposure_until_the_venue_confirms() -> None:
     table.apply(OrderAccepted(0, 0, 0, "a", "v"))
 
     table.note(CancelOrder("a", 0), 0, 2)
-    before = table.worst_case_lots(0, 0)
+    before = table.exposure(0).worst_lots(0)
     table.apply(OrderCanceled(0, 0, 0, "a", ""))
 
-    assert (before, table.worst_case_lots(0, 0)) == (10, 0)
+    assert (before, table.exposure(0).worst_lots(0)) == (10, 0)
 
 
 def test_cancel_rejected_because_it_filled_converges_to_filled() -> None:
@@ -173,7 +173,6 @@ def test_worst_case_counts_reduce_only_orders_up_to_flat_only() -> None:
     assert table.exposure(0).worst_short(10) == -15  # the stop flattens first, then the whole flip opens
     assert table.exposure(0).worst_short(-3) == -18
     assert table.exposure(0).worst_long(10) == 10
-    assert table.open_entry_lots(0) == -15
 
 
 def test_replace_counts_the_larger_size_while_it_is_in_flight() -> None:
@@ -203,10 +202,10 @@ def test_external_orders_count_in_the_worst_case_and_leave_with_their_cancel() -
     order = OpenOrder("foreign", "v", 0, 1, "limit", 100, 0, 7, 2, False)
 
     is_new, again = table.take_external(order), table.take_external(order)
-    counted = table.worst_case_lots(0, 0)
+    counted = table.exposure(0).worst_lots(0)
     table.apply(OrderCanceled(0, 0, 0, "foreign", ""))
 
-    assert (is_new, again, counted, table.worst_case_lots(0, 0)) == (True, False, 5, 0)
+    assert (is_new, again, counted, table.exposure(0).worst_lots(0)) == (True, False, 5, 0)
 
 
 def test_memory_is_bounded() -> None:
