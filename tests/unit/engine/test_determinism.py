@@ -190,6 +190,21 @@ def test_keeping_warm_changes_no_decision_and_no_state() -> None:
     assert core.venue.snapshot() == reference()[0].venue.snapshot()
 
 
+def test_the_understudy_still_makes_orders_after_more_of_them_than_any_rate_allows() -> None:
+    from miad.understudy import Understudy
+
+    sent: list[Any] = []
+    understudy = Understudy(run_whole()[0].engine, sent.append)
+    for _ in range(4500):  # at one time it was refused for its rate after 4096 and warmed half of the path
+        understudy.play()
+    sent.clear()
+
+    for _ in range(20):
+        understudy.play()
+
+    assert len(sent) == 20
+
+
 def test_a_warm_engine_and_a_cold_one_have_the_same_arrays_after_the_next_look() -> None:
     """The observation is scratch; everything that is not rewritten by the next look must be equal."""
     warm, cold = run_whole(warm=True)[0], reference()[0]

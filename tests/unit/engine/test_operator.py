@@ -383,3 +383,14 @@ def test_the_venues_word_on_a_position_is_taken_in_recovery_and_halts_later(rig:
     assert adopted == 7
     assert r.lots == 7
     assert any(isinstance(e, Halt) for e in effects)
+
+
+def test_the_end_of_a_run_records_the_account_as_it_is(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    r.quote(10_100)
+
+    effects = r.give(ev.TradingDisabled, "shutdown", dt_ms=1)
+
+    (record,) = [e for e in effects if isinstance(e, RecordRisk)]
+    assert record.equity_e8 == r.engine.state.portfolio.equity_e8(r.engine.state.marks2)
