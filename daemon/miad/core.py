@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import Final
 
@@ -12,8 +12,7 @@ from mia.domain.effects import AnyEffect, ReplaceOrder, SubmitOrder
 from mia.domain.errors import FailStop
 from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, FeedGap, Timer
 from mia.engine.engine import Engine
-from mia.ports import Codec
-from mia.sim.venue import SimVenue
+from mia.ports import Codec, Venue
 from mia.store.journal import Journal
 from miad.crash import crashpoint
 from miad.latency import Latencies
@@ -24,6 +23,7 @@ _MOVES_TIME: Final = frozenset((*MARKET_EVENTS, *VENUE_REPORTS, Timer))
 
 _LEAVES: Final = (SubmitOrder, ReplaceOrder)
 _bytes: Final = msgspec.msgpack.Encoder().encode  # NaN equals itself only as bytes
+Listener = Callable[[AnyEvent, Sequence[AnyEffect]], None]
 
 
 class Core:
@@ -32,8 +32,9 @@ class Core:
     One call chain from frame to order, no await in it. ts_recv_ns below the engine's time is raised to it.
     """
 
-    def __init__(self, engine: Engine, journal: Journal, venue: SimVenue, seq: int) -> None:
+    def __init__(self, engine: Engine, journal: Journal, venue: Venue, seq: int) -> None:
         """seq: of the last event already in the journal (0 for a new one)."""
+        self.listener: Listener | None = None
         self.engine: Final = engine
         self.journal: Final = journal
         self.venue: Final = venue
@@ -109,13 +110,22 @@ class Core:
         crashpoint("post_intent")
         self.venue.send(effects, event.ts_recv_ns)
         crashpoint("post_send")
+        if self.listener is not None:  # alerts, metrics, control: one append, the work is done elsewhere
+            self.listener(event, effects)
+
+    def report(self, event: AnyEvent, now_ns: int) -> None:
+        """A report of a real venue or a health event, taken now: timers that are due come first; seq and ts_recv_ns are set here."""
+        ts = max(now_ns, self.engine.state.now_ns)
+        self.advance(ts)
+        self.accept(msgspec.structs.replace(event, seq=self.seq + 1, ts_recv_ns=ts))
 
     def again(self, event: AnyEvent, journaled: Sequence[AnyEffect], is_last: bool) -> None:
         """Recovery: step a journaled event once more and prove that it wishes what it wished then.
 
-        The last event of the tail may lack its effects: they never left the process, so they are journaled and sent now.
+        The last event of the tail may lack its effects: they never left the process, so they are journaled and given to the venue now
+        (a real one is not connected yet and drops them: the reconciliation that follows finds the orders absent).
         """
-        if type(event) in _MOVES_TIME:
+        if self.venue.is_simulated and type(event) in _MOVES_TIME:
             # As then: what was due at the venue happened first. A report must come again as it was, nothing else may.
             due = self.venue.pop(event.ts_recv_ns, event.seq)
             if (due is not None and due != event) or (due is None and type(event) not in _MARKET and type(event) is not Timer):
@@ -133,5 +143,5 @@ class Core:
             self.venue.on_market(event)
         if effects and is_unfinished:
             self._commit(event, effects)
-        elif effects:
+        elif effects and self.venue.is_simulated:
             self.venue.send(effects, event.ts_recv_ns)

@@ -1,0 +1,1 @@
+"""Alerts to a human, behind one port."""

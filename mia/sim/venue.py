@@ -37,6 +37,7 @@ from mia.domain.events import (
     Trade,
 )
 from mia.domain.instruments import Instrument
+from mia.ports import NEVER_NS
 from mia.sim.account import Rates, apply_fill, cash_e8, unrealized_e8
 from mia.sim.checks import Checks, plan_of, would_match
 from mia.sim.desk import TRIGGERED, Desk, is_triggered
@@ -44,12 +45,13 @@ from mia.sim.liquidity import Liquidity
 from mia.sim.settings import PaperSettings
 from mia.sim.state import InstrumentState, LastQuote, Request, VenueFill, VenueOrder, VenuePosition, VenueReport, VenueState
 
-NEVER_NS: Final = 1 << 62
 _REQUESTS: Final = (SubmitOrder, CancelOrder, ReplaceOrder, QueryOrder, RequestReconciliation)
 
 
 class SimVenue:
-    """Broker port of paper mode. One thread; every method returns at once."""
+    """The simulated `mia.ports.Venue`. One thread; every method returns at once."""
+
+    is_simulated = True
 
     def __init__(self, instruments: Mapping[int, Instrument], books: Mapping[int, Any], settings: PaperSettings) -> None:
         """books: instrument id -> the Book that the engine keeps current; read here, never changed."""

@@ -1,0 +1,1 @@
+"""Logging, process metrics, operation timings, OpenMetrics."""
