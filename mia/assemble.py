@@ -25,6 +25,8 @@ from mia.risk.windows import load_windows
 from mia.settings import Settings
 from mia.shipped import config_file, shipped
 
+# Spot exchanges lock the coins of a resting stop, so an exit could not be sent beside it: the engine watches these levels itself.
+STOPS_WATCHED_HERE: Final = ("demo",)
 _FINGERPRINTED: Final = ("onnxruntime", "numpy", "msgspec", "Cython")
 
 
@@ -155,6 +157,7 @@ def build_engine(settings: Settings, venue: str) -> Engine:
             windows=windows,
             cash_e8=int(settings.paper.cash * MONEY_SCALE),
             currency=settings.paper.currency,
+            venue_holds_stops=venue not in STOPS_WATCHED_HERE,
             out_of_range_max=settings.engine.out_of_range_max,
         )
     )

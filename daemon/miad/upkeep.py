@@ -58,7 +58,7 @@ class Upkeep:
             core.accept(TradingDisabled(core.seq + 1, 0, now_ns, DISK_FULL))
             self._say(f"warning: no openings: {core.journal.full_reason}")
         else:
-            core.accept(TradingEnabled(core.seq + 1, 0, now_ns))
+            core.accept(TradingEnabled(core.seq + 1, 0, now_ns, DISK_FULL))
             self._say("the journal has room again: openings go on")
 
     def _tidy(self) -> None:

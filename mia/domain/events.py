@@ -75,11 +75,13 @@ class SwitchModel(Event, frozen=True, gc=False, array_like=True, tag="switch_mod
 
 
 class TradingEnabled(Event, frozen=True, gc=False, array_like=True, tag="trading_enabled"):
-    """Recovery is complete: openings may be decided."""
+    """Recovery is complete (no reason), or one reason of TradingDisabled is over. Openings may be decided when none is left."""
+
+    reason: str = ""
 
 
 class TradingDisabled(Event, frozen=True, gc=False, array_like=True, tag="trading_disabled"):
-    """Openings stop (NO_NEW); exits go on."""
+    """Openings stop (NO_NEW) until the same reason is over; exits go on."""
 
     reason: str
 
@@ -213,8 +215,9 @@ class OrderFilled(Event, frozen=True, gc=False, array_like=True, tag="order_fill
     side: int
     price_ticks: int
     qty_lots: int
-    fee_e8: int  # quote currency; positive is a cost, negative a rebate
+    fee_e8: int  # in quote currency, or worth that much at the fill's price; positive is a cost, negative a rebate
     is_maker: bool
+    base_fee_e8: int = 0  # above 0: the fee was taken out of the bought coins, so many 1e-8 of the base; cash paid none
 
 
 class PositionReported(Event, frozen=True, gc=False, array_like=True, tag="position_reported"):

@@ -24,6 +24,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
     min_notional_e8: int
     tick_num: int  # tick_size as a fraction, for prices that leave as float
     tick_den: int
+    lot_e8: int = 1  # 1e-8 of the base in one lot; 1 where the grid is finer than that
 
     @staticmethod
     def of(instrument: int, definition: Instrument) -> Terms:
@@ -38,6 +39,7 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
             int(definition.min_notional * MONEY_SCALE),
             num,
             den,
+            max(1, int(definition.lot_size * MONEY_SCALE)),
         )
 
 

@@ -30,8 +30,9 @@ from mia.risk.limits import RiskSettings
 from mia.risk.state import RiskState
 from mia.risk.windows import Windows
 
-SNAPSHOT_FORMAT: Final = 1
+SNAPSHOT_FORMAT: Final = 2
 ARENA_BYTES: Final = 64 * 1024 * 1024  # virtual: only what kernels ask for is touched
+SAFE_MODE: Final = "safe_mode"  # a block that only the operator's reset ends
 _RISK_RECORD_NS: Final = 60_000_000_000
 _PAUSE_NS: Final = 60_000_000_000  # down for longer: features warm up anew
 _REARM_NS: Final = 1_000_000_000
@@ -94,7 +95,11 @@ class Engine:
             ev.BookSnapshot: self._on_book_snapshot,
             ev.Timer: self._on_timer,
             ev.FeedGap: self._on_feed_gap,
+            ev.FeedUp: self._on_feed_up,
             ev.FeedDown: self._on_feed_down,
+            ev.FeedStale: self._on_feed_stale,
+            ev.ClockSkewed: self._on_clock_skewed,
+            ev.ConfigChanged: self._on_config_changed,
             ev.RunStarted: self._on_run_started,
             ev.InstrumentDefined: self._on_instrument,
             ev.TradingEnabled: self._on_trading_enabled,
@@ -123,8 +128,13 @@ class Engine:
         for effect in out:
             if type(effect) is Halt:
                 state.halted = state.halted or effect.reason
-                state.is_enabled = False
+                self._gate()
         return out
+
+    def _gate(self) -> None:
+        """Openings are allowed when nothing stands against them."""
+        s = self.state
+        s.is_enabled = not (s.is_recovering or s.blocks or s.paused or s.halted or s.risk.is_killed)
 
     # --- snapshot --------------------------------------------------------------------------------------------------
     @property
@@ -238,6 +248,17 @@ class Engine:
         self.orders.cancel_entries(e.ts_recv_ns, out)  # no decision will look after them while there is no quote
         out.append(RaiseAlert("warning", "feed_down", f"{e.venue}: {e.reason}"))
 
+    def _on_feed_up(self, e: ev.FeedUp, out: list[AnyEffect]) -> None:
+        out.append(RaiseAlert("info", "feed_up", f"{e.venue}: market data flows"))
+
+    def _on_feed_stale(self, e: ev.FeedStale, out: list[AnyEffect]) -> None:
+        """The quotes' own age already keeps orders back; here somebody is told."""
+        out.append(RaiseAlert("warning", "feed_stale", f"{e.venue}: connected, yet silent for {e.age_ms / 1000:.1f} s"))
+
+    def _on_clock_skewed(self, e: ev.ClockSkewed, out: list[AnyEffect]) -> None:
+        """Our time is monotonic and did not jump; the venue's and the session's may not agree with it any more."""
+        out.append(RaiseAlert("warning", "clock_skewed", f"the wall clock jumped by {e.jump_ms} ms against the monotonic one"))
+
     # --- time ------------------------------------------------------------------------------------------------------------
     def _on_timer(self, e: ev.Timer, out: list[AnyEffect]) -> None:
         state, ts = self.state, e.ts_recv_ns
@@ -280,8 +301,9 @@ class Engine:
                     lane.plan.cool()
             state.last_timer_ns = e.ts_recv_ns // ev.TIMER_INTERVAL_NS * ev.TIMER_INTERVAL_NS
         state.run = e.run
-        state.is_enabled = False
+        state.blocks = []  # those of an earlier run; the shell names again what still holds
         state.is_recovering = True
+        self._gate()
         if e.config_hash != state.config_hash:
             state.config_hash = e.config_hash
             self._take_limits(e.config)
@@ -306,11 +328,16 @@ class Engine:
     def _on_trading_enabled(self, e: ev.TradingEnabled, out: list[AnyEffect]) -> None:
         self.orders.protect_all(e.ts_recv_ns, out)  # before anything else trades
         state = self.state
-        state.is_recovering = False
-        state.is_enabled = not (state.paused or state.halted or state.risk.is_killed)
+        if e.reason:
+            state.blocks = [reason for reason in state.blocks if reason != e.reason]
+        else:
+            state.is_recovering = False
+        self._gate()
 
     def _on_trading_disabled(self, e: ev.TradingDisabled, out: list[AnyEffect]) -> None:
-        self.state.is_enabled = False
+        state = self.state
+        state.blocks = sorted({*state.blocks, e.reason or "disabled"})
+        self._gate()
         self.orders.cancel_entries(e.ts_recv_ns, out)
         self._record_risk(e.ts_recv_ns, out)
 
@@ -320,7 +347,7 @@ class Engine:
 
     def _on_pause(self, e: ev.Pause, out: list[AnyEffect]) -> None:
         self.state.paused = e.reason or "operator"
-        self.state.is_enabled = False
+        self._gate()
         self.orders.cancel_entries(e.ts_recv_ns, out)
 
     def _on_resume(self, e: ev.Resume, out: list[AnyEffect]) -> None:
@@ -328,22 +355,37 @@ class Engine:
         if e.reset:
             state.halted = ""
             state.risk.reset_stops()
+            state.blocks = [reason for reason in state.blocks if reason != SAFE_MODE]
         state.paused = ""
         state.is_flattening = False
-        state.is_enabled = not (state.halted or state.risk.is_killed)
+        self._gate()
 
     def _on_flatten(self, e: ev.Flatten, out: list[AnyEffect]) -> None:
         self.state.paused = e.reason or "flatten"
-        self.state.is_enabled = False
         self.state.is_flattening = True
+        self._gate()
         self.orders.cancel_entries(e.ts_recv_ns, out)
         self.orders.flatten_all(e.ts_recv_ns, out)
 
     def _on_kill(self, e: ev.Kill, out: list[AnyEffect]) -> None:
         self.state.risk.is_killed = True
-        self.state.is_enabled = False
-        self.orders.cancel_entries(e.ts_recv_ns, out)
-        out.append(RaiseAlert("urgent", "killed", e.reason))
+        self.state.is_flattening = False  # kill holds what is held, with its protection; a flatten of before is over
+        self._gate()
+        self.orders.cancel_all(e.ts_recv_ns, out)
+        out.append(RaiseAlert("urgent", "killed", e.reason or "by the operator"))
+
+    def _on_config_changed(self, e: ev.ConfigChanged, out: list[AnyEffect]) -> None:
+        """A reload may tighten a limit; a wider one waits for the next start."""
+        try:
+            settings = msgspec.json.decode(e.config, type=_RunConfig).risk
+        except msgspec.MsgspecError:
+            return  # written by another version
+        if settings is None:
+            return
+        for name, value in settings.as_limits():
+            self.state.risk.limits.lower(name, value)
+        for lane in self.lanes:
+            self.decider.set_limits(lane)
 
     def _on_lower_limit(self, e: ev.LowerLimit, out: list[AnyEffect]) -> None:
         if not self.state.risk.limits.lower(e.name, e.value):

@@ -107,16 +107,21 @@ class Orders:
 
     def cancel_entries(self, ts: int, out: list[AnyEffect]) -> None:
         """Cancel what works and is not protective."""
-        table = self._engine.state.table
         for market in self._engine.markets:
-            cancels = [
-                CancelOrder(order.client_order_id, order.instrument)
-                for order in table.open_orders(market.index)
-                if order.purpose not in (Purpose.STOP, Purpose.TAKE)
-                and order.order_type is not OrderType.MARKET
-                and order.status is Status.WORKING
-            ]
-            self.emit(cancels, NO_LANE, ts, out)
+            self._cancel(market, False, ts, out)
+
+    def cancel_all(self, ts: int, out: list[AnyEffect]) -> None:
+        """Cancel what works; protective orders are spared while there is a position that they protect."""
+        for market in self._engine.markets:
+            self._cancel(market, not market.position.lots, ts, out)
+
+    def _cancel(self, market: Market, with_protective: bool, ts: int, out: list[AnyEffect]) -> None:
+        cancels = [
+            CancelOrder(order.client_order_id, order.instrument)
+            for order in self._engine.state.table.open_orders(market.index)
+            if _is_cancelable(order) and (with_protective or not _is_protective(order))
+        ]
+        self.emit(cancels, NO_LANE, ts, out)
 
     def housekeep(self, ts: int, out: list[AnyEffect]) -> None:
         """Once a second: ask for orders that stay without an answer, bring protection in line with its position."""
@@ -159,8 +164,15 @@ class Orders:
                 return  # an exit that its own stop overtook: nothing is left to reduce
             state.risk.note_reject(lane, e.ts_recv_ns)
             out.append(RaiseAlert("warning", "order_rejected", f"{e.client_order_id}: {e.code} {e.reason}".rstrip()))
+        elif isinstance(e, ev.OrderAccepted) and applied.order is not None and self._is_unwanted(applied.order):
+            self.emit([CancelOrder(e.client_order_id, applied.order.instrument)], lane, e.ts_recv_ns, out)
         elif applied.order is not None and (applied.is_closed or _may_lag(e, applied.order, asked)):
             self.protect(self._engine.markets[applied.order.instrument], e.ts_recv_ns, out)
+
+    def _is_unwanted(self, order: Order) -> bool:
+        """An entry that was on its way when openings were stopped, and rests now."""
+        state = self._engine.state
+        return not state.is_enabled and _is_cancelable(order) and not _is_protective(order) and not order.reduce_only
 
     def _on_fill(self, e: ev.OrderFilled, applied: Applied, out: list[AnyEffect]) -> None:
         engine = self._engine
@@ -174,7 +186,7 @@ class Orders:
                 state.counters.trades += 1
                 state.risk.note_trade(e.ts_recv_ns)
         state.risk.note_fill(lane)
-        if applied.order is not None and applied.order.purpose in (Purpose.STOP, Purpose.TAKE) and applied.is_closed:
+        if applied.order is not None and _is_protective(applied.order) and applied.is_closed:
             self._cool_down(market, e.ts_recv_ns)
         engine.update_equity(e.ts_recv_ns, out)
         if state.is_flattening and market.position.lots:
@@ -226,11 +238,20 @@ class Orders:
         return market.lanes[0].index if market.lanes else NO_LANE
 
 
+def _is_protective(order: Order) -> bool:
+    return order.purpose is Purpose.STOP or order.purpose is Purpose.TAKE
+
+
+def _is_cancelable(order: Order) -> bool:
+    """It rests at the venue. One that is on its way is looked at again when the venue takes it."""
+    return order.status is Status.WORKING and order.order_type is not OrderType.MARKET
+
+
 def _may_lag(e: Any, order: Order, asked: tuple[int, int, int] | None) -> bool:
     """A stop or take that just began to work, or changed as it was asked to: fills in between may have changed what it protects.
 
     One that the venue changed to something else is looked at by the second, so that a disagreement cannot run in circles.
     """
-    if order.purpose is not Purpose.STOP and order.purpose is not Purpose.TAKE:
+    if not _is_protective(order):
         return False
     return isinstance(e, ev.OrderAccepted) or (isinstance(e, ev.OrderReplaced) and asked is not None and e.qty_lots == asked[0])

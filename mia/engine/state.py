@@ -66,6 +66,7 @@ class EngineState(msgspec.Struct, kw_only=True):
     run: int = 0
     is_enabled: bool = False
     is_recovering: bool = False  # between RunStarted and TradingEnabled: the venue's word on positions is taken
+    blocks: list[str] = []  # reasons of TradingDisabled that are not over, sorted; while there is one nothing opens
     paused: str = ""  # reason; "" = not paused
     halted: str = ""
     decision_id: int = 0  # also counts batches of protective orders: an order id names its batch

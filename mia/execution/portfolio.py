@@ -52,6 +52,7 @@ class Position(msgspec.Struct):
     stop_ticks: int = 0  # protective levels of the open lots, kept by mia.execution.protect; 0 when flat
     take_ticks: int = 0
     trade: RoundTrip | None = None
+    dust_e8: int = 0  # 1e-8 of the base below one lot, left over where fees are taken in the base: below lot_e8
 
     @property
     def average_entry_ticks(self) -> float:
@@ -118,8 +119,11 @@ class Portfolio(msgspec.Struct):
         """Book one fill (the caller has checked that it is new); the records of trades it closed and opened, in that order.
 
         regime_probs: of the opening decision, kept for the trade's records. A flip closes the old round trip and opens the
-        next with the rest; the fee is split by lots, the opening part takes the remainder.
+        next with the rest; the fee is split by lots, the opening part takes the remainder. A fee in the base takes lots instead of cash.
         """
+        if fill.base_fee_e8 > 0:
+            records = self._book(terms, fill.side, fill.price_ticks, fill.qty_lots, 0, ts_ns, regime_probs)
+            return records + self._pay_in_base(terms, fill.base_fee_e8, ts_ns)
         return self._book(terms, fill.side, fill.price_ticks, fill.qty_lots, fill.fee_e8, ts_ns, regime_probs)
 
     def adopt(self, terms: Terms, lots: int, price_ticks: int, ts_ns: int) -> list[RecordTrade]:
@@ -128,6 +132,23 @@ class Portfolio(msgspec.Struct):
         if change == 0:
             return []
         return self._book(terms, 1 if change > 0 else -1, price_ticks, abs(change), 0, ts_ns, NO_REGIME)
+
+    def _pay_in_base(self, terms: Terms, base_fee_e8: int, ts_ns: int) -> list[RecordTrade]:
+        """Hand over coins: whole lots of the position, the rest out of (or into) the dust. What the lots had cost is the fee."""
+        position = self.position(terms)
+        position.dust_e8 -= base_fee_e8
+        lots = -(position.dust_e8 // terms.lot_e8) if position.dust_e8 < 0 else 0
+        position.dust_e8 += lots * terms.lot_e8
+        lots = min(lots, position.lots)  # never below flat: on spot there is nothing to be short of
+        trade = position.trade
+        if lots <= 0 or trade is None:
+            return []
+        cost_e8 = position.cost_e8 * lots // position.lots
+        position.lots -= lots
+        position.cost_e8 -= cost_e8
+        position.fees_e8 += cost_e8
+        trade.fees_e8 += cost_e8
+        return [self._close(position, terms, ts_ns)] if position.lots == 0 else []
 
     def _book(
         self, terms: Terms, side: int, price_ticks: int, qty: int, fee_e8: int, ts_ns: int, regime_probs: tuple[float, float, float]

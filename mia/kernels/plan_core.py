@@ -31,7 +31,8 @@ NEEDS = ("bars", "quotes", "trades", "books", "seconds")  # what a column may wa
 class PlanCore:
     """Bars, blocks and columns of one instrument; `mia.features.plan` builds it and names the columns.
 
-    state: 0 engine ns, 1 bars, 2 quotes, 3 trades, 4 books, 5 first event ns, 6 columns known to be warm, 7 last decision ns.
+    state: 0 engine ns, 1 bars, 2 quotes, 3 trades, 4 books, 5 first event ns, 6 columns known to be warm, 7 last decision ns,
+    8 first quote ns, 9 first trade ns, 10 first valid book ns.
     """
 
     def __init__(self, arena: Arena, bars: BarBuilder, hist: BarHistory, pool: memoryview[float], book: Book) -> None:
@@ -39,7 +40,7 @@ class PlanCore:
         self.hist = hist
         self.pool = pool
         self.book = book
-        self.state = arena.longs(8)
+        self.state = arena.longs(11)
         self.market = arena.doubles(1)  # mid in ticks
         self.bar = bars.closed
         self.inbox = arena.doubles(11)
@@ -123,6 +124,8 @@ class PlanCore:
         bid_size: cython.double = 1.0 * bid_lots
         ask_size: cython.double = 1.0 * ask_lots
         self.state[2] += 1
+        if self.state[8] == 0:
+            self.state[8] = self.state[0]
         self.market[0] = 0.5 * (bid + ask)
         block: Block
         k: cython.Py_ssize_t
@@ -152,6 +155,8 @@ class PlanCore:
         elif aggressor < 0:
             side = -1
         self.state[3] += 1
+        if self.state[9] == 0:
+            self.state[9] = self.state[0]
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(self.trade_blocks)):
@@ -169,6 +174,8 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if self.book.is_valid():
             self.state[4] += 1
+            if self.state[10] == 0:
+                self.state[10] = self.state[0]
         if self.depth is not None:
             self.depth.touch()
         return closed
@@ -256,13 +263,24 @@ class PlanCore:
         j: cython.Py_ssize_t = 5 * i
         if s[1] < n[j] or s[2] < n[j + 1] or s[3] < n[j + 2] or s[4] < n[j + 3]:
             return False
-        return n[j + 4] == 0 or (s[5] > 0 and s[0] - s[5] >= n[j + 4])
+        if n[j + 4] == 0:
+            return True
+        # The window fills from the first event of the inputs that the column reads, whichever came last: a history of trades
+        # fills no window of quotes.
+        since: cython.longlong = s[5]
+        k: cython.Py_ssize_t
+        for k in range(3):
+            if n[j + 1 + k] > 0 and s[8 + k] > since:
+                since = s[8 + k]
+        return since > 0 and s[0] - since >= n[j + 4]
 
     @cython.ccall
     def cool(self) -> cython.Py_ssize_t:
         """Begin the warm-up anew: after a long pause what was seen before says little about now. The values themselves stay."""
         i: cython.Py_ssize_t
         for i in range(1, 7):
+            self.state[i] = 0
+        for i in range(8, 11):
             self.state[i] = 0
         return 0
 

@@ -48,6 +48,13 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             if not (getattr(self, name) <= RATE_CEILING):
                 raise ConfigError(f"risk.{name} must be at most {RATE_CEILING}, got {getattr(self, name)}")
 
+    def as_limits(self) -> list[tuple[str, float]]:
+        """(name, value) of each limit as `Limits.lower` takes it, `key.SYMBOL` for the tables."""
+        found: list[tuple[str, float]] = [(name, getattr(self, name)) for name in _LOWER]
+        for table in ("position_lots_max_by_symbol", "order_lots_max_by_symbol"):
+            found += [(f"{table}.{symbol}", lots) for symbol, lots in getattr(self, table).items()]
+        return found
+
 
 def _check(name: str, value: float) -> None:
     if isinstance(value, bool) or not (math.isfinite(value) and value > 0):

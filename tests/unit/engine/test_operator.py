@@ -394,3 +394,92 @@ def test_the_end_of_a_run_records_the_account_as_it_is(rig: Make) -> None:
 
     (record,) = [e for e in effects if isinstance(e, RecordRisk)]
     assert record.equity_e8 == r.engine.state.portfolio.equity_e8(r.engine.state.marks2)
+
+
+def test_every_reason_against_openings_must_be_over(rig: Make) -> None:
+    r = rig()
+    r.give(ev.TradingDisabled, "disk_full")
+    r.give(ev.TradingDisabled, "broker_link")
+
+    r.give(ev.TradingEnabled, "disk_full")
+    still = r.decide(1.0)
+    r.give(ev.TradingEnabled, "broker_link")
+    free = r.decide(1.0)
+
+    assert (still.decision, still.code) == ("refused", Code.TRADING_DISABLED)
+    assert free.decision == "buy"
+
+
+def test_the_operators_word_does_not_end_a_block_of_the_machine(rig: Make) -> None:
+    r = rig()
+    r.give(ev.TradingDisabled, "disk_full")
+
+    r.give(ev.Resume, True)
+
+    assert r.decide(1.0).code == Code.TRADING_DISABLED
+    assert r.engine.state.blocks == ["disk_full"]
+
+
+def test_only_a_reset_ends_the_safe_mode(rig: Make) -> None:
+    r = rig()
+    r.give(ev.TradingDisabled, "safe_mode")
+
+    r.give(ev.Resume, False)
+    before = r.engine.state.is_enabled
+    r.give(ev.Resume, True)
+
+    assert not before
+    assert r.engine.state.is_enabled
+
+
+def test_blocks_end_with_their_run(rig: Make) -> None:
+    r = rig()
+    r.give(ev.TradingDisabled, "shutdown")
+
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash")
+    r.give(ev.TradingEnabled)
+
+    assert r.engine.state.is_enabled
+
+
+def test_a_kill_cancels_what_protects_nothing(rig: Make) -> None:
+    r = rig(answers=False, execution=LIMIT)
+    r.decide(1.0)
+    entry = r.sent[-1]
+    r.give(ev.OrderAccepted, entry.client_order_id, "V1")
+
+    effects = r.give(ev.Kill, "hold", "test")
+
+    assert [e.client_order_id for e in effects if isinstance(e, CancelOrder)] == [entry.client_order_id]
+    assert r.engine.state.risk.is_killed
+
+
+def test_an_entry_that_the_venue_takes_after_the_kill_is_canceled(rig: Make) -> None:
+    r = rig(answers=False, execution=LIMIT)
+    r.decide(1.0)
+    r.give(ev.Kill, "hold", "test")
+
+    effects = r.give(ev.OrderAccepted, r.sent[-1].client_order_id, "V1")
+
+    assert [e.client_order_id for e in effects if isinstance(e, CancelOrder)] == [r.sent[-1].client_order_id]
+
+
+def test_a_reload_tightens_limits_and_never_widens_them(rig: Make) -> None:
+    r = rig(position_lots_max=100)
+    limits = r.engine.state.risk.limits
+    settings = msgspec.json.decode(msgspec.json.encode(r.engine.config.risk))
+
+    r.give(ev.ConfigChanged, msgspec.json.encode({"risk": {**settings, "position_lots_max": 10}}).decode(), "h2")
+    tighter = limits.position_lots_max
+    r.give(ev.ConfigChanged, msgspec.json.encode({"risk": {**settings, "position_lots_max": 50}}).decode(), "h3")
+
+    assert (tighter, limits.position_lots_max) == (10, 10)
+    assert r.decide(1.0).target_lots == 10
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [((ev.FeedUp, "sim"), "feed_up"), ((ev.FeedStale, "sim", 5_000), "feed_stale"), ((ev.ClockSkewed, 1_500), "clock_skewed")],
+)
+def test_somebody_is_told_of_the_health_of_feed_and_clock(rig: Make, event: tuple[Any, ...], code: str) -> None:
+    assert alerts(rig().give(*event)) == [code]

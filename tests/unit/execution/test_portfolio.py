@@ -153,3 +153,64 @@ def test_money_is_conserved_exactly_for_any_sequence_of_fills(sequence: list[tup
     assert (position.lots == 0) == (trade is None)
     if position.lots == 0:
         assert position.cost_e8 == 0
+
+
+def bought(lots: int, base_fee_e8: int, price: int = 6_000_000) -> OrderFilled:
+    worth = base_fee_e8 * price * SPOT.unit_e8 // SPOT.lot_e8
+    return OrderFilled(0, 0, 0, "order", "fill", 0, 1, price, lots, worth, False, base_fee_e8)
+
+
+def test_a_fee_in_the_base_takes_coins_and_no_cash() -> None:
+    portfolio = account()
+
+    portfolio.apply_fill(SPOT, bought(1000, 2_000), 5)  # 0.01 BTC, 0.2 % of it: two lots
+
+    assert portfolio.cash_e8 == CASH - 600 * 10**8
+    assert portfolio.lots(0) == 998
+    assert portfolio.equity_e8([12_000_000]) == CASH - 2 * 6_000_000 * SPOT.unit_e8
+
+
+def test_a_fee_below_one_lot_takes_a_lot_and_keeps_the_rest_as_dust() -> None:
+    portfolio = account()
+
+    portfolio.apply_fill(SPOT, bought(100, 100), 5)
+    first = portfolio.lots(0)
+    for _ in range(9):
+        portfolio.apply_fill(SPOT, bought(100, 100), 6)
+
+    assert first == 99  # 99.9 lots are there, 99 can be sold
+    assert portfolio.lots(0) == 1000 - 1
+    assert portfolio.positions[0].dust_e8 == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 60_000)), min_size=1, max_size=30))
+def test_lots_and_dust_are_what_the_venue_holds(buys: list[tuple[int, int]]) -> None:
+    portfolio, held_e8 = account(), 0
+    for lots, fee_e8 in buys:
+        fee_e8 = min(fee_e8, lots * SPOT.lot_e8)
+        portfolio.apply_fill(SPOT, bought(lots, fee_e8), 5)
+        held_e8 += lots * SPOT.lot_e8 - fee_e8
+
+    assert portfolio.lots(0) * SPOT.lot_e8 + (portfolio.positions[0].dust_e8 if 0 in portfolio.positions else 0) == held_e8
+    assert portfolio.lots(0) == held_e8 // SPOT.lot_e8
+
+
+def test_the_profit_of_a_trade_with_a_fee_in_the_base_is_what_the_cash_says() -> None:
+    portfolio = account()
+
+    portfolio.apply_fill(SPOT, bought(1000, 1_000), 5)
+    closed = portfolio.apply_fill(SPOT, fill(-1, 999, 6_100_000, 7, SPOT), 6)[-1]
+
+    assert closed.is_closed
+    assert closed.profit_e8 == portfolio.cash_e8 - CASH
+    assert closed.fees_e8 == 6_000_000 * SPOT.unit_e8 + 7
+
+
+def test_a_fee_that_eats_the_whole_position_closes_the_trade() -> None:
+    portfolio = account()
+
+    records = portfolio.apply_fill(SPOT, bought(1, 1_000), 5)
+
+    assert [r.is_closed for r in records] == [False, True]
+    assert portfolio.lots(0) == 0
+    assert portfolio.positions[0].trade is None

@@ -228,3 +228,19 @@ def test_arena_layout_is_the_same_for_the_same_columns(bench: Callable[..., Any]
     assert bench(ALL).arena.layout == bench(ALL).arena.layout
     shuffled = bench(list(reversed(shipped_catalogue().names)))
     assert shuffled.arena.used_bytes == bench(shipped_catalogue().names).arena.used_bytes
+
+
+def test_a_history_of_trades_fills_no_window_of_quotes(bench: Callable[..., Any]) -> None:
+    b = bench(("ofi_10s",))
+    start = 1_750_000_000_000_000_000
+    for second in range(60):
+        b.plan.on_trade(start + second * 1_000_000_000, 0, 1_000_000, 5, 1)
+    live = start + 60_000_000_000
+
+    b.plan.on_quote(live, 0, 1_000_000, 1_000_002, 5, 5)
+    b.plan.on_quote(live + 1_000_000_000, 0, 1_000_000, 1_000_002, 6, 5)
+    early = b.plan.first_cold()
+    b.plan.on_time(live + 10_000_000_000)
+
+    assert early == 0
+    assert b.plan.first_cold() == -1
