@@ -26,6 +26,7 @@ from mia.risk.limits import RiskSettings
 from mia.shipped import config_file
 from mia.sim.settings import PaperSettings, SimMarketSettings
 from mia.store.settings import StoreSettings
+from mia.telemetry.settings import MetricsSettings
 
 ENV_PREFIX: Final = "MIA__"
 
@@ -58,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     paper: PaperSettings = PaperSettings()
     sim: SimMarketSettings = SimMarketSettings()
     store: StoreSettings = StoreSettings()
+    metrics: MetricsSettings = MetricsSettings()
     live: LiveSettings = LiveSettings()
 
     def __post_init__(self) -> None:

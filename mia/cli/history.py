@@ -82,7 +82,7 @@ def _float(value: float | None, digits: int = 3) -> str:
 
 def _time(ts_ns: int) -> str:
     """To the millisecond; the full time is in --json and in the exports."""
-    from mia.store.exports import iso_time
+    from mia.domain.text import iso_time
 
     return iso_time(ts_ns)[:-4].replace("T", " ")
 

@@ -52,7 +52,7 @@ def state_word(found: dict[str, Any]) -> str:
 
 def _lines(s: dict[str, Any]) -> list[tuple[str, str]]:
     from mia.cli.output import size
-    from mia.store.exports import iso_time
+    from mia.domain.text import iso_time
 
     run, counters = s["run"], s["counters"]
     lines = [("state", s["state"] + (f", pid {s['lock'].get('pid')}" if s["is_running"] else ""))]
@@ -89,7 +89,7 @@ def _ago(age_s: float) -> str:
 
 def _money(s: dict[str, Any], counters: dict[str, int]) -> list[tuple[str, str]]:
     from mia.cli.output import amount
-    from mia.store.exports import iso_time
+    from mia.domain.text import iso_time
 
     currency = next((str(i["quote_currency"]) for i in s["instruments"]), "")
     profit = f"profit {amount(counters.get('profit_e8', 0))} {currency} after fees; fees of all fills {amount(counters.get('fees_e8', 0))}"
@@ -119,7 +119,7 @@ def _symbols(s: dict[str, Any]) -> dict[int, str]:
 
 
 def _decision(d: dict[str, Any], symbols: dict[int, str]) -> str:
-    from mia.store.exports import iso_time
+    from mia.domain.text import iso_time
 
     signal = f", signal {d['signal']:+.3f}" if d["signal"] is not None else ""
     alpha = f", alpha {d['alpha']:.3f}" if d["alpha"] is not None else ""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import apsw
 import orjson
+
+from mia.domain.text import csv_line, iso_time, number
 
 Row = Sequence[object]  # of SQLite
 
@@ -22,19 +23,6 @@ _TAIL_BYTES: Final = 4096
 _ROWS: Final = 2000
 _RISK_SNAPSHOTS_KEEP: Final = 1440  # a day of minutes
 _TRADES_REPAIRED: Final = 200
-
-
-def iso_time(ts_ns: int) -> str:
-    """UTC ISO 8601 with microseconds, cut not rounded."""
-    seconds, rest = divmod(ts_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06d}Z"
-
-
-def number(value: object) -> str:
-    """A float to 6 digits, the shortest text that reads back; empty for NaN (SQLite stores it as NULL)."""
-    if value is None or not isinstance(value, (int, float)) or value != value:
-        return ""
-    return repr(round(float(value), 6) + 0.0)
 
 
 def money(value_e8: object) -> str:
@@ -50,17 +38,6 @@ def regime_json(probs: Row) -> str:
     if "" in texts:
         return ""
     return f'{{"range": {texts[0]}, "trend": {texts[1]}, "defensive": {texts[2]}}}'
-
-
-def csv_line(fields: Iterable[object]) -> str:
-    """One RFC 4180 line."""
-    out = []
-    for field in fields:
-        text = str(field)
-        if any(c in text for c in ',"\r\n'):
-            text = '"' + text.replace('"', '""') + '"'
-        out.append(text)
-    return ",".join(out) + "\n"
 
 
 class CsvSpec(NamedTuple):

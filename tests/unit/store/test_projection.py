@@ -26,7 +26,8 @@ import pytest
 from mia.domain.effects import AnyEffect, Halt, RaiseAlert, RecordDecision, RecordRisk, RecordTrade, SubmitOrder
 from mia.domain.errors import DataError
 from mia.domain.events import AnyEvent, BalanceReported, OrderAccepted, OrderCanceled, OrderFilled, RunStarted, Timer
-from mia.store.exports import csv_line, iso_time, money, number
+from mia.domain.text import csv_line, iso_time, number
+from mia.store.exports import money
 from mia.store.journal import Journal
 from mia.store.project import Control, serve
 from mia.store.projection import Projector
