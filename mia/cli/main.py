@@ -15,9 +15,11 @@ import typer
 
 from mia import __version__
 from mia.cli import bench_verb, doctor, history, models, replay, show_config, status
-from mia.domain.errors import AlreadyRunning, ConfigError, MiaError
+from mia.domain.errors import AlreadyRunning, ConfigError, MiaError, NotPermitted, NotRunning
 
-_ERRORS: Final = ((ConfigError, 4), (AlreadyRunning, 6), (TimeoutError, 5), (MiaError, 1), (OSError, 1))
+_ERRORS: Final = (
+    (ConfigError, 4), (AlreadyRunning, 6), (NotPermitted, 6), (NotRunning, 3), (TimeoutError, 5), (MiaError, 1), (OSError, 1),
+)  # fmt: skip
 _CLICK_ERROR: Final[type[BaseException]] = typer.BadParameter.__mro__[2]  # ClickException, wherever this typer keeps its click
 
 app = typer.Typer(

@@ -43,3 +43,7 @@ class AlreadyRunning(MiaError):
 
 class NotPermitted(MiaError):
     """Asked for something that the settings, the mode or this version do not allow (exit 6)."""
+
+
+class NotRunning(MiaError):
+    """There is no daemon to ask (exit 3)."""
