@@ -7,35 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, Final, Literal
 
 from mia.assemble import build_engine, model_names, versions
 from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError, NotPermitted
-from mia.domain.events import InstrumentDefined, ModelReady, RunStarted, TradingDisabled, TradingEnabled
+from mia.domain.events import TradingDisabled
 from mia.engine.engine import Engine
 from mia.kernels.build_info import interpreted_modules, stale_modules
-from mia.ports import Codec
 from mia.settings import Loaded, load_settings
 from mia.sim.venue import SimVenue
 from mia.store.journal import Journal
 from mia.store.projection import Projector
 from mia.store.snapshots import SnapshotStore
 from mia.store.state_dir import StateDir, resolve_state_dir
-from miad.clock import SystemClock
+from miad import eventloop
 from miad.core import Core
 from miad.feeds import Source, open_source
-from miad.loop import StopFlag, run_max, run_paced
 from miad.options import parse
+from miad.pulled import PulledRun
 from miad.recovery import recover
+from miad.signals import Signals, StopFlag
 from miad.slow_lane import SnapshotWriter
 from miad.summary import state_word, summarise, text
-from miad.understudy import Understudy
+from miad.tasks import Supervisor
 from miad.upkeep import Upkeep
 
 _FOREVER: Final = float("inf")
@@ -83,9 +81,7 @@ def run(options: Any) -> int:
         source.claim(state_dir.path)
         daemon = Daemon(loaded, source, engine, state_dir)
         try:
-            daemon.start(started_s)
-            daemon.trade(options.speed, options.duration)
-            daemon.stop()
+            eventloop.run(daemon.live(options, started_s))
         finally:
             daemon.close()
         daemon.report()
@@ -112,7 +108,8 @@ class Daemon:
         self._engine: Final = engine
         self._state_dir: Final = state_dir
         self._stop: Final = StopFlag()
-        self._stop.catch_signals()
+        self._signals: Final = Signals(self._stop)
+        self._signals.catch()
         self._word = ""
         self._journal: Final = Journal(
             state_dir.journal,
@@ -139,29 +136,28 @@ class Daemon:
             self.close()
             raise
 
-    def start(self, started_s: float) -> None:
-        """Open the run: who we are, what we trade, then TradingEnabled. In a resumed replay no time passes by it."""
+    async def live(self, options: Any, started_s: float) -> None:
+        """One life on the event loop: open the run, trade until something ends it, stop in stages."""
+        self._stop.bind()
+        tasks = Supervisor(self._stop.fail, lambda name, trouble: None)
+        self.start(options, started_s)
+        try:
+            await self.trade(tasks, options.duration)
+            self.stop()
+        finally:
+            await tasks.close()
+
+    def start(self, options: Any, started_s: float) -> None:
+        """Open the run: who we are, what we trade, then TradingEnabled."""
         core, engine, source, loaded = self._core, self._engine, self._source, self._loaded
         for note in self._recovered.notes:
             say(f"warning: {note}")
-        core.waits_for_disk = loaded.settings.store.intent_durability == "disk"
-        clock = SystemClock(engine.state.now_ns)
         done = engine.state.counters.market_events
-        self._codec, self._frames, leftover, begin_ns = source.resume(done, self._recovered, clock, core.seq)
-        now_ns = engine.state.now_ns
-        ts = now_ns if source.is_replay and now_ns else max(begin_ns, now_ns)
+        core.waits_for_disk = loaded.settings.store.intent_durability == "disk"
         name, run = loaded.settings.instance.name, self._state_dir.next_run()
         self._state_dir.describe({"run": run, "mode": "paper", "venue": source.venue, "instance": name})
-        core.accept(RunStarted(core.seq + 1, 0, ts, run, name, "paper", versions(), loaded.canonical_json(), loaded.hash()))
-        for market in engine.markets:
-            core.accept(InstrumentDefined(core.seq + 1, 0, ts, market.index, market.definition))
-        for model, sha256 in model_names(engine):
-            core.accept(ModelReady(core.seq + 1, 0, ts, model, sha256))
-        if not source.is_replay:
-            self._frames = _warm_up(core, self._codec, self._frames, clock.now_ns())
-        core.accept(TradingEnabled(core.seq + 1, 0, engine.state.now_ns))
-        if leftover:  # the frame in which an earlier run ended
-            core.market(leftover, max(leftover[0].ts_recv_ns, engine.state.now_ns))
+        self._run = PulledRun(core, source, loaded, options.speed, self._stop)
+        self._run.open(self._recovered, run)
         self._writer = SnapshotWriter(core, source, self._snapshots, loaded.settings.store, self._stop, say)
         models = ", ".join(model for model, _ in model_names(engine))
         again = f"; recovered {self._recovered.snapshot_seq + self._recovered.tail_events} events" if done else ""
@@ -169,12 +165,12 @@ class Daemon:
             say("warning: runs as root; a user of its own is safer, and --live would refuse")
         say(f"trading {source.venue} with {models} after {time.monotonic() - started_s:.2f} s; state {self._state_dir.path}{again}")
 
-    def trade(self, speed: float, duration_s: float | None) -> None:
-        """Until the frames end, the duration is over, or somebody asks to stop."""
-        core, stop, projector, writer = self._core, self._stop, self._projector, self._writer
+    async def trade(self, tasks: Supervisor, duration_s: float | None) -> None:
+        """Until the frames end, the duration is over, or somebody asks to stop; raises what ended the decision loop."""
+        projector, writer = self._projector, self._writer
         assert projector is not None
         store, is_replay = self._loaded.settings.store, self._source.is_replay
-        upkeep = Upkeep(core, store, say, lambda: min(writer.stored_seq, projector.applied_seq), is_replay=is_replay)
+        upkeep = Upkeep(self._core, store, say, lambda: min(writer.stored_seq, projector.applied_seq), is_replay=is_replay)
 
         def between() -> None:
             writer.between()
@@ -184,18 +180,9 @@ class Daemon:
         sys.setswitchinterval(0.0002)
         gc.collect()
         gc.freeze()  # what lives from here to the end is not looked at again
-        if speed == _FOREVER:
-            run_max(core, self._codec, self._frames, stop, between, deadline_s)
-            return
-        understudy = Understudy(core.engine)
-        warm_every_ms = self._loaded.settings.engine.warm_every_ms
-        paced = run_paced(core, self._codec, self._frames, stop, between, deadline_s, speed, understudy.play, warm_every_ms)
-        try:
-            import uvloop
-        except ImportError:
-            asyncio.run(paced)
-        else:
-            uvloop.run(paced)
+        await asyncio.wait([tasks.start("decisions", lambda: self._run.run(between, deadline_s), is_critical=True)])
+        if self._stop.failure is not None:
+            raise self._stop.failure
 
     def stop(self) -> None:
         """In stages: no more openings, working entries canceled, last checkpoint, projection up to date. A replay is only interrupted.
@@ -229,15 +216,6 @@ class Daemon:
             say(f"warning: {line}")
         recovered = self._recovered.snapshot_seq + self._recovered.tail_events
         print(text(summarise(self._core, self._source.venue, self._source.counters(), recovered, self._word)))
-
-
-def _warm_up(core: Core, codec: Codec, frames: Iterator[tuple[int, bytes]], until_ns: int) -> Iterator[tuple[int, bytes]]:
-    """What lies in the past goes by at once, before trading is enabled; the frames that follow."""
-    for frame in frames:
-        if frame[0] >= until_ns:
-            return itertools.chain((frame,), frames)
-        core.on_frame(codec, frame[1], frame[0])
-    return frames
 
 
 if __name__ == "__main__":

@@ -4,56 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from mia.ports import Codec
 from miad.core import Core
+from miad.signals import StopFlag
 
-_CHECK_EVERY: Final = 1024  # frames between looks at signals, snapshots and the clock
-_LAG_YIELD_NS: Final = 20_000_000  # a late feed yields to the loop this often
+_CHECK_EVERY: Final = 64  # frames between looks at the clock
+_LAG_YIELD_NS: Final = 20_000_000  # a late feed, and one without pace, yields to the loop this often
 _SLEEP_MIN_S: Final = 0.000_2
 Frames = Iterator[tuple[int, bytes]]
 
 
-class StopFlag:
-    """Set by SIGINT, SIGTERM, the end of --duration, or a failure in the slow lane."""
-
-    def __init__(self) -> None:
-        self.reason = ""
-
-    def set(self, reason: str) -> None:
-        """Ask the loop to end after the frame in hand; the first reason stays."""
-        self.reason = self.reason or reason
-
-    def catch_signals(self) -> None:
-        """SIGINT, SIGTERM and SIGHUP (the terminal is gone) ask once, politely; a second one is the operator's kill."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        if self.reason:
-            signal.signal(number, signal.SIG_DFL)
-        self.set(signal.Signals(number).name)
-
-
-def run_max(core: Core, codec: Codec, frames: Frames, stop: StopFlag, between: Callable[[], None], deadline_s: float) -> None:
-    """Every frame back to back; `between` runs between frames every now and then (snapshots)."""
+async def run_max(core: Core, codec: Codec, frames: Frames, stop: StopFlag, between: Callable[[], None], deadline_s: float) -> None:
+    """Every frame back to back; every 20 ms the loop gets its turn (control, telemetry) and `between` runs (snapshots)."""
     on_frame = core.on_frame
     left = _CHECK_EVERY
+    last_yield = time.monotonic_ns()
     for ts_recv_ns, payload in frames:
         on_frame(codec, payload, ts_recv_ns)
         left -= 1
         if not left:
             left = _CHECK_EVERY
-            between()
-            if stop.reason:
-                return
-            if time.monotonic() >= deadline_s:
-                stop.set("duration")
-                return
+            if time.monotonic_ns() - last_yield > _LAG_YIELD_NS:
+                between()
+                await asyncio.sleep(0)
+                last_yield = time.monotonic_ns()
+                if stop.reason:
+                    return
+                if last_yield >= deadline_s * 1e9:
+                    stop.set("duration")
+                    return
 
 
 async def run_paced(

@@ -8,7 +8,6 @@ does a fresh, and a killed daemon trade? memory: does it grow? rows: what do row
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import os
 import resource
@@ -41,7 +40,9 @@ from mia.store.projection import Projector
 from mia.venues.binance.orders import OrderEncoder
 from mia.venues.replay.feed import ReplayFeed
 from miad.core import Core
-from miad.loop import StopFlag, run_max, run_paced
+from miad.eventloop import run as run_loop
+from miad.loop import run_max, run_paced
+from miad.signals import StopFlag
 from miad.understudy import ChangingSides, Understudy
 
 _NEVER: Final = float("inf")
@@ -193,12 +194,7 @@ def measure_paced(data: Path | None, seconds: float) -> dict[str, Any]:
             understudy.play,
             settings.engine.warm_every_ms,
         )
-        try:
-            import uvloop
-        except ImportError:
-            asyncio.run(paced)
-        else:
-            uvloop.run(paced)
+        run_loop(paced)
         result = {"paced": percentiles(rig.samples)}
         rig.close()
     return result
@@ -257,7 +253,7 @@ def measure_replay(data: Path | None) -> dict[str, Any]:
             stream = ReplayFeed([path], numbered(settings)).frames() if path is not None else iter(frames)
             gc.collect()
             started = time.perf_counter()
-            run_max(rig.core, rig.codec, stream, StopFlag(), lambda: None, _NEVER)
+            run_loop(run_max(rig.core, rig.codec, stream, StopFlag(), lambda: None, _NEVER))
             rates.append(count / (time.perf_counter() - started))
             rig.close()
     return {"replay_frames_per_s": round(statistics.median(rates)), "best": round(max(rates)), "frames": count}
@@ -271,7 +267,7 @@ def measure_memory(data: Path | None, replays: int, frames_max: int) -> dict[str
     for _ in range(replays):
         with throw_away() as folder:
             rig = Rig(settings, venue, frames, codec, folder, orders=False)
-            run_max(rig.core, rig.codec, iter(frames), StopFlag(), lambda: None, _NEVER)
+            run_loop(run_max(rig.core, rig.codec, iter(frames), StopFlag(), lambda: None, _NEVER))
             rig.close()
         del rig
         gc.collect()
@@ -292,7 +288,7 @@ def measure_rows(data: Path | None) -> dict[str, Any]:
     settings, venue, frames, codec, _ = inputs(data)
     with throw_away() as folder:
         rig = Rig(settings, venue, frames, codec, folder, orders=False)
-        run_max(rig.core, rig.codec, iter(frames), StopFlag(), lambda: None, _NEVER)
+        run_loop(run_max(rig.core, rig.codec, iter(frames), StopFlag(), lambda: None, _NEVER))
         nan3 = (0.1, 0.2, 0.7)
         record = RecordDecision(1, 1, 0, 0, "mia-1", "buy", 0.5, 0.5, nan3, nan3, "ok", 0.0, 0.0, 0, 1, 1, ("mia0000000000000",))
         seq = rig.core.seq

@@ -15,7 +15,7 @@ from mia.store.snapshots import Snapshot, SnapshotStore
 from miad.core import Core
 from miad.crash import crashpoint
 from miad.feeds import Source
-from miad.loop import StopFlag
+from miad.signals import StopFlag
 
 
 class SnapshotWriter:
