@@ -11,18 +11,20 @@ _RING: Final = 65_536
 class Latencies:
     """The last 65,536 durations in ns."""
 
-    def __init__(self) -> None:
-        self._ring: Final = array("q", bytes(8 * _RING))
+    def __init__(self, size: int = _RING) -> None:
+        """size: a power of two."""
+        self._ring: Final = array("q", bytes(8 * size))
+        self._mask: Final = size - 1
         self.count = 0
 
     def add(self, duration_ns: int) -> None:
         """Record one."""
-        self._ring[self.count & (_RING - 1)] = duration_ns
+        self._ring[self.count & self._mask] = duration_ns
         self.count += 1
 
     def percentiles_us(self, *ranks: float) -> list[float] | None:
         """Nearest-rank percentiles in us; None when nothing was recorded."""
-        n = min(self.count, _RING)
+        n = min(self.count, len(self._ring))
         if n == 0:
             return None
         ordered = sorted(self._ring[:n])

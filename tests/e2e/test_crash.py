@@ -183,7 +183,7 @@ def line_of(text: str, label: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(label))
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_polite_end_exits_with_zero_and_goes_on_later(
     miad: Any, recording: Path, reference: Path, tmp_path: Path, exports: Exports, name: str
 ) -> None:
