@@ -26,7 +26,7 @@ from mia.risk.limits import RiskSettings
 from mia.shipped import config_file
 from mia.sim.settings import PaperSettings, SimMarketSettings
 from mia.store.settings import StoreSettings
-from mia.telemetry.settings import MetricsSettings
+from mia.telemetry.settings import LoggingSettings, MetricsSettings
 
 ENV_PREFIX: Final = "MIA__"
 
@@ -59,6 +59,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     paper: PaperSettings = PaperSettings()
     sim: SimMarketSettings = SimMarketSettings()
     store: StoreSettings = StoreSettings()
+    logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
     live: LiveSettings = LiveSettings()
 

@@ -1,12 +1,41 @@
-"""Settings of [metrics]."""
+"""Settings of [logging] and [metrics]."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Literal
 
 import msgspec
 
 from mia.domain.errors import ConfigError
+
+Level = Literal["trace", "debug", "info", "warning", "error", "critical"]
+Format = Literal["plain", "detailed", "json"]
+
+
+class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[logging]: what is written, in which form, and how much of it is kept.
+
+    level: the least that is written; [logging.levels] overrides it by logger name or its leading dotted parts.
+    format: of the terminal. file, file_format: `logs/miad.log` in the state directory; `mia logs` reads the JSON form.
+    file_mb_max, files_keep: a file that would grow beyond goes to miad.log.1, .2, ...; so many of those are kept.
+    queue_max: records that wait for the writer; more are dropped and counted, errors have some room of their own.
+    """
+
+    level: Level = "info"
+    format: Format = "plain"
+    file: bool = True
+    file_format: Format = "json"
+    file_mb_max: int = 20
+    files_keep: int = 5
+    queue_max: int = 10_000
+    levels: dict[str, Level] = {}
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in {"file_mb_max": (1, 4096), "files_keep": (0, 1000), "queue_max": (100, 1_000_000)}.items():
+            value = getattr(self, name)
+            if not (low <= value <= high):
+                raise ConfigError(f"[logging] {name} must be between {low} and {high}, got {value}")
 
 
 class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
