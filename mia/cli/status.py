@@ -1,53 +1,80 @@
-"""`mia status`: what a state directory says about its daemon. Reads the lock file and the database only."""
+"""`mia status`: the running daemon's own words over its control socket; else what its state directory holds, marked as not live."""
 
 from __future__ import annotations
 
 import time
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
 from mia.cli.places import ConfigOption, JsonOption, StateOption
 
-_NOT_RUNNING = 3
+_NOT_RUNNING: Final = 3
+_NO_ANSWER: Final = 5
 
 
-def status(state: StateOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show what the daemon is doing: state, decisions, orders, money. Exit 3 when it is not running."""
-    from mia.cli.output import print_json, print_note, print_pairs
-    from mia.cli.places import missing, state_dir
-    from mia.store.queries import read_status
+def status(
+    state: StateOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option("--interval", metavar="S", min=0.1, max=3600, help="Seconds between looks of --watch.")] = 1.0,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="S", min=0.1, max=60, help="How long to wait for an answer.")] = 2.0,
+) -> None:
+    """Show what the daemon is doing and why: state, money, position, last decision, links. Exit 3 when it is not running."""
+    import msgspec
+
+    from mia.cli.output import print_json, print_pairs
+    from mia.cli.panel import panel, plain
+    from mia.cli.places import state_dir
+    from mia.control.client import ask_status
+    from mia.domain.errors import NotRunning
 
     path = state_dir(state, config)
+    if watch:
+        from mia.cli.watch import watch as show
+
+        show(path, interval_s=interval, timeout_s=timeout, as_json=as_json)
+        return
+    try:
+        found = ask_status(path, timeout)
+    except NotRunning:
+        _left_behind(path, as_json)
+    except TimeoutError as e:
+        _left_behind(path, as_json, str(e))
+    else:
+        if as_json:
+            print_json({"is_live": True, **msgspec.to_builtins(found)})
+        else:
+            print_pairs(plain(panel(found)))
+
+
+def _left_behind(path: Path, as_json: bool, why: str = "") -> None:
+    """What the directory holds; exit 3, or 5 when somebody runs with it and does not answer."""
+    from mia.cli.output import print_json, print_note, print_pairs
+    from mia.cli.places import missing
+    from mia.store.queries import read_status
+    from mia.store.state_dir import is_running
+
+    if is_running(path):
+        why = why or f"miad runs with {path} but its control socket is not open: it is starting, or was told to do without"
+    code = _NO_ANSWER if why else _NOT_RUNNING
     if not (path / "miad.db").is_file():
-        print_note(f"not running: {missing(path)}" if not path.is_dir() else f"{path}: holds no database yet: start `miad` with it first")
-        raise typer.Exit(_NOT_RUNNING)
+        holds_nothing = missing(path) if not path.is_dir() else f"{path}: holds no database yet: start `miad` with it first"
+        print_note(why or f"not running: {holds_nothing}")
+        raise typer.Exit(code)
     found: dict[str, Any] = read_status(path)
-    found["state"] = state_word(found)
+    found["state"] = "does not answer" if why else "not running"
     found["age_s"] = round(time.time() - found["last_ns"] / 1e9, 3) if found["last_ns"] else None
-    found["is_live_data"] = bool(found["is_running"])
+    found["is_live"] = False
     if as_json:
         print_json(found)
     else:
         print_pairs(_lines(found))
-    if not found["is_running"]:
-        print_note(f"miad is not running with {path}: this is what it left behind, not live data")
-        raise typer.Exit(_NOT_RUNNING)
-
-
-def state_word(found: dict[str, Any]) -> str:
-    """The daemon's state as far as the database tells: a stop stays in force over a restart until it is reset."""
-    if not found["is_running"]:
-        return "not running"
-    stops = {row["code"]: row["text"] for row in found["stops"]}
-    if "killed" in stops:
-        return f"KILLED({stops['killed']})"
-    if "halt" in stops:
-        return f"HALTED({stops['halt']})"
-    if "drawdown_stop" in stops:
-        return "NO_NEW(drawdown_stop)"
-    return "READY" if found["run"] and found["run"]["has_decided"] else "STARTING"
+    print_note((why or f"miad is not running with {path}") + "; this is what it left behind, not live data")
+    raise typer.Exit(code)
 
 
 def _lines(s: dict[str, Any]) -> list[tuple[str, str]]:
@@ -55,7 +82,7 @@ def _lines(s: dict[str, Any]) -> list[tuple[str, str]]:
     from mia.domain.text import iso_time
 
     run, counters = s["run"], s["counters"]
-    lines = [("state", s["state"] + (f", pid {s['lock'].get('pid')}" if s["is_running"] else ""))]
+    lines = [("state", f"{s['state']}; below is what was recorded, not live")]
     if run:
         lines.append(
             ("run", f"{run['run']} of {run['instance']}, {run['mode']}, began {iso_time(run['ts_ns'])}, settings {run['config_hash'][:12]}")

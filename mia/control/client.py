@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -29,12 +30,11 @@ def ask(state_dir: Path, request: Request, timeout_s: float) -> Answer:
         try:
             _connect(connection, state_dir, deadline_s)
             _set_timeout(connection, deadline_s)
-            connection.sendall(msgspec.json.encode(request) + b"\n")
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who is refused at the door has an answer waiting
+                connection.sendall(msgspec.json.encode(request) + b"\n")
             line = _receive_line(connection, deadline_s)
         except TimeoutError:
             raise TimeoutError(f"miad did not answer `{request.verb}` within {timeout_s:g} s ({state_dir})") from None
-        except (ConnectionResetError, BrokenPipeError):
-            line = b""
     if not line.endswith(b"\n"):
         raise NotRunning(f"miad went away before it answered `{request.verb}`: whether it acted on it is not known ({state_dir})")
     try:
@@ -96,7 +96,10 @@ def _receive_line(connection: socket.socket, deadline_s: float) -> bytes:
     line = bytearray()
     while not line.endswith(b"\n"):
         _set_timeout(connection, deadline_s)
-        part = connection.recv(1 << 16)
+        try:
+            part = connection.recv(1 << 16)
+        except ConnectionResetError:
+            break
         if not part:
             break
         line += part

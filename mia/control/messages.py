@@ -108,6 +108,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     fills: int = 0
     trades: int = 0
     refused: dict[str, int] = {}  # decisions by code
+    alerts: dict[str, int] = {}  # raised in this run, by severity
+    last_alert: str = ""  # its severity and text
     instruments: tuple[InstrumentStatus, ...] = ()
     lanes: tuple[LaneStatus, ...] = ()
     links: tuple[LinkStatus, ...] = ()

@@ -73,9 +73,6 @@ def read_status(state_dir: Path) -> dict[str, object]:
         found["instruments"] = _rows(connection, "SELECT * FROM instruments ORDER BY instrument")
         found["last_decision"] = _first(connection, "SELECT * FROM decisions ORDER BY id DESC LIMIT 1")
         found["last_ns"] = (_first(connection, _LAST_NS) or {}).get("last_ns")
-        found["stops"] = _rows(
-            connection, "SELECT ts_ns, code, text FROM alerts WHERE code IN ('halt', 'killed', 'drawdown_stop') ORDER BY id"
-        )
         found["last_alert"] = _first(connection, "SELECT ts_ns, severity, code, text FROM alerts ORDER BY id DESC LIMIT 1")
         open_orders = "SELECT COUNT(*) FROM orders WHERE status IN ('created', 'in_flight', 'working', 'cancel_in_flight', 'unknown')"
         found["open_orders"] = sum(int(str(n)) for (n,) in connection.execute(open_orders))

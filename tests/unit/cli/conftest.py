@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +16,8 @@ import pytest
 
 from mia.assemble import build_engine, model_names, versions
 from mia.cli.main import main
+from mia.control.messages import SOCKET_NAME
+from mia.control.server import ControlServer, Handler
 from mia.domain.effects import AnyEffect
 from mia.domain.events import AnyEvent, InstrumentDefined, ModelReady, RunStarted, TradingEnabled
 from mia.settings import Loaded, load_settings
@@ -105,6 +109,29 @@ def rewrite(folder: Path, edit: Edit) -> None:
         journal.append_event(event)
         journal.append_effects(event.seq, list(effects))
     journal.close()
+
+
+@contextmanager
+def serving(folder: Path, handler: Handler) -> Iterator[None]:
+    """A control server in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    server = ControlServer(folder / SOCKET_NAME, handler)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(server.close(), loop).result(5)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="session")
+def control_server() -> Callable[..., AbstractContextManager[None]]:
+    """The function `serving`."""
+    return serving
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from mia.cli.history import Kind
-from mia.cli.status import state_word
 from mia.store.state_dir import StateDir
 
 Mia = Callable[..., Any]  # the fixture `mia`: .code, .out, .err
@@ -23,20 +22,22 @@ def test_what_a_stopped_daemon_left_is_shown_as_not_live(recorded: Path, mia: Mi
     result = mia("status", "--state", recorded)
 
     assert result.code == 3
-    assert result.out.startswith("state          not running\n")
+    assert result.out.startswith("state          not running; below is what was recorded, not live\n")
     assert "1 of mia, paper" in result.out
     assert "USDT from 10,000.00" in result.out
     assert "not live data" in result.err
 
 
-def test_a_held_directory_is_live(session: Path, mia: Mia) -> None:
+def test_a_daemon_that_does_not_listen_is_told_apart_from_none(session: Path, mia: Mia) -> None:
     with closing(StateDir(session)) as held:
         held.describe({"run": 1})
 
         result = mia("status", "--state", session)
 
-    assert (result.code, result.err) == (0, "")
-    assert "READY, pid " in result.out
+    assert result.code == 5
+    assert result.out.startswith("state          does not answer;")
+    assert "control socket is not open" in result.err
+    assert "not live" in result.err
 
 
 def test_status_as_json_agrees_with_the_rows(recorded: Path, mia: Mia) -> None:
@@ -46,22 +47,8 @@ def test_status_as_json_agrees_with_the_rows(recorded: Path, mia: Mia) -> None:
         decisions, fills = (connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0] for table in ("decisions", "fills"))
     assert (found["counters"]["decisions"], found["counters"]["fills"]) == (decisions, fills)
     assert found["instruments"][0]["symbol"] == "SIMUSD"
-    assert found["is_live_data"] is False
+    assert found["is_live"] is False
     assert found["age_s"] == pytest.approx(time.time() - found["last_ns"] / 1e9, abs=60)
-
-
-@pytest.mark.parametrize(
-    ("stops", "word"),
-    [
-        ([], "READY"),
-        ([{"code": "drawdown_stop", "text": "x"}], "NO_NEW(drawdown_stop)"),
-        ([{"code": "halt", "text": "odd"}, {"code": "drawdown_stop", "text": "x"}], "HALTED(odd)"),
-        ([{"code": "killed", "text": "me"}, {"code": "halt", "text": "odd"}], "KILLED(me)"),
-    ],
-)
-def test_a_stop_outranks_being_ready(stops: list[dict[str, str]], word: str) -> None:
-    assert state_word({"is_running": True, "stops": stops, "run": {"has_decided": 1}}) == word
-    assert state_word({"is_running": False, "stops": stops, "run": None}) == "not running"
 
 
 def test_a_directory_that_does_not_exist_is_not_running_and_others_are_named(recorded: Path, mia: Mia) -> None:
