@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from mia import __version__
-from mia.cli import bench_verb, doctor, history, models, replay, show_config, status
+from mia.cli import bench_verb, doctor, history, models, operate, replay, show_config, status
 from mia.domain.errors import AlreadyRunning, ConfigError, MiaError, NotPermitted, NotRunning
 
 _ERRORS: Final = (
@@ -24,7 +24,7 @@ _CLICK_ERROR: Final[type[BaseException]] = typer.BadParameter.__mro__[2]  # Clic
 
 app = typer.Typer(
     name="mia",
-    help="Look at and check MIA, the trading daemon (`miad`). Nothing here changes what it does.",
+    help="Look at, check and command MIA, the trading daemon (`miad`). Nothing here ever prompts.",
     epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 not running, 4 configuration, 5 timeout, 6 refused. Reading verbs take --json.",
     add_completion=False,
     no_args_is_help=True,
@@ -32,6 +32,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("status", short_help="What the daemon is doing.")(status.status)
+app.command("pause", short_help="Open no new positions; exits go on.")(operate.pause)
+app.command("resume", short_help="Trade again; --reset clears a halt or a kill.")(operate.resume)
+app.command("flatten", short_help="Close positions at market, then open nothing.")(operate.flatten)
+app.command("kill", short_help="Stop trading until `mia resume --reset`.")(operate.kill)
+app.command("reload", short_help="Read the settings again.")(operate.reload)
 app.command("history", short_help="Newest decisions, orders, fills, trades, ...")(history.history)
 app.command("show-config", short_help="All settings, and where each came from.")(show_config.show_config)
 app.command("doctor", short_help="Is this installation sound?")(doctor.doctor)

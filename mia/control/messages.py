@@ -32,6 +32,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 0
 
 
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command did: the result of every verb in COMMANDS. args: pause, flatten, kill take `reason` (text), resume `reset` (bool)."""
+
+    before: str  # daemon state before the command
+    after: str  # right after it; what takes longer (a flatten) is in `follows`
+    reasons: tuple[str, ...] = ()  # why not READY, after it
+    follows: str = ""  # what happens next, in words: "closes 0.02 BTCUSDT at market", "took over risk.daily_loss_max"
+
+
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One connection of the daemon: feed, broker, mqtt, metrics."""
 

@@ -16,7 +16,9 @@ from mia.cli.main import app
 from mia.cli.output import age, size
 
 ROOT = Path(__file__).resolve().parents[3]
-VERBS = ("status", "history", "show-config", "doctor", "replay", "models", "bench")
+VERBS = (
+    "status", "pause", "resume", "flatten", "kill", "reload", "history", "show-config", "doctor", "replay", "models", "bench",
+)  # fmt: skip
 
 
 def process(*arguments: object, pipe: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
