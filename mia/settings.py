@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from mia.alerts.settings import AlertSettings, MqttSettings
 from mia.domain.errors import ConfigError
 from mia.domain.ids import instance_number
 from mia.domain.instruments import Instrument
@@ -62,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
     live: LiveSettings = LiveSettings()
+    alerts: AlertSettings = AlertSettings()
+    mqtt: MqttSettings = MqttSettings()
 
     def __post_init__(self) -> None:
         known = [f"{i.venue}:{i.symbol}" for i in self.instruments]
