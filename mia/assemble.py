@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
             found[name] = "absent"
     found["libc"] = "-".join(platform.libc_ver())
     found["machine"] = platform.machine()
-    found["calendar"] = _calendar_sha256()
+    found["calendar"] = calendar_sha256()
     return found
 
 
@@ -49,7 +49,7 @@ def calendar_files() -> tuple[Path, Path]:
     return _own_or_shipped("trade_windows.toml"), _own_or_shipped("macro_events.csv")
 
 
-def _calendar_sha256() -> str:
+def calendar_sha256() -> str:
     """First digits of the digest of both calendar files: decisions depend on them, and the settings do not hold them."""
     digest = hashlib.sha256()
     try:
@@ -136,15 +136,18 @@ def lane_specs(settings: Settings, instruments: Sequence[Instrument]) -> tuple[L
     return specs
 
 
-def build_engine(settings: Settings, venue: str) -> Engine:
-    """The engine for one venue's instruments and lanes; ConfigError for anything that does not fit together."""
+def build_engine(settings: Settings, venue: str, calendar: tuple[Path, Path] | None = None) -> Engine:
+    """The engine for one venue's instruments and lanes; ConfigError for anything that does not fit together.
+
+    calendar: (trade_windows.toml, macro_events.csv) of another time; default: those in force.
+    """
     instruments = instruments_of(settings, venue)
     currencies = {i.quote_currency for i in instruments}
     if currencies != {settings.paper.currency}:
         raise ConfigError(
             f"[paper] currency is {settings.paper.currency}, the instruments of {venue} are quoted in {', '.join(sorted(currencies))}"
         )
-    windows = load_windows(*calendar_files())
+    windows = load_windows(*(calendar or calendar_files()))
     for instrument in instruments:
         windows.state(0, instrument.family)  # a family without a table is refused now, not at the first decision
     return Engine(

@@ -28,6 +28,7 @@ from miad import eventloop
 from miad.core import Core
 from miad.feeds import Source, open_source
 from miad.options import parse
+from miad.past import Past, builder, keep_calendar
 from miad.pulled import PulledRun
 from miad.recovery import recover
 from miad.signals import Signals, StopFlag
@@ -123,7 +124,10 @@ class Daemon:
             venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, settings.paper)
             self._core: Final = Core(engine, self._journal, venue, 0)
             self._snapshots: Final = SnapshotStore(state_dir.snapshots)
-            self._recovered: Final = recover(self._core, self._snapshots)
+            self._past: Final = Past.of(loaded)
+            keep_calendar(state_dir.path)
+            build = builder(self._journal, state_dir.path, source.venue, venue)
+            self._recovered: Final = recover(self._core, self._snapshots, self._past, build)
             self._projector = Projector(
                 state_dir.path,
                 mode="paper",
@@ -158,7 +162,7 @@ class Daemon:
         self._state_dir.describe({"run": run, "mode": "paper", "venue": source.venue, "instance": name})
         self._run = PulledRun(core, source, loaded, options.speed, self._stop)
         self._run.open(self._recovered, run)
-        self._writer = SnapshotWriter(core, source, self._snapshots, loaded.settings.store, self._stop, say)
+        self._writer = SnapshotWriter(core, source, self._snapshots, loaded.settings.store, self._stop, self._past, say)
         models = ", ".join(model for model, _ in model_names(engine))
         again = f"; recovered {self._recovered.snapshot_seq + self._recovered.tail_events} events" if done else ""
         if os.geteuid() == 0:

@@ -15,6 +15,7 @@ from mia.store.snapshots import Snapshot, SnapshotStore
 from miad.core import Core
 from miad.crash import crashpoint
 from miad.feeds import Source
+from miad.past import Past
 from miad.signals import StopFlag
 
 
@@ -22,8 +23,17 @@ class SnapshotWriter:
     """Takes a checkpoint every so many seconds or events, whichever comes first; the newest waits while one is written."""
 
     def __init__(
-        self, core: Core, source: Source, store: SnapshotStore, settings: StoreSettings, stop: StopFlag, say: Callable[[str], None]
+        self,
+        core: Core,
+        source: Source,
+        store: SnapshotStore,
+        settings: StoreSettings,
+        stop: StopFlag,
+        past: Past,
+        say: Callable[[str], None],
     ) -> None:
+        """past: what this run is built from, for a recovery under other settings."""
+        self._past: Final = past
         self._core: Final = core
         self._source: Final = source
         self._store: Final = store
@@ -58,7 +68,8 @@ class SnapshotWriter:
         core = self._core
         self._last_seq, self._last_s = core.seq, time.monotonic()
         arrays, state = core.engine.snapshot()
-        parts = Snapshot(arrays, state, core.venue.snapshot(), self._source.snapshot(core.engine.state.counters.market_events))
+        feed = self._source.snapshot(core.engine.state.counters.market_events)
+        parts = Snapshot(arrays, state, core.venue.snapshot(), feed, self._past.config, self._past.calendar)
         self._thread = threading.Thread(target=self._write, args=(core.seq, parts), name="snapshot", daemon=True)
         self._thread.start()
 

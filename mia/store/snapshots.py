@@ -31,6 +31,8 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     state: bytes
     venue: bytes
     feed: bytes
+    config: str = ""  # settings of the run that took it, as RunStarted has them
+    calendar: str = ""  # first digits of the calendar files' digest
 
 
 class SnapshotStore:

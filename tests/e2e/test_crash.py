@@ -76,6 +76,55 @@ def test_killed_eight_times_at_random_it_ends_in_the_same_bytes(
     assert_nothing_happened_twice(state)
 
 
+def killed_in_the_middle(miad: Any, recording: Path, state: Path) -> None:
+    process = miad.start("--replay", recording, "--speed", "150", "--state", state)
+    miad.wait_until_trading(process)
+    time.sleep(0.4)
+    assert miad.end(process).code == -9
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"), [(r"^dead_band_share = .*$", "dead_band_share = 0.9"), (r"^cash = .*$", 'cash = "777"')]
+)
+def test_settings_that_changed_since_the_kill_hold_from_the_restart_on(
+    miad: Any, recording: Path, tmp_path: Path, pattern: str, replacement: str
+) -> None:
+    state = tmp_path / "state"
+    killed_in_the_middle(miad, recording, state)
+    miad.edit(pattern, replacement)
+
+    ended = miad.replay(recording, state)
+
+    assert ended.code == 0, ended.err
+    assert_nothing_happened_twice(state)
+
+
+def test_a_calendar_that_changed_since_the_kill_holds_from_the_restart_on(miad: Any, recording: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    killed_in_the_middle(miad, recording, state)
+    own = miad.home / ".config" / "mia"
+    own.mkdir(parents=True)
+    windows = (ROOT / "config" / "trade_windows.toml").read_text()
+    (own / "trade_windows.toml").write_text(windows + "# one more line, another digest\n")
+    (own / "macro_events.csv").write_text((ROOT / "config" / "macro_events.csv").read_text().splitlines()[0] + "\n")
+
+    ended = miad.replay(recording, state)
+
+    assert ended.code == 0, ended.err
+
+
+def test_lanes_that_changed_since_the_kill_are_refused_with_what_to_do(miad: Any, recording: Path, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    killed_in_the_middle(miad, recording, state)
+    text = miad.config.read_text()
+    miad.config.write_text(text.replace("params = { fast = 2, slow = 5 }", "params = { fast = 3, slow = 9 }"))
+
+    ended = miad.replay(recording, state)
+
+    assert ended.code == 1
+    assert "start with the settings and models of before, or with a new --state" in ended.err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_many_times_it_ends_in_the_same_bytes(

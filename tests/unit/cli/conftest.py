@@ -30,6 +30,7 @@ from mia.store.reader import JournalReader
 from mia.store.snapshots import Snapshot, SnapshotStore
 from mia.store.state_dir import StateDir
 from miad.core import Core
+from miad.past import Past, builder
 from miad.recovery import recover
 
 T0 = 1_723_075_200_000_000_000
@@ -75,7 +76,7 @@ def record(folder: Path, loaded: Loaded, frames: int, *, segment_bytes: int = 1 
         journal = Journal(state_dir.journal, segment_bytes=segment_bytes, versions=versions())
         venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, loaded.settings.paper)
         core = Core(engine, journal, venue, 0)
-        recover(core, SnapshotStore(state_dir.snapshots))
+        recover(core, SnapshotStore(state_dir.snapshots), Past.of(loaded), builder(journal, folder, "sim", venue))
         projector = Projector(folder, mode="paper", journal_last_seq=journal.last_seq)
         projector.start()
         ts = max(T0, engine.state.now_ns)
