@@ -29,3 +29,8 @@ class Latencies:
             return None
         ordered = sorted(self._ring[:n])
         return [ordered[min(n - 1, int(rank / 100 * n))] / 1000 for rank in ranks]
+
+    def since(self, count: int, most: int) -> list[int]:
+        """Durations that were recorded after `count` had this value, in order; only the last `most` of them."""
+        new = min(self.count - count, most, _RING)
+        return [self._ring[i & (_RING - 1)] for i in range(self.count - new, self.count)]

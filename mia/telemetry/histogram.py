@@ -5,7 +5,11 @@ A bucket is an octave cut in 16: a quantile is at most 1/16 above the true value
 
 from __future__ import annotations
 
+import math
 from array import array
+from bisect import bisect_left
+from itertools import accumulate
+from operator import add
 from typing import Final
 
 import msgspec
@@ -56,25 +60,19 @@ class Histogram:
     def quantiles_ns(self, *shares: float) -> list[int]:
         """The upper edge of the bucket in which each share (0.5: the median) lies; zeros when nothing was counted.
 
-        shares: ascending, in [0, 1]; nearest rank.
+        shares: in [0, 1]; nearest rank.
         """
-        found: list[int] = []
-        seen = 0
-        index = -1
-        for share in shares:
-            rank = max(1, min(self.n, _ceil(share * self.n)))
-            while seen < rank and index < BUCKETS - 1:
-                index += 1
-                seen += self._counts[index]
-            found.append(min(_upper_ns(index), self.max_ns) if self.n else 0)
-        return found
+        if not self.n:
+            return [0] * len(shares)
+        reached = list(accumulate(self._counts))
+        ranks = (max(1, min(self.n, math.ceil(share * self.n))) for share in shares)
+        return [min(_upper_ns(bisect_left(reached, rank)), self.max_ns) for rank in ranks]
 
     def merge(self, other: Histogram) -> None:
         """Add what another one counted."""
-        counts = self._counts
-        for index, count in enumerate(other._counts):
-            if count:
-                counts[index] += count
+        if not other.n:
+            return
+        self._counts = array("Q", map(add, self._counts, other._counts))
         self.n += other.n
         self.failures += other.failures
         self.sum_ns += other.sum_ns
@@ -99,10 +97,6 @@ class Histogram:
             p99_ms=p99,
             max_ms=self.max_ns / 1e6,
         )
-
-
-def _ceil(value: float) -> int:
-    return -int(-value // 1)
 
 
 def _upper_ns(index: int) -> int:

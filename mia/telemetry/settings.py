@@ -41,6 +41,7 @@ class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the daemon measures of itself, and where it shows it.
 
+    enabled: timings, performance files and the endpoint; status has memory, CPU and loop delay without it, too.
     interval_s: between two samples of the process (CPU, memory, threads); the last keep_samples are kept for reports.
     endpoint, address, port: OpenMetrics at http://ADDRESS:PORT/metrics; loopback only, port 0 takes any free one.
     performance_interval_s: one row per operation and interval in logs/*_performance.csv.

@@ -1,0 +1,140 @@
+"""What the daemon measures of itself, put together: samples, timings, the loop's delay, the probe, performance files, the endpoint.
+
+Everything here is slow lane: bounded, read-only towards trading, and a failure of it is said, never felt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from mia.control.messages import Latency, Status
+from mia.domain.effects import AnyEffect, SubmitOrder
+from mia.domain.events import AnyEvent, OrderAccepted, OrderFilled, OrderRejected
+from mia.telemetry.histogram import Distribution
+from mia.telemetry.loop_delay import LoopDelay
+from mia.telemetry.openmetrics import OpenMetricsEndpoint
+from mia.telemetry.performance_csv import PerformanceCsvs, performance_rows
+from mia.telemetry.process import Children, ProcessSampler
+from mia.telemetry.settings import MetricsSettings
+from mia.telemetry.tracker import OperationTracker
+from miad.core import Core
+from miad.probe import StageProbe
+
+DECISION: Final = "live_trading.decision"  # frame received to orders sent
+LOOP_DELAY: Final = "trading_loop.delay"
+ANSWER: Final = "trade_executor.answer"  # order sent to the venue's first answer
+_DRAIN_S: Final = 1.0
+_DRAIN_MAX: Final = 2000  # decisions counted per drain: 0.6 ms of the loop
+_IN_FLIGHT_MAX: Final = 1024
+Make = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Metering:
+    """Built once per run of the daemon. `tasks` names what is to be run; `close` writes the last rows."""
+
+    def __init__(
+        self,
+        settings: MetricsSettings,
+        core: Core,
+        *,
+        logs: Path,
+        status: Callable[[], Status],
+        warn: Callable[[str, str], None],
+        children: Children = dict,
+        on_listening: Callable[[str], None] = lambda url: None,
+    ) -> None:
+        """logs: of the state directory. status: asked at each scrape. children: name -> pid. on_listening: is told the endpoint's URL."""
+        self._settings: Final = settings
+        self._core: Final = core
+        self._status: Final = status
+        self._decisions_seen = core.latencies.count
+        self._in_flight: Final[dict[str, int]] = {}
+        self.tracker: Final = OperationTracker()
+        self.sampler: Final = ProcessSampler(interval_s=settings.interval_s, keep_samples=settings.keep_samples, children=children)
+        self.loop_delay: Final = LoopDelay(on_delay=lambda ns: self.tracker.record(LOOP_DELAY, ns))
+        self.probe: Final = StageProbe(core.engine, self.tracker.record, every_s=settings.probe_every_s)
+        self.csvs: Final = PerformanceCsvs(logs, max_bytes=settings.csv_max_bytes, keep=settings.csv_keep, warn=warn)
+        self.endpoint: Final = OpenMetricsEndpoint(settings.address, settings.port, self._scrape, on_listening=on_listening)
+
+    def tasks(self) -> dict[str, Make]:
+        """Name -> coroutine function, for the supervisor. Each runs until canceled.
+
+        `metrics-endpoint` raises Transient when its port cannot be had: nothing else depends on it.
+        """
+        settings = self._settings
+        # What status and the heartbeat show is measured always.
+        tasks: dict[str, Make] = {"process-sampler": self.sampler.run, "loop-delay": self.loop_delay.run}
+        if not settings.enabled:
+            return tasks
+        tasks["performance"] = self._run_performance
+        if settings.probe_every_s > 0:
+            tasks["stage-probe"] = self.probe.run
+        if settings.endpoint:
+            tasks["metrics-endpoint"] = self.endpoint.run
+        return tasks
+
+    def on_event(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
+        """A listener of the core: times orders from leaving to the venue's first answer, in receive time."""
+        for effect in effects:
+            if type(effect) is SubmitOrder:
+                if len(self._in_flight) >= _IN_FLIGHT_MAX:
+                    del self._in_flight[next(iter(self._in_flight))]
+                self._in_flight[effect.client_order_id] = event.ts_recv_ns
+        if type(event) in (OrderAccepted, OrderRejected, OrderFilled):
+            sent_ns = self._in_flight.pop(event.client_order_id, None)  # type: ignore[union-attr]
+            if sent_ns is not None:
+                self.tracker.record(ANSWER, event.ts_recv_ns - sent_ns, type(event) is not OrderRejected)
+
+    def latency_of_loop(self) -> Latency:
+        """The loop's delay of the last minute, as status shows it."""
+        return _latency(self.loop_delay.recent())
+
+    def close(self) -> None:
+        """The last rows; may block for as long as the disk does."""
+        if self._settings.enabled:
+            self.csvs.write(self._rows())
+
+    async def _run_performance(self) -> None:
+        interval_s = self._settings.performance_interval_s
+        due_s = time.monotonic() + interval_s
+        while True:
+            await asyncio.sleep(max(0.0, min(_DRAIN_S, due_s - time.monotonic())))
+            self._drain()
+            if time.monotonic() >= due_s:
+                due_s += interval_s
+                await asyncio.to_thread(self.csvs.write, self._rows())
+
+    def _drain(self) -> None:
+        """Count the decisions since the last look."""
+        latencies = self._core.latencies
+        for latency_ns in latencies.since(self._decisions_seen, _DRAIN_MAX):
+            self.tracker.record(DECISION, latency_ns)
+        self._decisions_seen = latencies.count
+
+    def _rows(self) -> dict[str, list[bytes]]:
+        self._drain()
+        sample = self.sampler.last or self.sampler.sample()
+        rss_mb, cpu_percent = (sample.rss_bytes / (1 << 20), sample.cpu_percent) if sample is not None else (float("nan"),) * 2
+        return performance_rows(time.time_ns(), self.tracker.take_interval(), rss_mb, cpu_percent)
+
+    def _scrape(self) -> bytes:
+        from miad.exposition import Figures, render  # prometheus_client: 1.9 MB, for those who scrape
+
+        return render(
+            Figures(
+                status=self._status(),
+                sample=self.sampler.last,
+                operations=self.tracker.report(),
+                loop_delay=self.loop_delay.total(),
+                loop_delay_recent=self.loop_delay.recent(),
+                rows_dropped=self.csvs.rows_dropped,
+            )
+        )
+
+
+def _latency(d: Distribution) -> Latency:
+    return Latency(n=d.n, p50_ms=d.p50_ms, p99_ms=d.p99_ms, max_ms=d.max_ms)
