@@ -17,7 +17,7 @@ from mia.cli.output import age, size
 
 ROOT = Path(__file__).resolve().parents[3]
 VERBS = (
-    "status", "pause", "resume", "flatten", "kill", "reload", "history", "show-config", "doctor", "replay", "models", "bench",
+    "status", "pause", "resume", "flatten", "kill", "reload", "why", "history", "show-config", "doctor", "replay", "models", "bench",
 )  # fmt: skip
 
 
