@@ -28,6 +28,7 @@ from mia.shipped import config_file
 from mia.sim.settings import PaperSettings, SimMarketSettings
 from mia.store.settings import StoreSettings
 from mia.telemetry.settings import LoggingSettings, MetricsSettings
+from mia.venues.settings import LinkSettings
 
 ENV_PREFIX: Final = "MIA__"
 
@@ -62,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: StoreSettings = StoreSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    link: LinkSettings = LinkSettings()
     live: LiveSettings = LiveSettings()
     alerts: AlertSettings = AlertSettings()
     mqtt: MqttSettings = MqttSettings()

@@ -1,4 +1,4 @@
-"""Orders -> signed frames of Binance's WebSocket API (`order.place`), spot and USD-M. Pure: time and keys come in as data.
+"""Requests -> signed frames of Binance's WebSocket API (`order.place` and all others), spot and USD-M. Pure: time and keys come in.
 
 Signature: HMAC-SHA256 over the parameters sorted by name, `k=v` joined by `&`, apiKey included (WebSocket API, request
 security). The text of each value is the same in the signed string and in the JSON, because both are built from it.
@@ -7,7 +7,7 @@ security). The text of each value is the same in the signed string and in the JS
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -16,7 +16,8 @@ from mia.domain.instruments import Instrument
 
 RECV_WINDOW_MS: Final = "5000"
 _BLOCK_BYTES: Final = 64  # of SHA-256
-_NUMBERS: Final = ("recvWindow", "timestamp")
+# JSON numbers and booleans; every other value is a string.
+_BARE: Final = frozenset(("recvWindow", "timestamp", "orderId", "fromId", "startTime", "endTime", "limit", "omitZeroBalances", "symbols"))
 _SPOT_TYPES: Final = {"market": "MARKET", "limit": "LIMIT", "stop": "STOP_LOSS", "take": "TAKE_PROFIT"}
 _USDM_TYPES: Final = {"market": "MARKET", "limit": "LIMIT", "stop": "STOP_MARKET", "take": "TAKE_PROFIT_MARKET"}
 
@@ -40,17 +41,46 @@ class Grid:
         return f"{'-' if whole < 0 else ''}{digits[: -self._digits]}.{digits[-self._digits :]}"
 
 
+class Signer:
+    """Signs requests with one key; keeps hash states, not the secret."""
+
+    def __init__(self, api_key: str, secret: bytes) -> None:
+        self.api_key: Final = api_key
+        key = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret).ljust(_BLOCK_BYTES, b"\0")
+        # HMAC (RFC 2104) from two states that already hold the key: 0.7 us a signature, hmac.digest 1.7.
+        self._inner: Final = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
+        self._outer: Final = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+
+    def frame(self, method: str, request_id: str, params: Sequence[tuple[str, str]]) -> bytes:
+        """One signed request. params: sorted by name, apiKey and timestamp among them."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update("&".join([f"{k}={v}" for k, v in params]).encode())
+        outer.update(inner.digest())
+        return _request(method, request_id, params, f',"signature":"{outer.hexdigest()}"')
+
+    def request(self, method: str, request_id: str, params: Mapping[str, str], ts_ms: int) -> bytes:
+        """One signed request with the parameters that every one needs added."""
+        every = {**params, "apiKey": self.api_key, "recvWindow": RECV_WINDOW_MS, "timestamp": str(ts_ms)}
+        return self.frame(method, request_id, sorted(every.items()))
+
+
+def public_request(method: str, request_id: str, params: Mapping[str, str]) -> bytes:
+    """One request that needs no key."""
+    return _request(method, request_id, tuple(params.items()), "")
+
+
+def _request(method: str, request_id: str, params: Sequence[tuple[str, str]], tail: str) -> bytes:
+    body = ",".join([f'"{k}":{v}' if k in _BARE else f'"{k}":"{v}"' for k, v in params])
+    return f'{{"id":"{request_id}","method":"{method}","params":{{{body}{tail}}}}}'.encode()
+
+
 class OrderEncoder:
     """Turns SubmitOrder into the bytes that leave, for the instruments of one Binance market."""
 
     def __init__(self, instruments: Mapping[int, Instrument], market: Literal["spot", "usdm"], api_key: str, secret: bytes) -> None:
         self._grids: Final = {i: (d.symbol, Grid(d.tick_size), Grid(d.lot_size)) for i, d in instruments.items()}
         self._is_spot: Final = market == "spot"
-        self._api_key: Final = api_key
-        key = (hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret).ljust(_BLOCK_BYTES, b"\0")
-        # HMAC (RFC 2104) from two states that already hold the key: 0.7 us a signature, hmac.digest 1.7.
-        self._inner: Final = hashlib.sha256(bytes(byte ^ 0x36 for byte in key))
-        self._outer: Final = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+        self._signer: Final = Signer(api_key, secret)
 
     def encode(self, order: SubmitOrder, ts_ms: int) -> bytes:
         """One `order.place` (or USD-M `algoOrder.place`) frame; its id is the client order id. KeyError for a foreign instrument."""
@@ -58,7 +88,7 @@ class OrderEncoder:
         is_algo = not self._is_spot and order.order_type in ("stop", "take")
         # Names in alphabetical order: the signed string is the parameters sorted by name.
         names = [("algoType", "CONDITIONAL")] if is_algo else []
-        names.append(("apiKey", self._api_key))
+        names.append(("apiKey", self._signer.api_key))
         if is_algo:
             names.append(("clientAlgoId", order.client_order_id))
         else:
@@ -78,18 +108,9 @@ class OrderEncoder:
         if is_algo:
             names.append(("triggerPrice", ticks.text(order.stop_ticks)))
         names.append(("type", self._type(order)))
-        return self._frame("algoOrder.place" if is_algo else "order.place", order.client_order_id, names)
+        return self._signer.frame("algoOrder.place" if is_algo else "order.place", order.client_order_id, names)
 
     def _type(self, order: SubmitOrder) -> str:
         if not self._is_spot:
             return _USDM_TYPES[order.order_type]
         return "LIMIT_MAKER" if order.post_only and order.order_type == "limit" else _SPOT_TYPES[order.order_type]
-
-    def _frame(self, method: str, request_id: str, params: list[tuple[str, str]]) -> bytes:
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update("&".join([f"{k}={v}" for k, v in params]).encode())
-        outer.update(inner.digest())
-        signature = outer.hexdigest()
-        # recvWindow and timestamp are JSON numbers, the rest are strings.
-        body = ",".join([f'"{k}":{v}' if k in _NUMBERS else f'"{k}":"{v}"' for k, v in params])
-        return f'{{"id":"{request_id}","method":"{method}","params":{{{body},"signature":"{signature}"}}}}'.encode()
