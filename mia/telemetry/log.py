@@ -9,6 +9,7 @@ import atexit
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -86,10 +87,11 @@ def flush(timeout_s: float = _SHUTDOWN_S) -> bool:
 def shutdown(timeout_s: float = _SHUTDOWN_S) -> bool:
     """Write what waits and end the thread; False when records may be missing. What is logged later is written by `flush`, if at all."""
     atexit.unregister(shutdown)
+    deadline_s = time.monotonic() + timeout_s
     is_complete = WRITER.stop(timeout_s)
     for output in WRITER.outputs:
         if isinstance(output.sink, Console):
-            output.sink.flush(timeout_s)
+            output.sink.flush(max(0.0, deadline_s - time.monotonic()))
     _HOOKS.uninstall()
     return is_complete
 

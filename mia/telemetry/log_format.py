@@ -43,12 +43,13 @@ def json_line(event: Mapping[str, Any]) -> str:
     return line if line.isascii() and "\x7f" not in line else _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", line)
 
 
-def plain_line(event: Mapping[str, Any], *, colours: bool = False, width: int = 0, with_time: bool = True) -> str:
+def plain_line(event: Mapping[str, Any], *, colours: bool = False, width: int = 0, with_time: bool = True, with_date: bool = False) -> str:
     """`14:15:43 info  order filled  side=buy price=61250.1`: UTC, level, message, values; folded at `width` columns when given."""
     level = str(event.get("level", "info"))
     head = f"{_LEVEL.get(level, level):5} "
     if with_time:
-        head = f"{str(event.get('ts', ''))[11:19]:8} {head}"
+        ts = str(event.get("ts", ""))
+        head = f"{ts[:10]} {ts[11:19]} {head}" if with_date else f"{ts[11:19]:8} {head}"
     message = str(event.get("event", ""))
     message = escape(message.replace("_", " ") if _SNAKE.fullmatch(message) else message)
     parts = [f"{escape(str(key))}={_shown(value)}" for key, value in event.items() if key not in RESERVED]

@@ -18,6 +18,7 @@ from mia.telemetry.log_record import Caught, Place
 
 _FLUSH_S: Final = 2.0
 _CRITICAL: Final = 50
+_PLAIN: Final = len(logging.makeLogRecord({}).__dict__)
 _KNOWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -30,7 +31,8 @@ class StandardHandler(logging.Handler):
             event = record.getMessage()
         except Exception:
             event = f"{record.msg} {record.args}"
-        values = {key: value for key, value in record.__dict__.items() if key not in _KNOWN}
+        found = record.__dict__
+        values = {key: value for key, value in found.items() if key not in _KNOWN} if len(found) > _PLAIN else {}  # `extra`
         error = record.exc_info[1] if record.exc_info else None
         caught = Caught(error, error.__traceback__) if error is not None else None
         where = Place(_dotted(record), record.funcName or "", record.lineno)

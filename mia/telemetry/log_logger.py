@@ -97,10 +97,9 @@ class Logger(BoundLoggerBase):
 
 
 def _capture(name: str, level: int, event: Any, context: dict[str, Any], values: dict[str, Any], frame: FrameType) -> None:
-    for value in values.values():
+    for key, value in values.items():
         if value.__class__ not in _FIXED:
-            values = _steady(values)
-            break
+            values[key] = _copy(value, 0)  # `values` is this call's own
     loop = _get_running_loop()  # None outside a loop; current_task alone would raise there, which costs more than all the rest
     task = current_task(loop) if loop is not None else None
     caught = _caught(values.pop("exc_info")) if "exc_info" in values else None
@@ -117,11 +116,14 @@ def emit(
     level: int, name: str, event: Any, values: dict[str, Any], where: Place | CodeType | None, offset: int = 0,
     caught: Caught | None = None,
 ) -> None:  # fmt: skip
-    """A record whose origin is known by other means: the standard library's loggers, hooks, decorators."""
+    """A record whose origin is known by other means: the standard library's loggers, hooks, decorators. `values` becomes its own."""
+    for key, value in values.items():
+        if value.__class__ not in _FIXED:
+            values[key] = _copy(value, 0)
     loop = _get_running_loop()
     task = current_task(loop) if loop is not None else None
     record: Record = (
-        time_ns(), level, name, event, {}, _steady(values), where, offset, task or current_thread().name, caught,
+        time_ns(), level, name, event, {}, values, where, offset, task or current_thread().name, caught,
     )  # fmt: skip
     if len(_queue) < WRITER.room:
         _queue.append(record)
@@ -139,20 +141,19 @@ def _caught(exc_info: Any) -> Caught | None:
     return Caught(error, error.__traceback__) if isinstance(error, BaseException) else None
 
 
-def _steady(values: dict[str, Any]) -> dict[str, Any]:
-    """Copies of what may change before the writer reads it."""
-    return {key: value if value.__class__ in _FIXED else _copy(value, 0) for key, value in values.items()}
-
-
 def _copy(value: Any, depth: int) -> Any:
+    """A copy of what may change before the writer reads it; other objects as they are."""
     kind = value.__class__
-    if depth < _COPY_DEPTH:
-        if kind is dict:
-            return {key: item if item.__class__ in _FIXED else _copy(item, depth + 1) for key, item in value.items()}
-        if kind is list or kind is tuple:
-            return [item if item.__class__ in _FIXED else _copy(item, depth + 1) for item in value]
-        if kind is set or kind is frozenset:
-            return sorted(value, key=str)
+    if kind is dict and depth < _COPY_DEPTH:
+        copy = value.copy()
+        for key, item in copy.items():
+            if item.__class__ not in _FIXED:
+                copy[key] = _copy(item, depth + 1)
+        return copy
+    if (kind is list or kind is tuple) and depth < _COPY_DEPTH:
+        return [item if item.__class__ in _FIXED else _copy(item, depth + 1) for item in value]
+    if kind is set or kind is frozenset:
+        return sorted(value, key=str)
     if kind is bytearray or kind is memoryview:
         return bytes(value[:_COPY_CHARS])
     return value

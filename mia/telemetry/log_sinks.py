@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import select
@@ -103,6 +104,7 @@ class LogFile:
         self._attempts = 0
         self._retry_s = 0.0
         self._lost_since = 0
+        self._kept = 0  # lines of the present call that are in the file
         self.failed = 0
 
     def write(self, lines: list[bytes]) -> int:
@@ -112,35 +114,35 @@ class LogFile:
         now_s = time.monotonic()
         if self._attempts and now_s < self._retry_s:
             return self._lose(len(lines))
-        done = 0
+        self._kept = 0
         try:
             self._open(now_s)
             data = b"".join(lines)
             if self._size and self._size + len(data) > self.bytes_max:
                 self._rotate()
-            done = self._append(data, lines)
+            self._append(data)
         except OSError as e:
             self._fail(e, now_s)
-            return self._lose(len(lines) - done)
+            return self._lose(len(lines) - self._kept)
         if self._attempts:
             lost, self._attempts, self._lost_since = self._lost_since, 0, 0
             self._tell("info", f"the log file {self.path} is written again; {lost} lines are missing in it")
         return 0
 
-    def _append(self, data: bytes, lines: list[bytes]) -> int:
-        """Write it all, or take back what is no whole line and raise; the number of lines written."""
+    def _append(self, data: bytes) -> None:
+        """Write it all, or raise with only whole lines left; `_kept` counts them."""
         written = os.write(self._fd, data)
-        if written == len(data):
-            self._size += written
-            return len(lines)
-        whole = data.rfind(b"\n", 0, written) + 1  # a full disk takes a part
-        os.ftruncate(self._fd, self._size + whole)
-        self._size += whole
-        count = data.count(b"\n", 0, whole)
-        rest = data[whole:]
-        written = os.write(self._fd, rest)  # says why, by raising
+        if written < len(data):  # a disk that fills up takes a part
+            whole = data.rfind(b"\n", 0, written) + 1
+            os.ftruncate(self._fd, self._size + whole)
+            self._size += whole
+            self._kept = data.count(b"\n", 0, whole)
+            data = data[whole:]
+            written = os.write(self._fd, data)  # most often says why, by raising
+            if written < len(data):
+                os.ftruncate(self._fd, self._size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += written
-        return count + data.count(b"\n", whole, whole + written)
 
     def _open(self, now_s: float) -> None:
         if self._fd >= 0 and now_s - self._looked_s >= _LOOK_AGAIN_S:  # removed or moved by somebody else?

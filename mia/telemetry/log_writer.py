@@ -126,11 +126,12 @@ class Writer:
 
     def stop(self, timeout_s: float) -> bool:
         """Flush and end the thread; False when records may be missing."""
+        deadline_s = time.monotonic() + timeout_s
         is_complete = self.flush(timeout_s)
         self._is_stopping = True
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout_s)
+            self._thread.join(max(0.1, deadline_s - time.monotonic()))
         return is_complete
 
     def _work(self) -> None:
