@@ -44,10 +44,14 @@ def test_cpu_is_the_share_of_a_core_between_two_samples() -> None:
         sum(range(10_000))
 
     now_s = 100.8
-    sample = sampler.sample()
+    busy = sampler.sample()
+    now_s = 110.8
+    idle = sampler.sample()
 
-    assert sample is not None
-    assert 20.0 <= sample.cpu_percent <= 60.0  # 0.2 s and a little of 0.8 s
+    assert busy is not None
+    assert 20.0 <= busy.cpu_percent <= 60.0  # 0.2 s and a little of 0.8 s
+    assert idle is not None
+    assert idle.cpu_percent < 1.5  # next to nothing of 10 s: what was counted before is not counted again
 
 
 def test_children_are_summed_and_one_that_ended_is_left_out() -> None:
@@ -67,6 +71,17 @@ def test_children_are_summed_and_one_that_ended_is_left_out() -> None:
     report = sampler.report()
     assert report.children_rss_mb is not None
     assert report.children_rss_mb.min == 0.0 < report.children_rss_mb.max
+
+
+def test_what_was_measured_of_a_child_that_is_no_longer_ours_is_let_go() -> None:
+    ours = {"exchange": os.getpid()}
+    sampler = _sampler(children=lambda: ours)
+    sampler.sample()
+
+    ours = {}
+    sampler.sample()
+
+    assert sampler._meters == {}
 
 
 def test_only_the_last_samples_are_kept_and_reported() -> None:
