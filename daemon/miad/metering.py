@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from mia.control.messages import Latency, Status
 from mia.domain.effects import AnyEffect, SubmitOrder
-from mia.domain.events import AnyEvent, OrderAccepted, OrderFilled, OrderRejected
+from mia.domain.events import AnyEvent, OrderFilled, OrderRejected
+from mia.domain.orders import OrderType
 from mia.telemetry.histogram import Distribution
 from mia.telemetry.loop_delay import LoopDelay
 from mia.telemetry.openmetrics import OpenMetricsEndpoint
@@ -27,7 +28,7 @@ from miad.probe import StageProbe
 
 DECISION: Final = "live_trading.decision"  # frame received to orders sent
 LOOP_DELAY: Final = "trading_loop.delay"
-ANSWER: Final = "trade_executor.answer"  # order sent to the venue's first answer
+FILL: Final = "trade_executor.fill"  # market order sent to its first fill
 _DRAIN_S: Final = 1.0
 _DRAIN_MAX: Final = 2000  # decisions counted per drain: 0.6 ms of the loop
 _IN_FLIGHT_MAX: Final = 1024
@@ -80,17 +81,24 @@ class Metering:
             tasks["metrics-endpoint"] = self.endpoint.run
         return tasks
 
-    def on_event(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
-        """A listener: orders are timed from leaving to the venue's first answer, in receive time; a rejection is a failure."""
+    def effects(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
+        """A listener of the core: market orders are timed from leaving to their first fill, in receive time; a rejection is a failure."""
         for effect in effects:
-            if type(effect) is SubmitOrder:
+            if type(effect) is SubmitOrder and effect.order_type is OrderType.MARKET:
                 if len(self._in_flight) >= _IN_FLIGHT_MAX:
                     del self._in_flight[next(iter(self._in_flight))]
                 self._in_flight[effect.client_order_id] = event.ts_recv_ns
-        if isinstance(event, (OrderAccepted, OrderRejected, OrderFilled)):
-            sent_ns = self._in_flight.pop(event.client_order_id, None)
-            if sent_ns is not None:
-                self.tracker.record(ANSWER, event.ts_recv_ns - sent_ns, type(event) is not OrderRejected)
+        if type(event) is OrderRejected:
+            self._answered(event, success=False)
+
+    def fill(self, fill: OrderFilled) -> None:
+        """A listener of the core, for fills: they may have no effects."""
+        self._answered(fill, success=True)
+
+    def _answered(self, report: OrderFilled | OrderRejected, *, success: bool) -> None:
+        sent_ns = self._in_flight.pop(report.client_order_id, None)
+        if sent_ns is not None:
+            self.tracker.record(FILL, report.ts_recv_ns - sent_ns, success)
 
     def latency_of_loop(self) -> Latency:
         """The loop's delay of the last minute, as status shows it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -20,7 +21,7 @@ from mia.domain.orders import OrderType, Purpose
 from mia.settings import load_settings
 from mia.telemetry.settings import MetricsSettings
 from miad.latency import Latencies
-from miad.metering import ANSWER, Metering
+from miad.metering import FILL, Metering
 
 MS = 1_000_000
 
@@ -77,17 +78,16 @@ def test_a_scrape_of_the_running_tasks_and_the_rows_they_write(engine: Any, tmp_
     assert float(first["memory_usage_mb"]) > 1
 
 
-def test_an_order_is_timed_to_the_first_answer_and_once(engine: Any, tmp_path: Path) -> None:
+def test_a_market_order_is_timed_to_its_first_fill_and_a_rejection_is_a_failure(engine: Any, tmp_path: Path) -> None:
     meter = metering(engine, tmp_path)
+    resting = msgspec.structs.replace(submit("c"), order_type=OrderType.LIMIT)
 
-    meter.on_event(ev.Timer(1, 0, 1000), (submit("a"), submit("b")))
-    for _ in range(2):  # a report with effects may be heard twice
-        meter.on_event(ev.OrderAccepted(2, 0, 1000 + 4 * MS, "a", "V1"), ())
-    meter.on_event(ev.OrderFilled(3, 0, 1000 + 9 * MS, "a", "F1", 0, 1, 100, 5, 0, False), ())
-    meter.on_event(ev.OrderRejected(4, 0, 1000 + 6 * MS, "b", "no", "said no"), ())
-    meter.on_event(ev.OrderAccepted(5, 0, 1000, "unknown", "V2"), ())
+    meter.effects(ev.Timer(1, 0, 1000), (submit("a"), submit("b"), resting))
+    for ts, order in ((4, "a"), (9, "a"), (50, "c"), (60, "unknown")):
+        meter.fill(ev.OrderFilled(3, 0, 1000 + ts * MS, order, f"F{ts}", 0, 1, 100, 5, 0, False))
+    meter.effects(ev.OrderRejected(4, 0, 1000 + 6 * MS, "b", "no", "said no"), ())
 
-    report = meter.tracker.report()[ANSWER]
+    report = meter.tracker.report()[FILL]
     assert (report.n, report.failures, report.mean_ms, report.max_ms) == (2, 1, 5.0, 6.0)
 
 
@@ -95,7 +95,7 @@ def test_orders_that_are_never_answered_do_not_fill_the_memory(engine: Any, tmp_
     meter = metering(engine, tmp_path)
 
     for i in range(3000):
-        meter.on_event(ev.Timer(i, 0, i), (submit(f"o{i}"),))
+        meter.effects(ev.Timer(i, 0, i), (submit(f"o{i}"),))
 
     assert len(meter._in_flight) == 1024
 
