@@ -1,4 +1,4 @@
-"""Builds the compiled modules, and puts config/ and models/ into the wheel; all else is in pyproject.toml.
+"""Builds the compiled modules, and puts config/, models/ and systemd/ into the wheel; all else is in pyproject.toml.
 
 A compiled source is a copy (under build/kernels) with the digests of its original appended, so that a stale extension
 can be recognised. Without a C compiler the build still succeeds and the .py sources run interpreted.
@@ -20,7 +20,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "mia"
 STAGE = Path("build", "kernels")  # relative: setuptools refuses absolute sources
-SHIPPED = ("config", "models")
+SHIPPED = ("config", "models", "systemd")
 FLAGS = ["-O3", "-g0", "-ffp-contract=off", *os.environ.get("MIA_XCFLAGS", "").split()]
 DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": False, "initializedcheck": False}
 

@@ -1,4 +1,4 @@
-"""The one way to reach files that ship with us: config/ and models/, in a wheel and in an editable install alike."""
+"""The one way to reach files that ship with us: config/, models/ and systemd/, in a wheel and in an editable install alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ROOTS: Final = (_HERE / "_shipped", _HERE.parent)  # wheel, editable
 
 
 def shipped(kind: str) -> Path:
-    """The folder `config` or `models`; FileNotFoundError when the installation is damaged."""
+    """The folder `config`, `models` or `systemd`; FileNotFoundError when the installation is damaged."""
     for root in _ROOTS:
         folder = root / kind
         if folder.is_dir():
@@ -26,3 +26,8 @@ def config_file(name: str) -> Path:
 def model_dir(name: str) -> Path:
     """A shipped model bundle's folder."""
     return shipped("models") / name
+
+
+def unit_file(*, for_user: bool = False) -> Path:
+    """The shipped systemd unit, of the system or of one user."""
+    return shipped("systemd") / ("user/miad.service" if for_user else "miad.service")

@@ -325,7 +325,8 @@ def main() -> int:
     parser.add_argument("--mode", choices=("paper", "live"), required=True)
     parser.add_argument("--journal-last-seq", type=int)
     options = parser.parse_args()
-    os.nice(_NICE)
+    with contextlib.suppress(PermissionError):  # a service manager may forbid it; then it works at the daemon's priority
+        os.nice(_NICE)
     return serve(options.state_dir, options.mode, options.journal_last_seq, Control(0), _say)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -61,5 +62,6 @@ def prune(directory: Path, *, now_ns: int, keep_days: float, max_bytes: int, kee
 
 
 if __name__ == "__main__":  # the daemon starts this as a process of its own: compression takes the CPU
-    os.nice(19)
+    with contextlib.suppress(PermissionError):  # a service manager may forbid it
+        os.nice(19)
     compress_segment(Path(sys.argv[1]))

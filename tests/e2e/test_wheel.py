@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 NOT_SOURCE: Final = shutil.ignore_patterns(
     ".venv*", ".git", ".*_cache", ".hypothesis", "__pycache__", "*.so", "*.egg-info", "build", "dist", "state"
 )
-SHIPPED: Final = ("config", "models")
+SHIPPED: Final = ("config", "models", "systemd")
 
 # Commands of an installation that must work from `/` with an empty home; `{home}` is that home. Each exits 0.
 COMMANDS: Final[list[list[str]]] = [
@@ -33,6 +33,8 @@ COMMANDS: Final[list[list[str]]] = [
     ["miad", "--paper", "--duration", "1", "--state", "{home}/state"],
     ["mia", "replay", "{home}/state"],
     ["mia", "models", "check", "demo"],
+    ["mia", "install", "--systemd"],
+    ["mia", "db", "tables", "--state", "{home}/state"],
 ]
 
 
