@@ -1,5 +1,5 @@
 # The commands of the project. On a fresh machine `make test` and `make paper` do all set-up themselves.
-#   make paper [DURATION=60] [SPEED=max] [ARGS=...]   install the core, then trade on the simulated market
+#   make paper [DURATION=60] [SPEED=max] [ARGS=...]   install the core, then trade on the demo exchange and watch it
 #   make test                                          install everything, run every suite within its time budget
 #   make check                                         format, lint, types, layers, quick tests: before each commit
 SHELL := /bin/bash
@@ -44,7 +44,7 @@ kernels: $(VENV)/.dev
 
 # --- the daemon ---
 paper: $(VENV)/.core
-	$(BIN)/miad --paper $(if $(DURATION),--duration $(DURATION)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
+	@$(BIN)/mia paper $(if $(DURATION),--duration $(DURATION)) $(if $(SPEED),--speed $(SPEED)) $(ARGS)
 
 bench: kernels
 	$(BIN)/mia bench $(ARGS)

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from mia import __version__
-from mia.cli import bench_verb, db, doctor, history, install, logs, models, operate, replay, show_config, status, why
+from mia.cli import bench_verb, db, doctor, history, install, logs, models, operate, paper, replay, show_config, status, why
 from mia.domain.errors import AlreadyRunning, ConfigError, MiaError, NotPermitted, NotRunning
 
 _ERRORS: Final = (
@@ -32,6 +32,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("status", short_help="What the daemon is doing.")(status.status)
+app.command(
+    "paper",
+    short_help="Trade on the demo exchange and watch it.",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(paper.paper)
 app.command("pause", short_help="Open no new positions; exits go on.")(operate.pause)
 app.command("resume", short_help="Trade again; --reset clears a halt or a kill.")(operate.resume)
 app.command("flatten", short_help="Close positions at market, then open nothing.")(operate.flatten)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,13 +17,13 @@ StateOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def state_dir(state: Path | None, config: Path | None) -> Path:
-    """--state, else the paper directory of the configured instance; it need not exist. ConfigError when settings are needed and bad."""
+def state_dir(state: Path | None, config: Path | None, *, mode: Literal["paper", "replay"] = "paper") -> Path:
+    """--state, else the directory of the configured instance and mode; it need not exist. ConfigError when settings are needed and bad."""
     from mia.settings import load_settings
     from mia.store.state_dir import resolve_state_dir
 
     instance = "mia" if state is not None else load_settings(config).settings.instance.name
-    return resolve_state_dir(state, instance=instance, mode="paper", environment=os.environ)
+    return resolve_state_dir(state, instance=instance, mode=mode, environment=os.environ)
 
 
 def missing(path: Path) -> str:

@@ -114,12 +114,13 @@ def _draw_for_ever(watcher: Watcher, console: Console, interval_s: float) -> Non
 
 
 class View:
-    """Lines of a panel in at most `height` rows; a last row says so when some are cut."""
+    """Lines of a panel in at most `height` rows; a last row says so when some are cut, unless `says_cut` is off."""
 
-    def __init__(self, lines: Sequence[Line], height: int, footer: str = "") -> None:
+    def __init__(self, lines: Sequence[Line], height: int, footer: str = "", *, says_cut: bool = True) -> None:
         self._lines: Final = lines
         self._height: Final = height
         self._footer: Final = footer
+        self._says_cut: Final = says_cut
 
     def rows(self, console: Console, width: int) -> list[list[Segment]]:
         """As rows of segments of exactly `width` cells."""
@@ -128,7 +129,9 @@ class View:
         options = console.options.update(width=width, height=None)
         rows = console.render_lines(_grid(self._lines, width), options)
         room = self._height - bool(self._footer)
-        if len(rows) > room:
+        if len(rows) > room and not self._says_cut:
+            rows = rows[:room]
+        elif len(rows) > room:
             cut = len(rows) - room + 1
             more = Text(f"({cut} more rows in a taller window)", style="dim", no_wrap=True, overflow="crop")
             rows = rows[: room - 1] + console.render_lines(more, options)[:1]
