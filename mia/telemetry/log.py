@@ -72,8 +72,7 @@ def configure(
         _HOOKS.install()
     else:
         _HOOKS.uninstall()
-    # In the writer's thread, after what was logged so far; when a sink hangs just now it happens once that is over.
-    WRITER.run_there(functools.partial(_swap, chain, outputs), _SHUTDOWN_S)
+    WRITER.submit(functools.partial(_swap, chain, outputs))  # in its thread, after what was logged so far; nobody waits
     if not WRITER.is_alive():
         WRITER.start()
         atexit.register(shutdown)

@@ -135,10 +135,12 @@ def _shown(value: Any) -> str:
 def _fold(parts: list[str], width: int) -> str:
     """Parts on lines of at most `width` columns, broken between parts or at spaces; later lines lie below the first."""
     room = max(20, width)
+    first, *values = parts
     lines = [""]
-    for word in (word for part in parts for word in part.split(" ")):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+    for n, word in enumerate([*first.split(" "), *(word for part in values for word in part.split(" "))]):
+        gap = "" if not lines[-1] else "  " if n == first.count(" ") + 1 else " "  # the message stands apart from its values
+        if lines[-1] and len(lines[-1]) + len(gap) + len(word) > room:
             lines.append(word)
         else:
-            lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
+            lines[-1] += gap + word
     return f"\n{_INDENT}".join(lines)

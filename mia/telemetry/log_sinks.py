@@ -84,6 +84,7 @@ class Console:
 
     def close(self) -> None:
         """Let go of the duplicate."""
+        self.failed += self._push(0.0)
         with contextlib.suppress(OSError):
             os.close(self._fd)
 

@@ -68,7 +68,7 @@ class Writer:
         return self._outputs
 
     def use(self, processors: Sequence[Processor], outputs: Sequence[Output]) -> Sequence[Output]:
-        """Chain and outputs from the next record on; call in the writer's thread (by `run_there`) or before it starts. The old ones."""
+        """Chain and outputs from the next record on; call in the writer's thread (by `submit`) or before it starts. The old ones."""
         before, self._processors, self._outputs = self._outputs, processors, outputs
         return before
 
@@ -97,32 +97,25 @@ class Writer:
         """Whether the thread writes, in this process."""
         return self._thread is not None and self._thread.is_alive() and self._pid == os.getpid()
 
-    def run_there(self, job: Job, timeout_s: float) -> bool:
-        """Run a job in the writer's thread after what is queued now; False when it has not run in time."""
-        done = threading.Event()
-
-        def run() -> None:
-            try:
-                job()
-            finally:
-                done.set()
-
-        if not self.is_alive():
+    def submit(self, job: Job) -> None:
+        """Run a job in the writer's thread after what is queued now, without waiting for it; at once while no thread runs."""
+        if self.is_alive():
+            self.queue.append(job)
+        else:
             job()
-            return True
-        self.queue.append(run)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until what is queued now is written; False when that took longer."""
+        if not self.is_alive():
+            while self.queue and self._outputs and self._pid == os.getpid():  # the thread has ended: the caller writes
+                self._batch()
+            return not self.queue
+        done = threading.Event()
+        self.queue.append(done.set)
         if self._thread is threading.current_thread():
             return False
         self._wake.set()
         return done.wait(timeout_s)
-
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until what is queued now is written; False when that took longer."""
-        if not self.is_alive() and self._outputs and self._pid == os.getpid():  # ended already: the caller writes
-            while self.queue:
-                self._batch()
-            return True
-        return self.run_there(lambda: None, timeout_s) if self.is_alive() else not self.queue
 
     def stop(self, timeout_s: float) -> bool:
         """Flush and end the thread; False when records may be missing."""
