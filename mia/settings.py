@@ -25,7 +25,7 @@ from mia.engine.settings import EngineSettings, LaneSettings
 from mia.execution.settings import ExecutionSettings
 from mia.risk.limits import RiskSettings
 from mia.shipped import config_file
-from mia.sim.settings import PaperSettings, SimMarketSettings
+from mia.sim.settings import DemoSettings, PaperSettings, SimMarketSettings
 from mia.store.settings import StoreSettings
 from mia.telemetry.settings import LoggingSettings, MetricsSettings
 from mia.venues.settings import LinkSettings
@@ -60,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     execution: ExecutionSettings = ExecutionSettings()
     paper: PaperSettings = PaperSettings()
     sim: SimMarketSettings = SimMarketSettings()
+    demo: DemoSettings = DemoSettings()
     store: StoreSettings = StoreSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()

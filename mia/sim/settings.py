@@ -1,4 +1,4 @@
-"""Settings of the paper broker ([paper]) and of the simulated market ([sim])."""
+"""Settings of the paper broker ([paper]), of the simulated market ([sim]) and of the demo exchange ([demo])."""
 
 from __future__ import annotations
 
@@ -131,6 +131,48 @@ class SimMarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         }
         for name, (low, high) in bounds.items():
             _within(f"[sim] {name}", getattr(self, name), low, high)
+
+
+class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[demo]: the exchange in a process of its own (`mia venue demo`, `miad --venue demo`); loopback only.
+
+    port 0: any free one. history_s: market seconds that were traded before a fresh start. speed: market seconds per second.
+    buffer_bytes_max: what a slow reader may leave unread before its connection is closed.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    quote_balance: Decimal = Decimal(10_000)
+    base_balance: Decimal = Decimal(0)
+    speed: float = 1.0
+    history_s: int = 900
+    slip_ticks: int = 2  # what each lot beyond the known depth costs
+    weight_per_minute: int = 6_000
+    orders_per_10s: int = 100
+    orders_per_day: int = 200_000
+    closed_orders_kept: int = 2_000
+    buffer_bytes_max: int = 4_000_000
+
+    def __post_init__(self) -> None:
+        if self.host != "127.0.0.1":
+            raise ConfigError(f"[demo] host must be 127.0.0.1: the demo exchange is not reachable from outside; got {self.host!r}")
+        for name in ("quote_balance", "base_balance"):
+            value: Decimal = getattr(self, name)
+            if not (value.is_finite() and 0 <= value <= 10**12):
+                raise ConfigError(f"[demo] {name} must be between 0 and 10^12, got {value}")
+        bounds = {
+            "port": (0, 65_535),
+            "speed": (0.01, 1_000),
+            "history_s": (0, 14_400),
+            "slip_ticks": (0, 1_000_000),
+            "weight_per_minute": (1, 10**9),
+            "orders_per_10s": (1, 10**9),
+            "orders_per_day": (1, 10**9),
+            "closed_orders_kept": (1, 100_000),
+            "buffer_bytes_max": (65_536, 1 << 30),
+        }
+        for key, (low, high) in bounds.items():
+            _within(f"[demo] {key}", getattr(self, key), low, high)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:
