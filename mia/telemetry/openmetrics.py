@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -67,7 +68,7 @@ class OpenMetricsEndpoint:
             server = await asyncio.start_server(self._serve, self._address, self._asked_port, limit=HEAD_BYTES_MAX, backlog=CONNECTIONS_MAX)
         except OSError as e:
             raise Transient(
-                f"metrics: cannot listen on {_bracketed(self._address)}:{self._asked_port} ({e.strerror or e}): "
+                f"metrics: cannot listen on {_bracketed(self._address)}:{self._asked_port} ({os.strerror(e.errno) if e.errno else e}): "
                 "give another [metrics] port, or set [metrics] endpoint = false"
             ) from e
         try:

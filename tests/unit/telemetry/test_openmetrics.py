@@ -167,7 +167,9 @@ def test_a_taken_port_is_one_clear_line() -> None:
         other.listen()
         port = other.getsockname()[1]
 
-        with pytest.raises(Transient, match=rf"metrics: cannot listen on 127.0.0.1:{port} .*give another \[metrics\] port"):
+        with pytest.raises(
+            Transient, match=rf"metrics: cannot listen on 127.0.0.1:{port} \(Address already in use\): give another \[metrics\] port"
+        ):
             asyncio.run(OpenMetricsEndpoint("127.0.0.1", port, lambda: TEXT).run())
 
 
