@@ -44,7 +44,7 @@ SPECS: Final = (
     Spec("mia_cash", "gauge", "", ("currency",), "Cash of the account."),
     Spec("mia_day_profit", "gauge", "", ("currency",), "Profit since the start of the UTC day, after fees."),
     Spec("mia_drawdown_ratio", "gauge", "ratio", (), "Fall of equity from its peak, 0 to 1."),
-    Spec("mia_events", "counter", "", (), "Events in the journal, of all runs of this state directory."),
+    Spec("mia_events", "counter", "", (), "Market events taken in, of all runs of this state directory."),
     Spec("mia_decisions", "counter", "", (), "Decisions, of all runs."),
     Spec("mia_orders", "counter", "", (), "Orders sent, of all runs."),
     Spec("mia_fills", "counter", "", (), "Fills received, of all runs."),
@@ -181,9 +181,9 @@ def _timings(page: _Page, figures: Figures) -> None:
 
 def _quantiles(page: _Page, name: str, recent: Distribution, total: Distribution, labels: tuple[str, ...] = ()) -> None:
     for quantile, ms in (("0.5", recent.p50_ms), ("0.95", recent.p95_ms), ("0.99", recent.p99_ms)):
-        page.add(name, ms / 1e3, (*labels, quantile))
+        page.add(name, round(ms / 1e3, 9), (*labels, quantile))
     page.add(name, total.n, labels, "_count")
-    page.add(name, total.n * total.mean_ms / 1e3, labels, "_sum")
+    page.add(name, round(total.n * total.mean_ms / 1e3, 9), labels, "_sum")
 
 
 def _process(page: _Page, sample: ProcessSample | None) -> None:
