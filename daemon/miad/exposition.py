@@ -67,6 +67,7 @@ SPECS: Final = (
     Spec("mia_journal_bytes", "gauge", "bytes", (), "Size of the journal's files."),
     Spec("mia_wal_bytes", "gauge", "bytes", (), "Size of the database's write-ahead log."),
     Spec("mia_process_resident_memory_bytes", "gauge", "bytes", (), "RSS of the daemon at the last sample."),
+    Spec("mia_process_shared_memory_bytes", "gauge", "bytes", (), "Of it, pages of mapped files: journal segment and libraries."),
     Spec("mia_process_cpu_ratio", "gauge", "ratio", (), "CPU of the daemon between the last two samples; 1 is one core."),
     Spec("mia_process_threads", "gauge", "", (), "Threads."),
     Spec("mia_process_open_fds", "gauge", "", (), "Open file descriptors."),
@@ -190,6 +191,7 @@ def _process(page: _Page, sample: ProcessSample | None) -> None:
     if sample is None:
         return
     page.add("mia_process_resident_memory_bytes", sample.rss_bytes)
+    page.add("mia_process_shared_memory_bytes", sample.shared_bytes)
     page.add("mia_process_cpu_ratio", sample.cpu_percent / 100)
     page.add("mia_process_threads", sample.threads)
     page.add("mia_process_open_fds", sample.fds)

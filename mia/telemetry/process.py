@@ -42,6 +42,7 @@ class ProcessSample(msgspec.Struct, frozen=True, kw_only=True):
     ts_ns: int  # Unix
     cpu_percent: float
     rss_bytes: int
+    shared_bytes: int  # of rss_bytes: pages of mapped files (journal segment, libraries), which the system may take back
     threads: int
     fds: int
     switches_voluntary: int  # since the process began
@@ -142,10 +143,12 @@ class ProcessSampler:
         try:
             with process.oneshot():
                 switches = process.num_ctx_switches()
+                memory = process.memory_info()
                 taken = ProcessSample(
                     ts_ns=self._unix_ns(),
                     cpu_percent=self._own.percent(now_s),
-                    rss_bytes=process.memory_info().rss,
+                    rss_bytes=memory.rss,
+                    shared_bytes=memory.shared,
                     threads=process.num_threads(),
                     fds=process.num_fds(),
                     switches_voluntary=switches.voluntary,

@@ -28,7 +28,7 @@ STATUS = Status(
     journal_bytes=1 << 28, wal_bytes=4096, tasks=("a", "b"),
 )  # fmt: skip
 SAMPLE = ProcessSample(
-    ts_ns=1, cpu_percent=25.0, rss_bytes=1 << 27, threads=5, fds=20, switches_voluntary=10, switches_involuntary=2,
+    ts_ns=1, cpu_percent=25.0, rss_bytes=1 << 27, shared_bytes=1 << 26, threads=5, fds=20, switches_voluntary=10, switches_involuntary=2,
     children={"projection": ChildSample(cpu_percent=5.0, rss_bytes=1 << 25)},
     gpus=(GpuSample(name="H200", used_percent=40.0, memory_bytes=9),),
 )  # fmt: skip
@@ -63,6 +63,7 @@ def test_the_reference_parser_reads_every_value() -> None:
         ("mia_loop_delay_seconds_count", ()): 4,
         ("mia_dropped_total", (("what", "performance_rows"),)): 6,
         ("mia_process_resident_memory_bytes", ()): 1 << 27,
+        ("mia_process_shared_memory_bytes", ()): 1 << 26,
         ("mia_process_cpu_ratio", ()): 0.25,
         ("mia_child_cpu_ratio", (("child", "projection"),)): 0.05,
         ("mia_gpu_memory_used_bytes", (("gpu", "0"), ("name", "H200"))): 9,
