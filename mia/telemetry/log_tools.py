@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from inspect import iscoroutinefunction
@@ -36,7 +37,8 @@ def _logging_exceptions(function: Callable[..., Any], event: str, level: int) ->
 
     def report(error: Exception) -> None:
         if gate.level <= level and not getattr(error, _MARK, False):
-            setattr(error, _MARK, True)
+            with contextlib.suppress(AttributeError):  # an exception with slots is logged by each caller
+                setattr(error, _MARK, True)
             emit(level, gate.name, event, {"call": function.__qualname__}, place, caught=Caught(error, error.__traceback__))
 
     if iscoroutinefunction(function):
