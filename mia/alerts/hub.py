@@ -35,8 +35,15 @@ _COUNTERS: Final = ("raised", "merged", "written", "delivered", "waiting", "disk
 class Channel(Protocol):
     """A way to a human, or to a machine that tells one. The publish methods return at once and never fail."""
 
-    name: str
-    severity_min: str
+    @property
+    def name(self) -> str:
+        """A short word: names the file that tells how far it came."""
+        ...
+
+    @property
+    def severity_min(self) -> str:
+        """The lowest severity that it wants."""
+        ...
 
     async def run(self, outbox: Outbox) -> None:
         """Deliver for ever, whatever the far end does; when canceled, say good-bye within a second."""
