@@ -39,11 +39,10 @@ class Line(NamedTuple):
     style: str = ""
 
 
-def panel(s: Status) -> list[Line]:
-    """Everything a person wants to see of a live daemon."""
+def panel(s: Status, *, reason_chars_max: int = 2000) -> list[Line]:
+    """Everything a person wants to see of a live daemon. reason_chars_max: of each reason, for a view that has few rows."""
     lines = [state_line(s)]
-    if s.reasons:
-        lines.append(Line("because", "; ".join(s.reasons), "yellow"))
+    lines += [Line("because", _cut(reason, reason_chars_max), "yellow") for reason in s.reasons]
     lines.append(money_line(s))
     lines += _positions(s.instruments, s.currency)
     lines += [_lane(lane, len(s.lanes) > 1) for lane in s.lanes]
@@ -51,7 +50,7 @@ def panel(s: Status) -> list[Line]:
     lines.append(Line("links", ", ".join(map(_link, s.links)) or "none", _links_style(s.links)))
     lines.append(_alerts(s))
     lines.append(Line("so far", _counts(s)))
-    lines.append(Line("refused", _listed(s.refused) or "none"))
+    lines.append(Line("held back", _listed(s.refused) or "nothing"))
     lines.append(Line("latency", _latencies(s)))
     lines.append(Line("process", _process(s)))
     lines.append(Line("daemon", _identity(s)))
@@ -129,14 +128,19 @@ def _lane(lane: LaneStatus, is_named: bool) -> Line:
     if not lane.last_decision:
         waits = f"none yet, {lane.cold_column} warms up" if lane.cold_column else "none yet"
         return Line("decided", where + waits)
-    when = f" {age(lane.decided_age_s)} ago" if lane.decided_age_s is not None else ""
-    text = f"{where}{lane.last_decision}{when}{because(lane.code)}"
+    text = f"{where}{lane.last_decision}{_when(lane.decided_age_s)}{because(lane.code)}"
     text += f"; signal {lane.signal:+.2f}" if lane.signal is not None else ""
     text += f", alpha {lane.alpha:.2f}" if lane.alpha is not None else ""
     if lane.regime_probs is not None:
         name, prob = max(zip(_REGIMES, lane.regime_probs, strict=True), key=lambda pair: pair[1])
         text += f", {name} {prob:.0%}"
     return Line("decided", text)
+
+
+def _when(age_s: float | None) -> str:
+    if age_s is None:
+        return ""
+    return " just now" if age_s < 1.0 else f" {age(age_s)} ago"
 
 
 def because(code: str) -> str:
@@ -216,6 +220,10 @@ def _grouped(number: str) -> str:
     sign = number[:1] if number[:1] in ("+", "-") else ""
     whole, dot, rest = number.removeprefix(sign).partition(".")
     return f"{sign}{int(whole):,}{dot}{rest}" if whole.isdigit() else number
+
+
+def _cut(text: str, chars_max: int) -> str:
+    return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
 
 
 def _signed(number: str) -> str:

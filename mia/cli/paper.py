@@ -119,9 +119,10 @@ class _Session:
     def lines(self) -> list[Line]:
         """The panel; before the daemon answers and after it stops to, what is known instead."""
         from mia.cli.panel import Line, panel
+        from mia.cli.watch import REASON_CHARS_MAX
 
         if self._status is not None:
-            return panel(self._status)
+            return panel(self._status, reason_chars_max=REASON_CHARS_MAX)
         seconds = time.monotonic() - self._started_s
         if self._child.asked_to_end:
             return [Line("state", "STOPPING: waits for miad to end in order", "bold cyan")]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.table import Table
 
+REASON_CHARS_MAX: Final = 120  # in a view that has few rows; `mia status` tells all
 _NARROW: Final = 60  # columns
 
 
@@ -56,7 +57,7 @@ class Watcher:
     def lines(self) -> list[Line]:
         """The panel of now, or that there is none, since when, and what was known last."""
         if self.status is not None:
-            return panel(self.status)
+            return panel(self.status, reason_chars_max=REASON_CHARS_MAX)
         lines = [Line("state", self._missing(), "bold red")]
         if self._last is None:
             return [*lines, Line("directory", str(self._state_dir)), Line("", "waiting for miad to start with it")]

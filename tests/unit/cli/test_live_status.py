@@ -104,10 +104,13 @@ def test_json_is_the_status_itself_and_says_that_it_is_live(daemon: Daemon, mia:
 
 
 def test_why_it_does_not_trade_stands_beside_the_state() -> None:
-    found = texts(msgspec.structs.replace(READY, state="NO_NEW", reasons=("paused by the operator: lunch", "quote_stale")))
+    status = msgspec.structs.replace(READY, state="NO_NEW", reasons=("paused by the operator: lunch", "x" * 300))
 
-    assert found["state"].startswith("NO_NEW: opens nothing")
-    assert found["because"] == "paused by the operator: lunch; quote_stale"
+    whole, brief = plain(panel(status)), plain(panel(status, reason_chars_max=50))
+
+    assert whole[0][1].startswith("NO_NEW: opens nothing")
+    assert whole[1:3] == [("because", "paused by the operator: lunch"), ("because", "x" * 300)]
+    assert brief[1:3] == [("because", "paused by the operator: lunch"), ("because", "x" * 49 + "…")]
 
 
 def test_nothing_known_yet_is_said_so() -> None:
