@@ -14,7 +14,7 @@ from typing import Any, Final, TextIO
 
 from mia.telemetry.log_levels import TRACE
 from mia.telemetry.log_logger import WRITER, emit
-from mia.telemetry.log_record import Caught, Place
+from mia.telemetry.log_record import Caught, Place, module_of
 
 _FLUSH_S: Final = 2.0
 _CRITICAL: Final = 50
@@ -35,13 +35,8 @@ class StandardHandler(logging.Handler):
         values = {key: value for key, value in found.items() if key not in _KNOWN} if len(found) > _PLAIN else {}  # `extra`
         error = record.exc_info[1] if record.exc_info else None
         caught = Caught(error, error.__traceback__) if error is not None else None
-        where = Place(_dotted(record), record.funcName or "", record.lineno)
+        where = Place(module_of(record.pathname), record.funcName or "", record.lineno)
         emit(record.levelno, record.name, event, values, where, caught=caught)
-
-
-def _dotted(record: logging.LogRecord) -> str:
-    """Our loggers bear the module's name; a library's logger may not."""
-    return record.name if record.name.rpartition(".")[2] == record.module else record.module
 
 
 class Hooks:
@@ -93,7 +88,7 @@ class Hooks:
         if file is not None and self._before is not None:
             self._before[3](message, category, filename, lineno, file, line)
             return
-        where = Place(os.path.splitext(os.path.basename(filename))[0], "", lineno)  # noqa: PTH119, PTH122
+        where = Place(module_of(filename), "", lineno)
         emit(30, "py.warnings", str(message), {"category": category.__name__, "file": filename, "at_line": lineno}, where)
 
 

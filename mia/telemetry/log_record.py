@@ -5,6 +5,7 @@ The capture keeps references and makes no text: names of functions, line numbers
 
 from __future__ import annotations
 
+import functools
 import linecache
 import time
 from asyncio import Task
@@ -92,7 +93,7 @@ class Expander:
         place = self._places.get((code, offset))
         if place is None:
             line = next((n for start, end, n in code.co_lines() if start <= offset < end and n), code.co_firstlineno)
-            place = Place(_module(code.co_filename), code.co_qualname, line)
+            place = Place(module_of(code.co_filename), code.co_qualname, line)
             if len(self._places) < 4096:
                 self._places[code, offset] = place
         return place
@@ -147,7 +148,8 @@ class Expander:
         return frames
 
 
-def _module(file_name: str) -> str:
+@functools.lru_cache(1024)
+def module_of(file_name: str) -> str:
     """mia.venues.binance.link for .../mia/venues/binance/link.py, else the file's name."""
     path = Path(file_name)
     parts = path.with_suffix("").parts

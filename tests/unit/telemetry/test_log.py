@@ -147,6 +147,7 @@ def test_the_standard_library_and_structlog_come_the_same_way(start: Start, tmp_
     first, second, third = records(tmp_path)
     assert (first["event"], first["attempt"], first["logger"]) == ("lost broker 100%", 2, "aiomqtt")
     assert first["function"] == "test_the_standard_library_and_structlog_come_the_same_way"
+    assert first["module"] == "test_log"
     assert "bad %d" in second["event"]
     assert (third["event"], third["x"], third["logger"]) == ("hello", 1, "library")
 
