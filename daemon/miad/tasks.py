@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from mia.domain.errors import FailStop
+from mia.domain.errors import FailStop, MiaError
 
 _AGAIN_S: Final = 1.0
 _AGAIN_S_MAX: Final = 60.0
@@ -82,7 +82,7 @@ class Supervisor:
                 text = "canceled from outside"
             except Exception as e:  # the task's edge
                 _log.debug("task %s", name, exc_info=e)
-                text = f"{type(e).__name__}: {e}"
+                text = str(e) if isinstance(e, MiaError) else f"{type(e).__name__}: {e}"
             else:
                 self._over(name)
                 return
@@ -95,8 +95,9 @@ class Supervisor:
             wait_s = min(2 * wait_s, _AGAIN_S_MAX)
 
     def _trouble(self, name: str, text: str, wait_s: float) -> None:
+        level = logging.DEBUG if self.troubles.get(name) == text else logging.ERROR  # the same again is no news
         self.troubles[name] = text
-        _log.error("task %s ended (%s); it starts again in %g s", name, text, wait_s)
+        _log.log(level, "task %s ended (%s); it starts again in %g s", name, text, wait_s)
         self._on_trouble(name, text)
 
     def _over(self, name: str) -> None:

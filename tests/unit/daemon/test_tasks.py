@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mia.domain.errors import Transient
 from miad.tasks import Supervisor
 
 
@@ -86,6 +87,23 @@ def test_another_task_starts_again_and_its_trouble_is_told_and_named(by: str, ca
     assert heard.troubles == [("metrics", text)]
     assert named == [(f"metrics: {text}",)]
     assert text in caplog.text
+
+
+def test_the_same_trouble_again_is_said_once_and_in_our_own_words(caplog: pytest.LogCaptureFixture) -> None:
+    lives = []
+
+    async def part() -> None:
+        lives.append(1)
+        if len(lives) < 5:
+            raise Transient("port 9477 is taken" if len(lives) < 4 else "port 9477 is forbidden")
+
+    async def test(tasks: Supervisor, heard: Heard) -> None:
+        await asyncio.wait([tasks.start("endpoint", part)])
+
+    supervised(test)
+
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said == [f"task endpoint ended (port 9477 is {why}); it starts again in 0 s" for why in ("taken", "forbidden")]
 
 
 def test_a_task_that_ends_well_after_trouble_is_out_of_it() -> None:
