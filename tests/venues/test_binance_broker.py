@@ -443,9 +443,10 @@ async def test_a_position_report_never_races_a_fill() -> None:
         async def account(_: Any) -> Any:
             nonlocal calls
             calls += 1
-            if calls == 1:  # the fill is in the account already and its report comes right behind
+            if calls == 1:  # taken before the fill, whose report comes right behind the answer
                 asyncio.get_running_loop().call_later(0.005, lambda: asyncio.ensure_future(venue.push(traded())))
-            return {"balances": [{"asset": "BTC", "free": "0.01", "locked": "0"}, {"asset": "USDT", "free": "9.5", "locked": "0.5"}]}
+            held = "0" if calls == 1 else "0.01"
+            return {"balances": [{"asset": "BTC", "free": held, "locked": "0"}, {"asset": "USDT", "free": "9.5", "locked": "0.5"}]}
 
         venue.answers["account.status"] = account
         client.send([RequestReconciliation("demo")], host.now_ns())
