@@ -1,0 +1,206 @@
+"""The answer to `mia status`: everything that tells an operator what the daemon does, holds and waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from mia import __version__
+from mia.control.messages import InstrumentStatus, LaneStatus, LinkStatus, Status
+from mia.domain.effects import RecordDecision
+from mia.domain.instruments import MONEY_SCALE
+from mia.engine.engine import Engine
+from mia.engine.lane import Lane, Market
+from mia.ports import Link
+from miad.core import Core
+from miad.delay import LoopDelay, as_latency
+from miad.states import StateKeeper
+
+_PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
+class Links:
+    """How each connection stands, and since when."""
+
+    def __init__(self) -> None:
+        self._links: Final[dict[str, tuple[Link, str, float]]] = {}
+
+    def set(self, name: str, state: Link, detail: str) -> bool:
+        """Note it; True when the state changed."""
+        known = self._links.get(name)
+        is_new = known is None or known[0] is not state
+        self._links[name] = (state, detail, time.monotonic() if is_new or known is None else known[2])
+        return is_new
+
+    def state(self, name: str) -> Link | None:
+        """None when never heard of."""
+        known = self._links.get(name)
+        return known[0] if known is not None else None
+
+    def statuses(self) -> tuple[LinkStatus, ...]:
+        """All, in the order in which they appeared."""
+        now_s = time.monotonic()
+        return tuple(
+            LinkStatus(name=name, state=state.value, detail=detail, since_s=round(now_s - since_s, 1))
+            for name, (state, detail, since_s) in self._links.items()
+        )
+
+
+class Identity:
+    """What does not change in a life."""
+
+    def __init__(self, *, instance: str, mode: str, venue: str, run: int, state_dir: Path, config_file: Path, start_cash: Decimal) -> None:
+        self.instance, self.mode, self.venue, self.run = instance, mode, venue, run
+        self.state_dir, self.config_file, self.start_cash = state_dir, config_file, start_cash
+
+
+class Reporter:
+    """Builds `Status`; called by the control socket, the heartbeat and MQTT's health."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        core: Core,
+        keeper: StateKeeper,
+        links: Links,
+        delay: LoopDelay,
+        *,
+        now_ns: Callable[[], int],
+        tasks: Callable[[], tuple[str, ...]],
+        decisions: dict[int, RecordDecision],
+        queues: Callable[[], dict[str, int]],
+        dropped: Callable[[], dict[str, int]],
+    ) -> None:
+        """now_ns: engine time as the shell sees it; queues, dropped: of all parts, by name."""
+        self._identity: Final = identity
+        self._core: Final = core
+        self._keeper: Final = keeper
+        self._links: Final = links
+        self._delay: Final = delay
+        self._now_ns: Final = now_ns
+        self._tasks: Final = tasks
+        self._decisions: Final = decisions
+        self._queues: Final = queues
+        self._dropped: Final = dropped
+        self._started_s: Final = time.monotonic()
+        self._cpu_seen: tuple[float, float] = (time.monotonic(), time.process_time())
+        self._cpu_percent = 0.0
+
+    def status(self) -> Status:
+        """A fresh one."""
+        engine, condition, who = self._core.engine, self._keeper.look(), self._identity
+        state = engine.state
+        counters, portfolio, risk = state.counters, state.portfolio, state.risk
+        equity = portfolio.equity_e8(state.marks2)
+        return Status(
+            version=__version__,
+            instance=who.instance,
+            mode=who.mode,
+            venue=who.venue,
+            run=who.run,
+            pid=os.getpid(),
+            state=condition.word,
+            reasons=condition.reasons,
+            ts=utc(time.time_ns()),
+            engine_ts=utc(state.now_ns) if state.now_ns else "",
+            uptime_s=round(time.monotonic() - self._started_s, 1),
+            state_dir=str(who.state_dir),
+            config_file=str(who.config_file),
+            currency=portfolio.currency,
+            equity=money(equity),
+            cash=money(portfolio.cash_e8),
+            start_cash=f"{who.start_cash:f}",
+            day_profit=money(equity - risk.day_start_equity_e8) if risk.is_started else "",
+            drawdown=round(risk.drawdown, 6),
+            seq=self._core.seq,
+            events=counters.market_events,
+            decisions=counters.decisions,
+            orders=counters.orders,
+            fills=counters.fills,
+            trades=counters.trades,
+            refused={str(code): n for code, n in sorted(counters.codes.items(), key=lambda item: (-item[1], str(item[0])))},
+            instruments=tuple(self._instrument(engine, market) for market in engine.markets),
+            lanes=tuple(self._lane(lane) for lane in engine.lanes),
+            links=self._links.statuses(),
+            loop_delay=self._delay.latency(),
+            decision_latency=as_latency(self._core.latencies),
+            queues=self._queues(),
+            dropped={name: n for name, n in self._dropped().items() if n},
+            journal_bytes=_bytes((who.state_dir / "journal").glob("journal-*")),
+            wal_bytes=_bytes([who.state_dir / "miad.db-wal"]),
+            rss_mb=round(int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_MB, 1),
+            cpu_percent=self._cpu(),
+            tasks=self._tasks(),
+        )
+
+    def _instrument(self, engine: Engine, market: Market) -> InstrumentStatus:
+        known, position, definition = market.state, market.position, market.definition
+        mid2 = engine.state.marks2[market.index]
+        entry = Decimal(position.average_entry_ticks).quantize(Decimal("0.01")) * definition.tick_size if position.lots else None
+        return InstrumentStatus(
+            name=market.symbol,
+            bid=f"{definition.price(known.bid_ticks):f}" if known.bid_lots > 0 else "",
+            ask=f"{definition.price(known.ask_ticks):f}" if known.ask_lots > 0 else "",
+            quote_age_ms=round(max(0, self._now_ns() - known.quote_ns) / 1e6, 1) if known.quote_ns else None,
+            position=f"{definition.quantity(position.lots):f}",
+            entry=f"{entry:f}" if entry is not None else "",
+            stop=f"{definition.price(position.stop_ticks):f}" if position.lots and position.stop_ticks else "",
+            take=f"{definition.price(position.take_ticks):f}" if position.lots and position.take_ticks else "",
+            unrealized=money(position.unrealized_e8(mid2)) if position.lots else "0",
+            open_orders=len(engine.state.table.exposure(market.index).open_ids),
+        )
+
+    def _lane(self, lane: Lane) -> LaneStatus:
+        last = self._decisions.get(lane.index)
+        cold = lane.plan.first_cold()
+        columns = lane.strategy.columns
+        name = columns[cold] if 0 <= cold < len(columns) else f"column {cold} of the regime" if cold >= 0 else ""
+        return LaneStatus(
+            instrument=lane.market.symbol,
+            strategy=lane.strategy.name,
+            last_decision=last.decision if last is not None else "",
+            code=str(last.code) if last is not None else "",
+            signal=finite(last.signal) if last is not None else None,
+            alpha=finite(last.alpha) if last is not None else None,
+            regime_probs=lane.state.regime_probs,
+            decided_age_s=round(max(0, self._now_ns() - last.ts_ns) / 1e9, 2) if last is not None else None,
+            cold_column=name,
+        )
+
+    def _cpu(self) -> float:
+        """Percent of one core since the last look that is a second old."""
+        now = (time.monotonic(), time.process_time())
+        since_s = now[0] - self._cpu_seen[0]
+        if since_s >= 1.0:
+            self._cpu_percent = round(100 * (now[1] - self._cpu_seen[1]) / since_s, 1)
+            self._cpu_seen = now
+        return self._cpu_percent
+
+
+def utc(ns: int) -> str:
+    """ISO 8601 to the millisecond."""
+    return datetime.fromtimestamp(ns // 1_000_000 / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def money(e8: int) -> str:
+    """Plain decimal with cents."""
+    return f"{(Decimal(e8) / MONEY_SCALE).quantize(Decimal('0.01')):f}"
+
+
+def finite(value: float) -> float | None:
+    """None for NaN, which JSON cannot say."""
+    return round(value, 6) if value == value else None
+
+
+def _bytes(paths: Iterable[Path]) -> int:
+    total = 0
+    for path in paths:
+        with contextlib.suppress(OSError):  # compressed or removed meanwhile
+            total += path.stat().st_size
+    return total
