@@ -87,10 +87,15 @@ class ConnectedRun:
         self._loaded: Final = loaded
         self._stop: Final = stop
         self._dead_end: Final = dead_end
-        self._is_open = False
+        self._is_begun = False  # RunStarted is in
+        self._is_open = False  # TradingEnabled is in
+        self._waiting: Final[list[AnyEvent]] = []
 
-    async def open(self, tasks: Supervisor, run: int) -> None:
-        """RunStarted to TradingEnabled: connect, load the past, ask the venue what is open and held. Ends early when asked to stop."""
+    async def open(self, tasks: Supervisor, run: int, first: Sequence[AnyEvent]) -> None:
+        """RunStarted to TradingEnabled: connect, load the past, ask the venue what is open and held. Ends early when asked to stop.
+
+        first: what stands before anything is decided.
+        """
         core, connection = self._core, self._connection
         tasks.start("broker", connection.run_api)
         await self._unless_stopped(connection.wait_api())
@@ -98,7 +103,8 @@ class ConnectedRun:
         if self._stop.reason:
             return
         begin_ns = max(core.engine.state.now_ns, self._clock.now_ns() - HISTORY_NS)
-        open_run(core, self._loaded, run, begin_ns)
+        open_run(core, self._loaded, run, begin_ns, (*first, *self._waiting))
+        self._is_begun = True
         for market in core.engine.markets:
             if market.lanes:
                 await self._unless_stopped(self._load_history(market.index, begin_ns))
@@ -175,8 +181,20 @@ class ConnectedRun:
                 await self._connection.reconcile()
 
     def tell(self, event: AnyEvent) -> None:
-        """Give the engine what the shell or the operator has to say (seq and ts_recv_ns are set here), now."""
-        self._core.report(event, self._clock.now_ns())
+        """Give the engine what the shell or the operator has to say (seq and ts_recv_ns are set here), now; else when the run begins."""
+        if self._is_begun:
+            self._core.report(event, self._clock.now_ns())
+        else:
+            self._waiting.append(event)
+
+    def now_ns(self) -> int:
+        """Receive time."""
+        return self._clock.now_ns()
+
+    def let_time_pass(self) -> None:
+        """Timers that are due; reports come by themselves."""
+        if self._is_begun:
+            self._core.advance(self._clock.now_ns())
 
     def on_link(self, name: str, state: Link) -> None:
         """Without the order path nothing opens, until it is back (the connection reconciles before it says so)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from mia.domain.events import AnyEvent, TradingEnabled
@@ -31,14 +31,14 @@ class PulledRun:
         self._speed: Final = speed
         self._stop: Final = stop
 
-    def open(self, recovered: Recovered, run: int) -> None:
-        """RunStarted to TradingEnabled. In a resumed replay no time passes by it."""
+    async def open(self, recovered: Recovered, run: int, first: Sequence[AnyEvent]) -> None:
+        """RunStarted to TradingEnabled; `first` stands before anything is decided. In a resumed replay no time passes by it."""
         core, engine, source = self._core, self._core.engine, self._source
-        clock = SystemClock(engine.state.now_ns)
+        clock = self._clock = SystemClock(engine.state.now_ns)
         done = engine.state.counters.market_events
         self._codec, self._frames, leftover, begin_ns = source.resume(done, recovered, clock, core.seq)
         now_ns = engine.state.now_ns
-        open_run(core, self._loaded, run, now_ns if source.is_replay and now_ns else max(begin_ns, now_ns))
+        open_run(core, self._loaded, run, now_ns if source.is_replay and now_ns else max(begin_ns, now_ns), first)
         if not source.is_replay:
             self._frames = _warm_up(core, self._codec, self._frames, clock.now_ns())
         core.accept(TradingEnabled(core.seq + 1, 0, engine.state.now_ns))
@@ -54,6 +54,15 @@ class PulledRun:
         understudy = Understudy(core.engine)
         warm_every_ms = self._loaded.settings.engine.warm_every_ms
         await run_paced(core, self._codec, self._frames, stop, between, deadline_s, self._speed, understudy.play, warm_every_ms)
+
+    def now_ns(self) -> int:
+        """Engine time: a replay has no other, and the simulated market keeps its own pace."""
+        return self._core.engine.state.now_ns
+
+    def let_time_pass(self) -> None:
+        """After the last frame, the venue's answers become due by our clock."""
+        if not self._source.is_replay:
+            self._core.advance(max(self._clock.now_ns(), self._core.engine.state.now_ns))
 
     def tell(self, event: AnyEvent) -> None:
         """Give the engine what the shell or the operator has to say (seq and ts_recv_ns are set here), in engine time."""

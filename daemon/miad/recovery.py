@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -15,6 +16,7 @@ from mia.store.snapshots import Snapshot, SnapshotStore
 from miad.core import Core
 from miad.past import Build, Past
 
+_TICK_MASK: Final = 0xFFF
 _CHANGED: Final = "the state was made with other features, instruments, lanes or models"
 
 
@@ -28,10 +30,15 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def recover(core: Core, snapshots: SnapshotStore, present: Past, build: Build) -> Recovered:
+def _nothing() -> None:
+    pass
+
+
+def recover(core: Core, snapshots: SnapshotStore, present: Past, build: Build, tick: Callable[[], None] = _nothing) -> Recovered:
     """Bring the core to the state after the journal's last event. DataError or FailStop when that cannot be proved.
 
     The tail is stepped by an engine of the settings and calendar that wrote it; its state then goes on under `present`.
+    tick: called every now and then; a long tail takes its time.
     """
     journal = core.journal
     notes = [journal.recovery.warning] if journal.recovery.warning else []
@@ -50,6 +57,8 @@ def recover(core: Core, snapshots: SnapshotStore, present: Past, build: Build) -
                 walk.change(Past(entry.event.config, entry.event.versions.get("calendar", "")), f"run {entry.event.run}")
             walk.core.again(entry.event, entry.effects, is_last=entry.seq == journal.last_seq)
             tail += 1
+            if not tail & _TICK_MASK:
+                tick()
         if walk.core.seq != journal.last_seq:
             raise FailStop(f"{journal.directory}: ends with event {walk.core.seq}, expected {journal.last_seq}")
     walk.arrive()

@@ -14,7 +14,6 @@ from mia.store.settings import StoreSettings
 from mia.store.snapshots import Snapshot, SnapshotStore
 from miad.core import Core
 from miad.crash import crashpoint
-from miad.feeds import Source
 from miad.past import Past
 from miad.signals import StopFlag
 
@@ -25,17 +24,18 @@ class SnapshotWriter:
     def __init__(
         self,
         core: Core,
-        source: Source,
+        feed: Callable[[int], bytes],
         store: SnapshotStore,
         settings: StoreSettings,
         stop: StopFlag,
         past: Past,
         say: Callable[[str], None],
     ) -> None:
-        """past: what this run is built from, for a recovery under other settings."""
+        """feed: what a checkpoint after so many market events holds of the feed. past: what this run is built from, for a recovery
+        under other settings."""
         self._past: Final = past
         self._core: Final = core
-        self._source: Final = source
+        self._feed: Final = feed
         self._store: Final = store
         self._every_s: Final = settings.snapshot_every_s
         self._every_events: Final = settings.snapshot_every_events
@@ -68,7 +68,7 @@ class SnapshotWriter:
         core = self._core
         self._last_seq, self._last_s = core.seq, time.monotonic()
         arrays, state = core.engine.snapshot()
-        feed = self._source.snapshot(core.engine.state.counters.market_events)
+        feed = self._feed(core.engine.state.counters.market_events)
         parts = Snapshot(arrays, state, core.venue.snapshot(), feed, self._past.config, self._past.calendar)
         self._thread = threading.Thread(target=self._write, args=(core.seq, parts), name="snapshot", daemon=True)
         self._thread.start()

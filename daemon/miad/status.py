@@ -12,44 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from mia import __version__
-from mia.control.messages import InstrumentStatus, LaneStatus, LinkStatus, Status
+from mia.control.messages import InstrumentStatus, LaneStatus, Status
 from mia.domain.effects import RecordDecision
 from mia.domain.instruments import MONEY_SCALE
 from mia.engine.engine import Engine
 from mia.engine.lane import Lane, Market
-from mia.ports import Link
 from miad.core import Core
 from miad.delay import LoopDelay, as_latency
+from miad.links import Links
 from miad.states import StateKeeper
 
 _PAGE_MB: Final = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-
-
-class Links:
-    """How each connection stands, and since when."""
-
-    def __init__(self) -> None:
-        self._links: Final[dict[str, tuple[Link, str, float]]] = {}
-
-    def set(self, name: str, state: Link, detail: str) -> bool:
-        """Note it; True when the state changed."""
-        known = self._links.get(name)
-        is_new = known is None or known[0] is not state
-        self._links[name] = (state, detail, time.monotonic() if is_new or known is None else known[2])
-        return is_new
-
-    def state(self, name: str) -> Link | None:
-        """None when never heard of."""
-        known = self._links.get(name)
-        return known[0] if known is not None else None
-
-    def statuses(self) -> tuple[LinkStatus, ...]:
-        """All, in the order in which they appeared."""
-        now_s = time.monotonic()
-        return tuple(
-            LinkStatus(name=name, state=state.value, detail=detail, since_s=round(now_s - since_s, 1))
-            for name, (state, detail, since_s) in self._links.items()
-        )
 
 
 class Identity:
