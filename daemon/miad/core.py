@@ -10,7 +10,7 @@ import msgspec
 
 from mia.domain.effects import AnyEffect, ReplaceOrder, SubmitOrder
 from mia.domain.errors import FailStop
-from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, FeedGap, OrderFilled, Timer
+from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, FeedGap, Timer
 from mia.engine.engine import Engine
 from mia.ports import Codec, Venue
 from mia.store.journal import Journal
@@ -35,7 +35,7 @@ class Core:
     def __init__(self, engine: Engine, journal: Journal, venue: Venue, seq: int) -> None:
         """seq: of the last event already in the journal (0 for a new one)."""
         self.listener: Listener | None = None
-        self.fill_listener: Callable[[OrderFilled], None] | None = None  # a fill may have no effects
+        self.report_listener: Callable[[AnyEvent], None] | None = None  # a report may have no effects
         self.engine: Final = engine
         self.journal: Final = journal
         self.venue: Final = venue
@@ -80,8 +80,8 @@ class Core:
                 report = venue.pop(due, self.seq + 1)
                 if report is not None:
                     self.accept(report)
-                    if type(report) is OrderFilled and self.fill_listener is not None:
-                        self.fill_listener(report)
+                    if self.report_listener is not None:
+                        self.report_listener(report)
             elif timer < until_ns:
                 self.accept(Timer(self.seq + 1, 0, timer))
             else:
@@ -122,8 +122,8 @@ class Core:
         self.advance(ts)
         event = msgspec.structs.replace(event, seq=self.seq + 1, ts_recv_ns=ts)
         self.accept(event)
-        if type(event) is OrderFilled and self.fill_listener is not None:
-            self.fill_listener(event)
+        if self.report_listener is not None:
+            self.report_listener(event)
 
     def again(self, event: AnyEvent, journaled: Sequence[AnyEffect], is_last: bool) -> None:
         """Recovery: step a journaled event once more and prove that it wishes what it wished then.

@@ -15,6 +15,7 @@ from mia.ports import Alerts
 
 _ROOM: Final = 8192
 _EVERY_S: Final = 0.05
+Listen = Callable[[AnyEvent, Sequence[AnyEffect]], None]
 _LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "urgent": logging.CRITICAL}
 _log = logging.getLogger("miad.trading")
 
@@ -37,26 +38,31 @@ class Listener:
     def __init__(self, engine: Engine, channels: Channels) -> None:
         self._engine: Final = engine
         self._channels: Final = channels
-        self._queue: Final[deque[OrderFilled | Sequence[AnyEffect]]] = deque(maxlen=_ROOM)
-        self.heard = 0
-        self.taken = 0
+        self._queue: Final[deque[tuple[AnyEvent, Sequence[AnyEffect]]]] = deque(maxlen=_ROOM)
+        self._heard = 0
+        self._taken = 0
         self.decisions: Final[dict[int, RecordDecision]] = {}  # the last one of each lane
-        self.on_decision: Callable[[RecordDecision], None] | None = None
+        self.also: Listen | None = None  # is given everything, in the slow lane
 
     def effects(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
         """`core.listener`."""
-        self.heard += 1
-        self._queue.append(effects)
+        self._heard += 1
+        self._queue.append((event, effects))
 
-    def fill(self, fill: OrderFilled) -> None:
-        """`core.fill_listener`."""
-        self.heard += 1
-        self._queue.append(fill)
+    def report(self, event: AnyEvent) -> None:
+        """`core.report_listener`."""
+        self._heard += 1
+        self._queue.append((event, ()))
+
+    @property
+    def waiting(self) -> int:
+        """Queue depth."""
+        return len(self._queue)
 
     @property
     def dropped(self) -> int:
         """What the queue had no room for."""
-        return self.heard - self.taken - len(self._queue)
+        return self._heard - self._taken - len(self._queue)
 
     async def run(self) -> None:
         """Until canceled."""
@@ -66,22 +72,21 @@ class Listener:
 
     def drain(self) -> None:
         """Everything that waits now."""
-        queue = self._queue
+        queue, also = self._queue, self.also
         for _ in range(len(queue)):
-            item = queue.popleft()
-            self.taken += 1
-            if isinstance(item, OrderFilled):
-                self._fill(item)
-            else:
-                for effect in item:
-                    self._effect(effect)
+            event, effects = queue.popleft()
+            self._taken += 1
+            if also is not None:
+                also(event, effects)
+            if type(event) is OrderFilled and not effects:  # once: with effects it comes a second time
+                self._fill(event)
+            for effect in effects:
+                self._effect(effect)
 
     def _effect(self, effect: AnyEffect) -> None:
         if type(effect) is RecordDecision:
             self.decisions[effect.lane] = effect
             self._channels.publish_decision(effect)
-            if self.on_decision is not None:
-                self.on_decision(effect)
             if effect.order_ids:
                 symbol = self._engine.markets[effect.instrument].symbol
                 _log.info("%s %s: signal %+.3f, alpha %.3f", effect.decision, symbol, effect.signal, effect.alpha)

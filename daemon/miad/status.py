@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from mia import __version__
-from mia.control.messages import InstrumentStatus, LaneStatus, Status
+from mia.control.messages import InstrumentStatus, LaneStatus, Latency, Status
 from mia.domain.effects import RecordDecision
 from mia.domain.instruments import MONEY_SCALE
 from mia.engine.engine import Engine
 from mia.engine.lane import Lane, Market
 from miad.core import Core
-from miad.delay import LoopDelay, as_latency
+from miad.latency import Latencies
 from miad.links import Links
 from miad.states import StateKeeper
 
@@ -42,9 +42,9 @@ class Reporter:
         core: Core,
         keeper: StateKeeper,
         links: Links,
-        delay: LoopDelay,
         *,
         now_ns: Callable[[], int],
+        loop_delay: Callable[[], Latency],
         tasks: Callable[[], tuple[str, ...]],
         decisions: dict[int, RecordDecision],
         queues: Callable[[], dict[str, int]],
@@ -55,7 +55,7 @@ class Reporter:
         self._core: Final = core
         self._keeper: Final = keeper
         self._links: Final = links
-        self._delay: Final = delay
+        self._loop_delay: Final = loop_delay
         self._now_ns: Final = now_ns
         self._tasks: Final = tasks
         self._decisions: Final = decisions
@@ -101,8 +101,8 @@ class Reporter:
             instruments=tuple(self._instrument(engine, market) for market in engine.markets),
             lanes=tuple(self._lane(lane) for lane in engine.lanes),
             links=self._links.statuses(),
-            loop_delay=self._delay.latency(),
-            decision_latency=as_latency(self._core.latencies),
+            loop_delay=self._loop_delay(),
+            decision_latency=_latency(self._core.latencies),
             queues=self._queues(),
             dropped={name: n for name, n in self._dropped().items() if n},
             journal_bytes=_bytes((who.state_dir / "journal").glob("journal-*")),
@@ -169,6 +169,15 @@ def money(e8: int) -> str:
 def finite(value: float) -> float | None:
     """None for NaN, which JSON cannot say."""
     return round(value, 6) if value == value else None
+
+
+def _latency(ring: Latencies) -> Latency:
+    """A ring in milliseconds."""
+    found = ring.percentiles_us(50, 99, 100)
+    if found is None:
+        return Latency()
+    p50, p99, top = (round(us / 1000, 4) for us in found)
+    return Latency(n=ring.count, p50_ms=p50, p99_ms=p99, max_ms=top)
 
 
 def _bytes(paths: Iterable[Path]) -> int:
