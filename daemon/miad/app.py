@@ -7,37 +7,62 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from typing import Any, Final, Literal
 
+import msgspec
+
+from mia.alerts.hub import AlertHub
 from mia.assemble import build_engine, model_names, versions
+from mia.control.messages import SOCKET_NAME
+from mia.control.server import ControlServer
 from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError, NotPermitted
-from mia.domain.events import TradingDisabled
-from mia.engine.engine import Engine
+from mia.domain.events import AnyEvent, Kill, TradingDisabled
+from mia.engine.engine import SAFE_MODE, Engine
 from mia.kernels.build_info import interpreted_modules, stale_modules
+from mia.ports import Venue
 from mia.settings import Loaded, load_settings
 from mia.sim.venue import SimVenue
 from mia.store.journal import Journal
 from mia.store.projection import Projector
 from mia.store.snapshots import SnapshotStore
 from mia.store.state_dir import StateDir, resolve_state_dir
+from mia.telemetry import log as telemetry
 from miad import eventloop
+from miad.clock import SystemClock
+from miad.commands import Commands
+from miad.connected import ConnectedRun
 from miad.core import Core
 from miad.feeds import Source, open_source
+from miad.heartbeat import heartbeat
+from miad.host import EventHost
+from miad.links import Links
+from miad.listen import Listener
+from miad.metering import Metering
+from miad.notify import Notifier
 from miad.options import parse
 from miad.past import Past, builder, keep_calendar
 from miad.pulled import PulledRun
 from miad.recovery import recover
+from miad.reload import Reload
+from miad.shutdown import ALERTS_S, CANCEL_S, TOTAL_S, entries_gone, stage
 from miad.signals import Signals, StopFlag
 from miad.slow_lane import SnapshotWriter
-from miad.summary import state_word, summarise, text
+from miad.starts import KillFlag, Starts
+from miad.states import SHUTDOWN, Condition, Health, StateKeeper
+from miad.status import Identity, Reporter
+from miad.summary import summarise, text
 from miad.tasks import Supervisor
 from miad.upkeep import Upkeep
 
 _FOREVER: Final = float("inf")
+_EXTEND_S: Final = 30.0
+_log = logging.getLogger("miad")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,29 +87,28 @@ def _fail(code: int, text: str) -> int:
     return code
 
 
-def say(line: str) -> None:
-    """One line of what is going on, on stderr; stdout carries the summary."""
-    print(f"miad: {line}", file=sys.stderr, flush=True)
-
-
 def run(options: Any) -> int:
     """Check everything that can refuse a start, then hold the state directory and trade."""
     started_s = time.monotonic()
     if options.live:
         raise NotPermitted("live trading is not part of this version: use --paper")
-    loaded = load_settings(options.config, {"instance.venue": options.venue} if options.venue else None)
+    load = partial(load_settings, options.config, {"instance.venue": options.venue} if options.venue else None)
+    loaded = load()
     _check_kernels()
-    source = open_source(loaded.settings, options.replay or [])
-    engine = build_engine(loaded.settings, source.venue)
-    mode: Literal["replay", "paper"] = "replay" if source.is_replay else "paper"
-    path = resolve_state_dir(options.state, instance=loaded.settings.instance.name, mode=mode, environment=os.environ)
+    settings = loaded.settings
+    source = open_source(settings, options.replay or [])
+    engine = build_engine(settings, source.venue if source is not None else settings.instance.venue)
+    mode: Literal["replay", "paper"] = "replay" if source is not None and source.is_replay else "paper"
+    path = resolve_state_dir(options.state, instance=settings.instance.name, mode=mode, environment=os.environ)
     with closing(StateDir(path)) as state_dir:
-        source.claim(state_dir.path)
-        daemon = Daemon(loaded, source, engine, state_dir)
+        if source is not None:
+            source.claim(state_dir.path)
+        telemetry.configure(settings.logging, state_dir=state_dir.path)
         try:
-            eventloop.run(daemon.live(options, started_s))
+            daemon = Daemon(options, loaded, load, source, engine, state_dir, started_s)
+            eventloop.run(daemon.live())
         finally:
-            daemon.close()
+            telemetry.shutdown()
         daemon.report()
     return 0
 
@@ -95,131 +119,332 @@ def _check_kernels() -> None:
         raise ConfigError(f"compiled kernels are older than their sources ({', '.join(stale)}): run `make kernels` or install again")
     interpreted = interpreted_modules()
     if interpreted:
-        say(f"warning: {len(interpreted)} kernels run interpreted, tens of times slower; fine for a look, not for trading")
+        _fail(0, f"warning: {len(interpreted)} kernels run interpreted, tens of times slower; fine for a look, not for trading")
 
 
 class Daemon:
-    """The parts, in the order in which they are built; one run."""
+    """The parts, in the order in which they are built; one life."""
 
-    def __init__(self, loaded: Loaded, source: Source, engine: Engine, state_dir: StateDir) -> None:
-        """Opens the journal, recovers, starts the projection; DataError or FailStop when the state is not usable."""
-        settings = loaded.settings
-        self._loaded: Final = loaded
-        self._source: Final = source
-        self._engine: Final = engine
+    def __init__(
+        self, options: Any, loaded: Loaded, load: Any, source: Source | None, engine: Engine, state_dir: StateDir, started_s: float
+    ) -> None:
+        """Nothing here touches a disk but what remembers earlier lives. load: reads the settings again."""
+        path = state_dir.path
+        self._options, self._loaded, self._source, self._engine = options, loaded, source, engine
+        self._settings: Final = loaded.settings
         self._state_dir: Final = state_dir
+        self._started_s: Final = started_s
+        self._is_replay: Final = source is not None and source.is_replay
+        self._venue_name: Final = source.venue if source is not None else self._settings.instance.venue
         self._stop: Final = StopFlag()
         self._signals: Final = Signals(self._stop)
+        self._notifier: Final = Notifier(os.environ)
+        self._starts: Final = Starts(path)
+        self._kill_flag: Final = KillFlag(path)
+        self._health: Final = Health()
+        self._keeper: Final = StateKeeper(lambda: engine.state, self._health, self._state_changed)
+        self._hub: Final = AlertHub(
+            self._settings.alerts, instance=self._settings.instance.name, state_dir=path, now_ns=time.time_ns, channels=self._channels()
+        )
+        self._links: Final = Links(self._health, self._hub)
+        self._tasks: Final = Supervisor(self._stop.fail, self._task_trouble)
+        self._listener: Final = Listener(engine, self._hub)
+        self._clock: Final = SystemClock()
+        self._demo: Any = None
+        self._connection: Any = None
+        self._control: ControlServer | None = None
+        self._journal: Journal | None = None
+        self._projector: Projector | None = None
+        self._reload: Final = Reload(loaded, load, self._tell)
+        self._reload.on_section["logging"] = lambda settings: telemetry.configure(settings, state_dir=path)
+
+    async def live(self) -> None:
+        """One life on the event loop: recover, open the run, trade until something ends it, stop in stages."""
+        self._stop.bind()
         self._signals.catch()
-        self._word = ""
-        self._journal: Final = Journal(
-            state_dir.journal,
+        try:
+            self._build(await self._open_venue())
+            await self._open()
+            await self._trade()
+            await self._end()
+        except Exception as e:
+            self._hub.raise_alert("urgent", "fail_stop", f"miad ends: {e}")
+            raise
+        finally:
+            await self._close()
+
+    # --- built top to bottom --------------------------------------------------------------------------------------------
+    async def _open_venue(self) -> Venue:
+        """The simulated venue in this process, or the connections to the demo exchange, whose process begins here."""
+        engine = self._engine
+        if self._source is not None:
+            books = {m.index: m.book for m in engine.markets}
+            return SimVenue(dict(enumerate(engine.config.instruments)), books, self._settings.paper)
+        from miad.demo import DemoVenue  # aside: websockets and TLS are of no use to a replay
+
+        self._host = EventHost(self._clock, self._stop.fail, self._on_link)
+        self._demo = DemoVenue(self._settings, engine, self._state_dir.path, self._host, self._links.set)
+        self._connection = await self._demo.start()
+        return self._connection  # type: ignore[no-any-return]
+
+    def _build(self, venue: Venue) -> None:
+        """Journal, recovery, projection, and everything that looks at them; DataError or FailStop when the state is not usable."""
+        settings, path, engine, stop = self._settings, self._state_dir.path, self._engine, self._stop
+        journal = self._journal = Journal(
+            self._state_dir.journal,
             segment_bytes=settings.store.segment_bytes,
             versions=versions(),
             sync_interval_ms=settings.store.sync_interval_ms,
-            on_failure=lambda e: self._stop.set(str(e)),
+            on_failure=stop.fail,
         )
-        self._projector: Projector | None = None
-        try:
-            venue = SimVenue(dict(enumerate(engine.config.instruments)), {m.index: m.book for m in engine.markets}, settings.paper)
-            self._core: Final = Core(engine, self._journal, venue, 0)
-            self._snapshots: Final = SnapshotStore(state_dir.snapshots)
-            self._past: Final = Past.of(loaded)
-            keep_calendar(state_dir.path)
-            build = builder(self._journal, state_dir.path, source.venue, venue)
-            self._recovered: Final = recover(self._core, self._snapshots, self._past, build)
-            self._projector = Projector(
-                state_dir.path,
-                mode="paper",
-                journal_last_seq=self._journal.last_seq,
-                on_warning=lambda code, line: say(f"warning: {line}"),
-                on_failure=self._stop.set,
-            )
-            self._projector.start()
-        except BaseException:
-            self.close()
-            raise
-
-    async def live(self, options: Any, started_s: float) -> None:
-        """One life on the event loop: open the run, trade until something ends it, stop in stages."""
-        self._stop.bind()
-        tasks = Supervisor(self._stop.fail, lambda name, trouble: None)
-        self.start(options, started_s)
-        try:
-            await self.trade(tasks, options.duration)
-            self.stop()
-        finally:
-            await tasks.close()
-
-    def start(self, options: Any, started_s: float) -> None:
-        """Open the run: who we are, what we trade, then TradingEnabled."""
-        core, engine, source, loaded = self._core, self._engine, self._source, self._loaded
+        core = self._core = Core(engine, journal, venue, 0)
+        snapshots = SnapshotStore(self._state_dir.snapshots)
+        past = Past.of(self._loaded)
+        keep_calendar(path)
+        build = builder(journal, path, self._venue_name, venue)
+        self._recovered = recover(core, snapshots, past, build, lambda: self._notifier.extend(_EXTEND_S))
         for note in self._recovered.notes:
-            say(f"warning: {note}")
+            _log.warning("%s", note)
+        projector = self._projector = Projector(
+            path,
+            mode="paper",
+            journal_last_seq=journal.last_seq,
+            on_warning=lambda code, line: _log.warning("%s", line),
+            on_failure=stop.set,
+        )
+        projector.start()
+        core.waits_for_disk = settings.store.intent_durability == "disk"
+        self._clock.raise_to(engine.state.now_ns)
+        self._run: PulledRun | ConnectedRun
+        if self._source is not None:
+            self._run = PulledRun(core, self._source, self._loaded, self._options.speed, stop)
+        else:
+            encode = self._demo.dead_end.encode
+            self._run = ConnectedRun(core, self._connection, self._host, self._clock, self._loaded, stop, lambda order: encode(order, 0))
+        feed = self._source.snapshot if self._source is not None else (lambda events_done: b"")
+        self._writer = SnapshotWriter(core, feed, snapshots, settings.store, stop, past)
+        self._upkeep = Upkeep(core, settings.store, lambda: min(self._writer.stored_seq, projector.applied_seq), is_replay=self._is_replay)
+        self._metering = Metering(
+            settings.metrics,
+            core,
+            logs=path / "logs",
+            status=lambda: self._reporter.status(),
+            warn=lambda code, line: _log.warning("%s", line),
+            children=self._children,
+            on_listening=lambda url: _log.info("metrics at %s", url),
+        )
+        self._listener.also = self._metering
+
+    async def _open(self) -> None:
+        """The run begins: control answers, the run is opened, trading is enabled, systemd knows."""
+        core, engine, settings = self._core, self._engine, self._settings
         done = engine.state.counters.market_events
-        core.waits_for_disk = loaded.settings.store.intent_durability == "disk"
-        name, run = loaded.settings.instance.name, self._state_dir.next_run()
-        self._state_dir.describe({"run": run, "mode": "paper", "venue": source.venue, "instance": name})
-        self._run = PulledRun(core, source, loaded, options.speed, self._stop)
-        self._run.open(self._recovered, run)
-        self._writer = SnapshotWriter(core, source, self._snapshots, loaded.settings.store, self._stop, self._past, say)
+        name, run = settings.instance.name, self._state_dir.next_run()
+        self._state_dir.describe({"run": run, "mode": "paper", "venue": self._venue_name, "instance": name})
+        identity = Identity(
+            instance=name, mode="replay" if self._is_replay else "paper", venue=self._venue_name, run=run,
+            state_dir=self._state_dir.path, config_file=self._loaded.path, start_cash=settings.paper.cash,
+        )  # fmt: skip
+        self._reporter = Reporter(
+            identity, core, self._keeper, self._links, now_ns=self._run.now_ns, loop_delay=self._metering.latency_of_loop,
+            tasks=self._tasks.names, decisions=self._listener.decisions, queues=self._queues, dropped=self._dropped,
+        )  # fmt: skip
+        await self._start_aside()
+        first = self._first_events()
+        if isinstance(self._run, PulledRun):
+            await self._run.open(self._recovered, run, first)
+        else:
+            self._tasks.start("exchange", self._demo.exchange.watch)
+            await self._run.open(self._tasks, run, first)
+            self._tasks.start("reconcile", self._run.reconcile_often)
+        if os.geteuid() == 0:
+            _log.warning("runs as root; a user of its own is safer, and --live would refuse")
         models = ", ".join(model for model, _ in model_names(engine))
         again = f"; recovered {self._recovered.snapshot_seq + self._recovered.tail_events} events" if done else ""
-        if os.geteuid() == 0:
-            say("warning: runs as root; a user of its own is safer, and --live would refuse")
-        say(f"trading {source.venue} with {models} after {time.monotonic() - started_s:.2f} s; state {self._state_dir.path}{again}")
+        took_s = time.monotonic() - self._started_s
+        if not self._stop.reason:
+            self._keeper.stage = "running"
+            _log.info("trading %s with %s after %.2f s; state %s%s", self._venue_name, models, took_s, self._state_dir.path, again)
+            self._notifier.ready(self._keeper.look().line)
 
-    async def trade(self, tasks: Supervisor, duration_s: float | None) -> None:
+    async def _start_aside(self) -> None:
+        """What trading does not depend on: control, alerts, metrics, heartbeat. One that fails is one line and DEGRADED."""
+        journal = self._journal
+        assert journal is not None
+        commands = Commands(
+            self._tell, journal, self._keeper, self._reporter, self._kill_flag, self._starts, self._do_reload, is_replay=self._is_replay
+        )
+        self._control = ControlServer(self._state_dir.path / SOCKET_NAME, commands)
+        try:
+            await self._control.start()
+        except MiaError as e:
+            _log.error("%s", e)
+            self._health.degrade("control", str(e))
+        loop = asyncio.get_running_loop()
+        self._signals.on_reload = lambda: loop.call_soon_threadsafe(self._reload_by_signal)
+        if self._is_replay:
+            self._tasks.start("loop-delay", self._metering.loop_delay.run)
+            return
+        self._core.listener, self._core.report_listener = self._listener.effects, self._listener.report
+        self._tasks.start("listener", self._listener.run)
+        self._tasks.start("alerts", self._hub.run)
+        for name, make in self._metering.tasks().items():
+            self._tasks.start(name, make)
+        publish = self._hub.publish_health
+        self._tasks.start("heartbeat", lambda: heartbeat(self._reporter.status, lambda status: publish(msgspec.to_builtins(status))))
+
+    def _first_events(self) -> list[AnyEvent]:
+        """What stands before anything is decided in this run: a kill that the journal may have lost, SAFE after bad ends."""
+        if self._is_replay:
+            return []
+        first: list[AnyEvent] = []
+        if self._starts.begin():
+            first.append(TradingDisabled(0, 0, 0, SAFE_MODE))
+        why = self._kill_flag.reason
+        if why is not None:
+            self._keeper.why_killed = why
+            if not self._engine.state.risk.is_killed:
+                first.append(Kill(0, 0, 0, "daemon", why))
+        return first
+
+    # --- trading --------------------------------------------------------------------------------------------------------
+    async def _trade(self) -> None:
         """Until the frames end, the duration is over, or somebody asks to stop; raises what ended the decision loop."""
-        projector, writer = self._projector, self._writer
-        assert projector is not None
-        store, is_replay = self._loaded.settings.store, self._source.is_replay
-        upkeep = Upkeep(self._core, store, say, lambda: min(writer.stored_seq, projector.applied_seq), is_replay=is_replay)
-
-        def between() -> None:
-            writer.between()
-            upkeep.between()
-
+        if self._stop.reason:
+            return
+        duration_s = self._options.duration
         deadline_s = time.monotonic() + duration_s if duration_s else _FOREVER
         sys.setswitchinterval(0.0002)
         gc.collect()
         gc.freeze()  # what lives from here to the end is not looked at again
-        await asyncio.wait([tasks.start("decisions", lambda: self._run.run(between, deadline_s), is_critical=True)])
+        decisions = self._tasks.start("decisions", lambda: self._run.run(self._between, deadline_s), is_critical=True)
+        await asyncio.wait([decisions])
         if self._stop.failure is not None:
             raise self._stop.failure
 
-    def stop(self) -> None:
-        """In stages: no more openings, working entries canceled, last checkpoint, projection up to date. A replay is only interrupted.
+    def _between(self) -> None:
+        """Called by the decision loop some 20 times a second."""
+        self._writer.between()
+        self._upkeep.between()
+        self._notifier.beat(self._engine.state.last_timer_ns)
+        self._keeper.look()
 
-        FailStop when the journal, a snapshot or the projection failed on the way.
+    # --- the end --------------------------------------------------------------------------------------------------------
+    async def _end(self) -> None:
+        """In stages: no more openings, working entries canceled, last checkpoint, projection and alerts up to date.
+
+        A replay is only interrupted. FailStop when the journal, a snapshot or the projection failed on the way.
         """
-        core, projector = self._core, self._projector
+        journal, projector = self._journal, self._projector
+        assert journal is not None
         assert projector is not None
         if self._stop.reason:
-            say(f"stopping ({self._stop.reason})")
-        self._word = state_word(self._engine)
-        if not self._source.is_replay:
-            core.accept(TradingDisabled(core.seq + 1, 0, self._engine.state.now_ns, "shutdown"))
-        self._writer.final()
-        if not projector.flush(self._journal.last_seq) and projector.failed is None:
-            say("warning: the projection did not finish in time; it goes on at the next start")
+            _log.info("stopping (%s)", self._stop.reason)
+        self._word = self._keeper.look().short
+        self._keeper.stage = "stopping"
+        self._keeper.look()
+        self._notifier.stopping(TOTAL_S)
+        if not self._is_replay and self._engine.state.run:
+            self._tell(TradingDisabled(0, 0, 0, SHUTDOWN))
+            await stage("canceling entries", CANCEL_S, entries_gone(self._engine, self._run.let_time_pass))
+        if self._source is None:
+            self._host.detach()
+        await stage("the last checkpoint", 30.0, asyncio.to_thread(self._writer.final))
+        await stage("the projection", 30.0, self._flush_projection(projector, journal.last_seq))
         broken = projector.failed or self._writer.failed
-        failure = self._journal.failure or (FailStop(broken) if broken else None)
+        failure = self._stop.failure or journal.failure or (FailStop(broken) if broken else None)
         if failure is not None:
             raise failure
+        if not self._is_replay:
+            self._starts.end()
 
-    def close(self) -> None:
-        """Let go of threads, processes and files; safe at any stage."""
+    async def _flush_projection(self, projector: Projector, seq: int) -> None:
+        if not await asyncio.to_thread(projector.flush, seq, 29.0) and projector.failed is None:
+            _log.warning("the projection did not finish in time; it goes on at the next start")
+
+    async def _close(self) -> None:
+        """Let go of tasks, threads, processes and files; safe at any stage."""
+        if not self._is_replay:
+            self._listener.drain()
+            self._hub.publish_status("STOPPING", [])
+            await stage("alerts", ALERTS_S + 0.5, self._hub.flush(ALERTS_S))
+        if self._control is not None:
+            await self._control.close()
+        late = await self._tasks.close()
+        if late:
+            _log.warning("shutdown: still running: %s", ", ".join(late))
+        if self._demo is not None:
+            await stage("the demo exchange", 5.0, self._demo.exchange.stop())
         if self._projector is not None:
             self._projector.stop()
-        self._journal.close()
+        self._hub.close()
+        if self._journal is not None:
+            self._journal.close()
+        self._notifier.close()
 
     def report(self) -> None:
-        """Print what was set aside and the summary."""
-        for line in self._source.warnings():
-            say(f"warning: {line}")
+        """Print the summary."""
+        counters = self._source.counters() if self._source is not None else self._connection.counters()
         recovered = self._recovered.snapshot_seq + self._recovered.tail_events
-        print(text(summarise(self._core, self._source.venue, self._source.counters(), recovered, self._word)))
+        print(text(summarise(self._core, self._venue_name, counters, recovered, self._word)))
+
+    # --- what the parts call ----------------------------------------------------------------------------------------------
+    def _tell(self, event: AnyEvent) -> None:
+        self._run.tell(event)
+
+    def _channels(self) -> list[Any]:
+        return []
+
+    def _state_changed(self, now: Condition, severity: str) -> None:
+        self._notifier.status(now.line)
+        if not self._is_replay:
+            self._hub.publish_status(now.word, now.reasons)
+            self._hub.raise_alert(severity, f"state_{now.word.lower()}", now.line)
+
+    def _task_trouble(self, name: str, text: str) -> None:
+        self._health.degrade(name, text)
+        if text:
+            self._hub.raise_alert("error", "task_failed", f"task {name}: {text}; it starts again", dedup_key=f"task_{name}")
+
+    def _on_link(self, name: str, state: Any, detail: str) -> None:
+        self._links.set(name, state, detail)
+        run = getattr(self, "_run", None)
+        if isinstance(run, ConnectedRun) and self._keeper.stage != "stopping":
+            run.on_link(name, state)
+
+    def _do_reload(self) -> list[str]:
+        self._notifier.reloading()
+        try:
+            return self._reload()
+        finally:
+            self._notifier.ready(self._keeper.look().line)
+
+    def _reload_by_signal(self) -> None:
+        if self._is_replay:
+            _log.warning("SIGHUP: a replay reloads nothing")
+            return
+        try:
+            self._do_reload()
+        except ConfigError:
+            pass  # said; the settings in force stay
+        except FailStop as e:
+            self._stop.fail(e)
+
+    def _children(self) -> dict[str, int]:
+        found = {"projection": self._projector.pid if self._projector is not None else None}
+        if self._demo is not None:
+            found["exchange"] = self._demo.exchange.pid
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    def _queues(self) -> dict[str, int]:
+        projector, journal = self._projector, self._journal
+        lag = max(0, journal.last_seq - projector.applied_seq) if projector is not None and journal is not None else 0
+        waiting = self._hub.counters()["waiting"]
+        return {"alerts": waiting, "logs": telemetry.queue_depth(), "listener": self._listener.waiting, "projection": lag}
+
+    def _dropped(self) -> dict[str, int]:
+        alerts = {f"alerts_{name[8:]}": n for name, n in self._hub.counters().items() if name.startswith("dropped_")}
+        return {"logs": telemetry.counters()["dropped"], "listener": self._listener.dropped, **alerts}
 
 
 if __name__ == "__main__":

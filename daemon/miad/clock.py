@@ -15,3 +15,7 @@ class SystemClock:
     def now_ns(self) -> int:
         """Unix ns."""
         return self._offset + time.monotonic_ns()
+
+    def raise_to(self, floor_ns: int) -> None:
+        """Go on at or after the last journaled time."""
+        self._offset = max(self._offset, floor_ns - time.monotonic_ns())

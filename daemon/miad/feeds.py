@@ -20,6 +20,7 @@ from miad.clock import SystemClock
 from miad.recovery import Recovered
 
 WARM_UP_NS: Final = 65_000_000_000  # a fresh simulated market begins in the past: the features are warm when trading begins
+CONNECTED: Final = ("demo",)  # venues in other processes
 _RECORDINGS: Final = "recordings.json"
 _DIGESTED_BYTES: Final = 1 << 20
 Frames = Iterator[tuple[int, bytes]]
@@ -162,10 +163,14 @@ def _fingerprint(path: Path) -> str:
     return f"{path.name} {path.stat().st_size} {digest[:16]}"
 
 
-def open_source(settings: Settings, replay: Sequence[Path]) -> Source:
-    """The recordings, or the configured venue; ConfigError names the venues that exist."""
+def open_source(settings: Settings, replay: Sequence[Path]) -> Source | None:
+    """The recordings, or the configured venue; None for one that we connect to. ConfigError names the venues that exist."""
     if replay:
         return ReplaySource(settings, replay)
     if settings.instance.venue == SimSource.venue:
         return SimSource(settings)
-    raise ConfigError(f"venue {settings.instance.venue!r} cannot be traded by this version: use --venue sim, or --replay with a recording")
+    if settings.instance.venue in CONNECTED:
+        return None
+    raise ConfigError(
+        f"venue {settings.instance.venue!r} cannot be traded by this version: use --venue sim or demo, or --replay with a recording"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from mia.domain.effects import AnyEffect, Halt, RaiseAlert, RecordDecision, RecordTrade
@@ -15,7 +15,6 @@ from mia.ports import Alerts
 
 _ROOM: Final = 8192
 _EVERY_S: Final = 0.05
-Listen = Callable[[AnyEvent, Sequence[AnyEffect]], None]
 _LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR, "urgent": logging.CRITICAL}
 _log = logging.getLogger("miad.trading")
 
@@ -32,6 +31,18 @@ class Channels(Alerts, Protocol):
         ...
 
 
+class Also(Protocol):
+    """Another that wants to know (`miad.metering.Metering`)."""
+
+    def effects(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
+        """An event with its effects."""
+        ...
+
+    def fill(self, fill: OrderFilled) -> None:
+        """A fill of ours."""
+        ...
+
+
 class Listener:
     """Bounded: when the slow lane cannot follow, the oldest are dropped and counted (journal and database have everything)."""
 
@@ -42,7 +53,7 @@ class Listener:
         self._heard = 0
         self._taken = 0
         self.decisions: Final[dict[int, RecordDecision]] = {}  # the last one of each lane
-        self.also: Listen | None = None  # is given everything, in the slow lane
+        self.also: Also | None = None  # is given everything, in the slow lane
 
     def effects(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
         """`core.listener`."""
@@ -76,12 +87,14 @@ class Listener:
         for _ in range(len(queue)):
             event, effects = queue.popleft()
             self._taken += 1
-            if also is not None:
-                also(event, effects)
-            if type(event) is OrderFilled and not effects:  # once: with effects it comes a second time
-                self._fill(event)
+            if effects and also is not None:
+                also.effects(event, effects)
             for effect in effects:
                 self._effect(effect)
+            if not effects and type(event) is OrderFilled:  # with effects it came before
+                self._fill(event)
+                if also is not None:
+                    also.fill(event)
 
     def _effect(self, effect: AnyEffect) -> None:
         if type(effect) is RecordDecision:

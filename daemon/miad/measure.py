@@ -342,7 +342,7 @@ def _until_trading(command: list[str], then_s: float) -> tuple[float, str]:
     line = ""
     try:
         for line in process.stderr:
-            if ": trading " in line:
+            if " trading " in line:
                 took = time.monotonic() - started
                 time.sleep(then_s)
                 return took, line

@@ -56,7 +56,7 @@ class Signals:
     def __init__(self, stop: StopFlag) -> None:
         self._stop = stop
         self._had_terminal = has_terminal()
-        self.on_reload: Callable[[], None] | None = None  # called in a signal handler: it may only schedule
+        self.on_reload: Callable[[], object] | None = None  # called in a signal handler: it may only schedule
 
     def catch(self) -> None:
         """SIGINT, SIGTERM, SIGUSR1 and, unless we were started by nohup, SIGHUP."""

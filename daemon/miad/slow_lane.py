@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from miad.crash import crashpoint
 from miad.past import Past
 from miad.signals import StopFlag
 
+_log = logging.getLogger("miad.snapshots")
+
 
 class SnapshotWriter:
     """Takes a checkpoint every so many seconds or events, whichever comes first; the newest waits while one is written."""
@@ -29,7 +32,6 @@ class SnapshotWriter:
         settings: StoreSettings,
         stop: StopFlag,
         past: Past,
-        say: Callable[[str], None],
     ) -> None:
         """feed: what a checkpoint after so many market events holds of the feed. past: what this run is built from, for a recovery
         under other settings."""
@@ -40,7 +42,6 @@ class SnapshotWriter:
         self._every_s: Final = settings.snapshot_every_s
         self._every_events: Final = settings.snapshot_every_events
         self._stop: Final = stop
-        self._say: Final = say
         self._is_warned = False
         self.failed: str | None = None
         self._last_s = time.monotonic()
@@ -80,12 +81,12 @@ class SnapshotWriter:
             self._store.write(seq, self._layout, msgspec.msgpack.encode(parts))
             self.stored_seq = seq
         except FailStop as e:  # the journal's disk failed
-            self._stop.set(str(e))
+            self._stop.fail(e)
         except OSError as e:
             if not self._is_warned:
                 self._is_warned = True
-                self._say(
-                    f"warning: the snapshot of event {seq} could not be written ({e}); the journal has everything, a restart takes longer"
+                _log.warning(
+                    "the snapshot of event %d could not be written (%s); the journal has everything, a restart takes longer", seq, e
                 )
         except Exception as e:
             self.failed = f"the snapshot of event {seq} could not be made ({type(e).__name__}: {e})"

@@ -66,20 +66,6 @@ def positions(engine: Engine) -> list[dict[str, Any]]:
     return found
 
 
-def state_word(engine: Engine) -> str:
-    """The daemon's state in one word, with its reason."""
-    state = engine.state
-    if state.risk.is_killed:
-        return "KILLED"
-    if state.halted:
-        return f"HALTED({state.halted})"
-    if state.paused:
-        return f"NO_NEW({state.paused})"
-    if state.risk.is_drawdown_tripped:
-        return "NO_NEW(drawdown_stop)"
-    return "READY" if state.is_enabled else "STARTING"
-
-
 def text(s: dict[str, Any]) -> str:
     """The summary as lines for a terminal."""
     money = s["currency"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -14,23 +15,21 @@ from mia.store.retention import prune
 from mia.store.segment import list_segments
 from mia.store.settings import StoreSettings
 from miad.core import Core
+from miad.states import DISK_FULL
 
 _LOOK_EVERY_S: Final = 5.0
 _GB: Final = 1 << 30
-DISK_FULL: Final = "disk_full"
+_log = logging.getLogger("miad.upkeep")
 
 
 class Upkeep:
     """Called between frames; does next to nothing most of the time."""
 
-    def __init__(
-        self, core: Core, settings: StoreSettings, say: Callable[[str], None], oldest_needed_seq: Callable[[], int], *, is_replay: bool
-    ) -> None:
+    def __init__(self, core: Core, settings: StoreSettings, oldest_needed_seq: Callable[[], int], *, is_replay: bool) -> None:
         """oldest_needed_seq: recovery and the projection need the journal from this event on."""
         self._core: Final = core
         self._is_replay: Final = is_replay
         self._settings: Final = settings
-        self._say: Final = say
         self._oldest_needed_seq: Final = oldest_needed_seq
         self._is_full = False
         self._next_look_s = 0.0
@@ -56,10 +55,10 @@ class Upkeep:
         if self._is_full:
             # Cancels and exits go on in the reserved spare segment.
             core.accept(TradingDisabled(core.seq + 1, 0, now_ns, DISK_FULL))
-            self._say(f"warning: no openings: {core.journal.full_reason}")
+            _log.warning("no openings: %s", core.journal.full_reason)
         else:
             core.accept(TradingEnabled(core.seq + 1, 0, now_ns, DISK_FULL))
-            self._say("the journal has room again: openings go on")
+            _log.info("the journal has room again: openings go on")
 
     def _tidy(self) -> None:
         directory = self._core.journal.directory

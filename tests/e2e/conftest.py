@@ -84,7 +84,7 @@ class Miad:
         lines = []
         for line in process.stderr:
             lines.append(line)
-            if line.startswith("miad: trading "):
+            if " trading " in line:
                 return lines
         raise AssertionError(f"never traded: {lines}")
 

@@ -11,7 +11,8 @@ import pytest
 from mia.domain.errors import DataError
 from mia.domain.events import TradingDisabled, TradingEnabled
 from mia.store.settings import StoreSettings
-from miad.upkeep import DISK_FULL, Upkeep
+from miad.states import DISK_FULL
+from miad.upkeep import Upkeep
 
 
 def core_on(journal_dir: Path) -> Any:
@@ -23,9 +24,9 @@ def core_on(journal_dir: Path) -> Any:
     )
 
 
-def test_openings_stop_while_there_is_no_room_and_go_on_after(tmp_path: Path) -> None:
-    core, said = core_on(tmp_path), []
-    upkeep = Upkeep(core, StoreSettings(), said.append, lambda: 0, is_replay=False)
+def test_openings_stop_while_there_is_no_room_and_go_on_after(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    core = core_on(tmp_path)
+    upkeep = Upkeep(core, StoreSettings(), lambda: 0, is_replay=False)
 
     for is_full in (False, True, True, False):
         core.journal.is_full = is_full
@@ -33,13 +34,12 @@ def test_openings_stop_while_there_is_no_room_and_go_on_after(tmp_path: Path) ->
 
     assert [type(e) for e in core.accepted] == [TradingDisabled, TradingEnabled]
     assert core.accepted[0].reason == DISK_FULL
-    assert len(said) == 2
-    assert "no room here" in said[0]
+    assert "no room here" in caplog.text
 
 
 def test_a_replay_without_room_stops(tmp_path: Path) -> None:
     core = core_on(tmp_path)
-    upkeep = Upkeep(core, StoreSettings(), print, lambda: 0, is_replay=True)
+    upkeep = Upkeep(core, StoreSettings(), lambda: 0, is_replay=True)
     core.journal.is_full = True
 
     with pytest.raises(DataError, match="no room here"):
