@@ -340,6 +340,8 @@ class Daemon:
         assert projector is not None
         if self._stop.reason:
             _log.info("stopping (%s)", self._stop.reason)
+        for line in (self._source or self._connection).warnings():
+            _log.warning("%s", line)
         self._word = self._keeper.look().short
         self._keeper.stage = "stopping"
         self._keeper.look()

@@ -32,11 +32,9 @@ async def stage(name: str, budget_s: float, work: Awaitable[object]) -> bool:
 
 async def entries_gone(engine: Engine, advance: Callable[[], None]) -> None:
     """Return when no order that could still open something waits at the venue. advance: lets engine time and its reports go on."""
-    while True:
-        advance()
-        if not _open_entries(engine):
-            return
+    while _open_entries(engine):
         await asyncio.sleep(0.01)
+        advance()
 
 
 def _open_entries(engine: Engine) -> int:

@@ -46,6 +46,8 @@ class Miad:
         self.config = folder / "miad.toml"
         text = (ROOT / "config" / "miad.toml").read_text().replace('strategy = "demo"', RULE)
         assert RULE in text
+        text, n = re.subn(r"^port = 9477", "port = 0   ", text, flags=re.MULTILINE)
+        assert n == 1
         self.config.write_text(text.replace("[store]\n", "[store]\nsegment_mb = 1\nsnapshot_every_events = 4000\n"))
 
     def edit(self, pattern: str, replacement: str) -> None:
