@@ -119,8 +119,8 @@ def test_without_a_terminal_the_log_passes_through_and_the_summary_is_alone_on_s
 
     assert process.returncode == 0, err
     assert out.startswith("venue      sim, ")
-    assert "miad: trading sim" in err
-    assert "miad: stopping (duration)" in err
+    assert " trading sim" in err
+    assert " stopping (duration)" in err
     assert "\x1b" not in out + err
 
 
