@@ -36,7 +36,7 @@ ENV_PREFIX: Final = "MIA__"
 class InstanceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[instance]"""
 
-    name: str = "mia"
+    name: str = "mia"  # of this daemon: small letters and digits; names the state directory, the topics and the orders
     venue: str = "sim"  # traded when neither --venue nor --replay says otherwise
 
     def __post_init__(self) -> None:
@@ -46,7 +46,7 @@ class InstanceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class LiveSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[live]: refused unless enabled here and asked for with --live."""
 
-    enabled: bool = False
+    enabled: bool = False  # real orders may be sent; `--live` is needed as well
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -50,17 +50,17 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     queue_max: decisions, and fills, that wait for a slow broker; beyond it the oldest go.
     """
 
-    enabled: bool = False
-    host: str = "127.0.0.1"
-    port: int = 1883
-    username: str = ""
+    enabled: bool = False  # connect to the broker
+    host: str = "127.0.0.1"  # of the broker
+    port: int = 1883  # of the broker; 8883 is usual with TLS
+    username: str = ""  # at the broker; empty: none
     password_file: str = ""
     tls: bool = False
-    ca_file: str = ""
+    ca_file: str = ""  # certificates that sign the broker's; empty: those of the system
     client_id: str = ""
     topic_prefix: str = "mia"
-    keepalive_s: int = 15
-    publish_timeout_s: float = 10.0
+    keepalive_s: int = 15  # after 1.5 times this without a sign of us the broker publishes our last will
+    publish_timeout_s: float = 10.0  # how long a message may wait for the broker's confirmation
     queue_max: int = 1000
 
     def __post_init__(self) -> None:

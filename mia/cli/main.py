@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from mia import __version__
-from mia.cli import bench_verb, db, doctor, history, install, logs, models, operate, paper, replay, show_config, status, why
+from mia.cli import bench_verb, db, docs, doctor, history, install, logs, models, operate, paper, replay, show_config, status, why
 from mia.domain.errors import AlreadyRunning, ConfigError, MiaError, NotPermitted, NotRunning
 
 _ERRORS: Final = (
@@ -50,6 +50,7 @@ app.command("doctor", short_help="Is this installation sound?")(doctor.doctor)
 app.command("replay", short_help="Run a journal again, compare every decision.")(replay.replay)
 app.command("bench", short_help="How fast this installation is, in under 50 s.")(bench_verb.bench)
 app.command("install", short_help="As a service of systemd: print it, or write it.")(install.install)
+app.add_typer(docs.app, name="docs", short_help="Pages generated from the code: settings, files, codes.")
 app.add_typer(db.app, name="db", short_help="Ask the database, export, copy it.")
 app.add_typer(models.app, name="models", short_help="Which models are here; show, check.")
 

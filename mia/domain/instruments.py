@@ -23,19 +23,19 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     initial_margin: share of notional that a position locks; 1 on spot.
     """
 
-    venue: str
-    symbol: str
-    kind: Literal["spot", "perpetual", "future"]
-    family: str
-    quote_currency: str
+    venue: str  # where it trades: sim, demo, binance_spot, binance_usdm
+    symbol: str  # the venue's own name of it
+    kind: Literal["spot", "perpetual", "future"]  # spot cannot be sold short; the others are held on margin
+    family: str  # which sessions of trade_windows.toml apply, and which models fit
+    quote_currency: str  # what prices, profits and fees are counted in
     tick_size: Decimal
     lot_size: Decimal
-    maker_fee: Decimal
-    taker_fee: Decimal
+    maker_fee: Decimal  # share of notional of an order that waited in the book; below 0 is a rebate
+    taker_fee: Decimal  # share of notional of an order that took from the book
     multiplier: Decimal = Decimal(1)
     initial_margin: Decimal = Decimal(1)
-    min_notional: Decimal = Decimal(0)
-    valid_from_ns: int = 0
+    min_notional: Decimal = Decimal(0)  # the venue refuses smaller orders
+    valid_from_ns: int = 0  # Unix time from which this definition holds
 
     def __post_init__(self) -> None:
         for name in ("tick_size", "lot_size", "multiplier", "initial_margin"):

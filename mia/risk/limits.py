@@ -26,7 +26,7 @@ class RiskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     orders_per_minute_max: int  # openings stop when so many orders were sent within 60 s
     daily_loss_max: float  # share of the equity at the start of the UTC day
     drawdown_max: float  # share of the highest equity seen; trips a stop that only the operator resets
-    quote_age_ms_max: int
+    quote_age_ms_max: int  # nothing is opened on a quote older than this
     price_collar_bps_max: float  # distance of an order's price from the mid, 1e-4 of the mid
     overtrade_trades_per_hour: int  # round trips within 60 min at which overtrade_risk_score reaches 1
     cool_down_s: float  # after a rejection or a protective exit; doubles with each rejection in a row, 64 times at most

@@ -18,9 +18,9 @@ class PaperSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """
 
     cash: Decimal = Decimal(10_000)  # quote currency
-    currency: str = "USDT"
-    submit_latency_ms: int = 5
-    report_latency_ms: int = 5
+    currency: str = "USDT"  # of the account
+    submit_latency_ms: int = 5  # from our order to the matching
+    report_latency_ms: int = 5  # from the matching to our knowing
     slip_ticks: int = 2
     closed_orders_kept: int = 512
 
@@ -39,14 +39,14 @@ class PaperSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class PhaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One hidden phase: volatility (bps per root second), arrivals, drift (bps/s, either direction), length, taker share, jumps."""
 
-    sigma_bps: float
+    sigma_bps: float  # volatility per root second
     steps_per_s: float  # arrivals; each gives about two events
-    drift_bps_per_s_min: float = 0.0
-    drift_bps_per_s_max: float = 0.0
-    dwell_s_min: float
-    dwell_s_max: float
+    drift_bps_per_s_min: float = 0.0  # least drift, either direction
+    drift_bps_per_s_max: float = 0.0  # largest drift, either direction
+    dwell_s_min: float  # shortest length of the phase
+    dwell_s_max: float  # longest length of the phase
     taker_share: float  # of arrivals, when the price is where it belongs
-    jumps_per_s: float
+    jumps_per_s: float  # how often the latent price jumps
 
     def row(self) -> tuple[float, ...]:
         """The kernel's row (mia.kernels.market.PHASE_FIELDS)."""
@@ -71,8 +71,8 @@ class SimMarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     persistence: chance that an uninformed taker repeats the last sign.
     """
 
-    seed: int = 1
-    start_price: Decimal = Decimal(60_000)
+    seed: int = 1  # the same seed gives the same market, event by event
+    start_price: Decimal = Decimal(60_000)  # mid of the first moment
     order_notional: Decimal = Decimal(20_000)  # quote currency, of a typical order
     feed_latency_us: int = 2_000  # venue clock to our clock
     calm: PhaseSettings = PhaseSettings(sigma_bps=0.4, steps_per_s=45, dwell_s_min=40, dwell_s_max=180, taker_share=0.22, jumps_per_s=0.002)
@@ -96,10 +96,10 @@ class SimMarketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     )
     placement_bps: float = 0.08
     gap_bps: float = 0.3
-    maker_lag_s: float = 0.25
-    vol_of_vol: float = 0.25
-    vol_tau_s: float = 20.0
-    jump_bps: float = 4.0
+    maker_lag_s: float = 0.25  # how long makers need to learn the latent price
+    vol_of_vol: float = 0.25  # how much the volatility wanders, per root second
+    vol_tau_s: float = 20.0  # within which it comes back
+    jump_bps: float = 4.0  # typical size of a jump of the latent price
     momentum: float = 0.2
     persistence: float = 0.5
 

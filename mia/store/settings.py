@@ -22,7 +22,7 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     journal_keep_days: int = 7
     journal_max_gb: int = 50
     intent_durability: Literal["page_cache", "disk"] = "page_cache"
-    sync_interval_ms: int = 10
+    sync_interval_ms: int = 10  # how often the journal is forced to disk
     snapshot_every_s: int = 20
     snapshot_every_events: int = 200_000
 

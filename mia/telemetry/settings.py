@@ -29,7 +29,7 @@ class LoggingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     file_mb_max: int = 20
     files_keep: int = 5
     queue_max: int = 10_000
-    levels: dict[str, Level] = {}
+    levels: dict[str, Level] = {}  # by logger name, such as mia.venues = "debug"
 
     def __post_init__(self) -> None:
         for name, (low, high) in {"file_mb_max": (1, 4096), "files_keep": (0, 1000), "queue_max": (100, 1_000_000)}.items():
@@ -51,7 +51,7 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     enabled: bool = True
     interval_s: float = 5.0
-    keep_samples: int = 720
+    keep_samples: int = 720  # samples of the process kept for reports
     endpoint: bool = True
     address: str = "127.0.0.1"
     port: int = 9477

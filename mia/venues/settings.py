@@ -31,7 +31,7 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     ping_after_ms: int = 4_000
     retry_first_ms: int = 200
     retry_unit_ms: int = 1_000
-    retry_max_ms: int = 60_000
+    retry_max_ms: int = 60_000  # the longest wait between two attempts
     attempts_before_degraded: int = 3
     stable_after_ms: int = 10_000
     connection_max_s: float = 85_800.0

@@ -1,14 +1,14 @@
-"""The table of refusal codes for the documentation, generated from the enum: `python -m mia.risk.codes_doc > docs/refusal_codes.md`."""
+"""docs/refusal_codes.md, from the enum."""
 
 from __future__ import annotations
 
-import sys
+from typing import Final
 
 from mia.domain.codes import Code
 
-_HEAD = """# Refusal codes
+_HEAD: Final = """# Refusal codes
 
-Generated from `mia/domain/codes.py` by `python -m mia.risk.codes_doc`; do not edit. They appear in the decision log, in
+Generated from `mia/domain/codes.py` by `mia docs build`; do not edit. They appear in the decision log, in
 `mia history` and in summaries. "shrinks": the order went out smaller than asked; "refuses": it did not go out. Nothing
 but a missing or stale quote and a kill refuses an order that reduces a position.
 
@@ -17,17 +17,12 @@ but a missing or stale quote and a kill refuses an order that reduces a position
 """
 
 
-def table() -> str:
+def page() -> str:
     """The page as Markdown text, ending in a newline."""
-    rows = (f"| `{code.value}` | {_effect(code)} | {code.explanation} |\n" for code in Code)
-    return _HEAD + "".join(rows)
+    return _HEAD + "".join(f"| `{code.value}` | {_effect(code)} | {code.explanation} |\n" for code in Code)
 
 
 def _effect(code: Code) -> str:
     if code is Code.OK:
         return "none"
     return "shrinks" if code.shrinks else "refuses"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(table())
