@@ -140,17 +140,17 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     buffer_bytes_max: what a slow reader may leave unread before its connection is closed.
     """
 
-    host: str = "127.0.0.1"
-    port: int = 0
-    quote_balance: Decimal = Decimal(10_000)
-    base_balance: Decimal = Decimal(0)
+    host: str = "127.0.0.1"  # loopback, nothing else
+    port: int = 0  # 0: any free one
+    quote_balance: Decimal = Decimal(10_000)  # quote currency that the account begins with
+    base_balance: Decimal = Decimal(0)  # base currency that the account begins with
     speed: float = 1.0
     history_s: int = 900
     slip_ticks: int = 2  # what each lot beyond the known depth costs
-    weight_per_minute: int = 6_000
-    orders_per_10s: int = 100
-    orders_per_day: int = 200_000
-    closed_orders_kept: int = 2_000
+    weight_per_minute: int = 6_000  # request weight after which the exchange answers 429
+    orders_per_10s: int = 100  # orders within 10 s, beyond which they are rejected
+    orders_per_day: int = 200_000  # the same within a day
+    closed_orders_kept: int = 2_000  # how many finished orders can still be queried
     buffer_bytes_max: int = 4_000_000
 
     def __post_init__(self) -> None:

@@ -34,7 +34,8 @@ yours, `trade_windows.toml` and `macro_events.csv`.
 _UNITS: Final = {
     "ms": "ms", "s": "s", "us": "us", "ns": "ns", "days": "days", "mb": "MB", "gb": "GB", "bytes": "bytes", "bps": "1e-4 of the price",
     "bps_max": "1e-4 of the price", "share": "share of 1", "share_max": "share of 1", "lots_max": "lots", "ms_max": "ms", "s_max": "s",
-    "s_min": "s", "mb_max": "MB", "max_mb": "MB", "notional": "quote currency", "notional_max": "quote currency", "min_notional": "quote currency",
+    "s_min": "s", "mb_max": "MB", "max_mb": "MB", "notional": "quote currency", "notional_max": "quote currency",
+    "balance": "whole coins",
     "ticks": "ticks", "lots_max_by_symbol": "lots", "per_minute_max": "per minute", "per_hour": "per hour", "per_s": "per s",
     "loss_max": "share of 1", "drawdown_max": "share of 1", "fee": "share of 1", "margin": "share of 1", "cash": "quote currency",
     "tick_size": "quote currency", "lot_size": "base units", "start_price": "quote currency", "bps_per_s_min": "1e-4 per s",

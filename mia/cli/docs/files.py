@@ -112,9 +112,7 @@ def page() -> str:
     parts.append(
         "\n## Tables of miad.db\n`mia db tables` counts their rows; `mia db query` asks them. A row's id is its place in the journal.\n"
     )
-    parts.append(
-        "Columns ending in `_ns` are Unix nanoseconds, `_e8` hundred-millionths of the account currency, `_lots` and `_ticks` counts of the\n"
-    )
+    parts.append("Columns ending in `_ns` are Unix nanoseconds, `_e8` 1e-8 of the account currency, `_lots` and `_ticks` counts\nof the ")
     parts.append("instrument's grid (`instruments`).\n\n| table | columns |\n|---|---|\n")
     parts += [f"| `{name}` | {', '.join(columns)} |\n" for name, columns in _tables()]
     return "".join(parts)
