@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 
@@ -36,6 +36,7 @@ class AlertFiles:
         self._fd = -1
         self._bytes = 0
         self._is_torn = False
+        self._cursor_fds: Final[dict[str, int]] = {}
         self.rotations = 0
 
     def append(self, alert: Alert) -> None:
@@ -97,12 +98,12 @@ class AlertFiles:
 
     def set_cursor(self, channel: str, alert_id: str) -> None:
         """Remember it: one write of fixed length, so that no kill can tear it."""
-        self._make_folder()
-        fd = os.open(self._folder / f"delivered-{channel}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.pwrite(fd, f"{alert_id:<{ID_DIGITS}}\n".encode(), 0)
-        finally:
-            os.close(fd)
+        fd = self._cursor_fds.get(channel)
+        if fd is None:
+            self._make_folder()
+            fd = os.open(self._folder / f"delivered-{channel}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._cursor_fds[channel] = fd
+        os.pwrite(fd, f"{alert_id:<{ID_DIGITS}}\n".encode(), 0)
 
     def held(self) -> list[Alert]:
         """What an earlier process had held back for merging."""
@@ -123,7 +124,13 @@ class AlertFiles:
         draft.rename(path)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the files."""
+        self._close_newest()
+        for fd in self._cursor_fds.values():
+            os.close(fd)
+        self._cursor_fds.clear()
+
+    def _close_newest(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -143,7 +150,7 @@ class AlertFiles:
             newer = self._folder / (f"{NAME}.{n - 1}" if n > 1 else NAME)
             if newer.exists():
                 newer.rename(older)
-        self.close()
+        self._close_newest()
         self._open()
         self.rotations += 1
 
@@ -160,16 +167,3 @@ def parse(line: bytes) -> Alert | None:
         return _decode(line)
     except msgspec.MsgspecError:
         return None
-
-
-def read_lines(file: IO[bytes]) -> Iterator[Alert]:
-    """The alerts that lie ahead in a file; a line still being written is left for the next call."""
-    while True:
-        start = file.tell()
-        line = file.readline()
-        if not line.endswith(b"\n"):
-            file.seek(start)
-            return
-        alert = parse(line)
-        if alert is not None:
-            yield alert

@@ -29,7 +29,7 @@ _TEXT_MAX, _TITLE_MAX, _CODE_MAX, _KEY_MAX = 2000, 120, 64, 200
 TITLES: Final[Mapping[str, str]] = {
     "balance_adopted": "Cash corrected to the venue's",
     "clock_skewed": "System clock jumped",
-    "drawdown_stop": "Drawdown stop: no new positions",
+    "drawdown_stop": "Drawdown limit reached",
     "engine_stop": "Protective level reached",
     "external_fill": "Fill of an order that is not ours",
     "external_order": "Order that is not ours",

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from mia import __version__
-from mia.cli import bench_verb, db, docs, doctor, history, install, logs, models, operate, paper, replay, show_config, status, why
+from mia.cli import alerts, bench_verb, db, docs, doctor, history, install, logs, models, operate, paper, replay, show_config, status, why
 from mia.domain.errors import AlreadyRunning, ConfigError, MiaError, NotPermitted, NotRunning
 
 _ERRORS: Final = (
@@ -45,6 +45,7 @@ app.command("reload", short_help="Read the settings again.")(operate.reload)
 app.command("history", short_help="Newest decisions, orders, fills, trades, ...")(history.history)
 app.command("why", short_help="A decision in plain words; the last one if none is named.")(why.why)
 app.command("logs", short_help="The daemon's log; -f follows it.")(logs.logs)
+app.add_typer(alerts.app, name="alerts", short_help="Alerts that it raised; tail -f follows them.")
 app.command("show-config", short_help="All settings, and where each came from.")(show_config.show_config)
 app.command("doctor", short_help="Is this installation sound?")(doctor.doctor)
 app.command("replay", short_help="Run a journal again, compare every decision.")(replay.replay)

@@ -30,13 +30,14 @@ from tests.unit.alerts.conftest import WAIT_S, free_port, wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 INSTRUMENTS = load_settings(ROOT / "config" / "miad.toml", environ={}).settings.instruments
+BITCOIN = [f"{i.venue}:{i.symbol}" for i in INSTRUMENTS].index("binance_spot:BTCUSDT")
 NAN = float("nan")
 DECISION = RecordDecision(
-    decision_id=7, ts_ns=1_790_000_000_000_000_000, lane=0, instrument=1, trade_id="", decision="refused", signal=NAN, alpha=NAN,
+    decision_id=7, ts_ns=1_790_000_000_000_000_000, lane=0, instrument=BITCOIN, trade_id="", decision="refused", signal=NAN, alpha=NAN,
     regime_probs=(0.7, 0.2, 0.1), actions=(NAN, NAN, NAN), code="warm_up", limit=NAN, actual=NAN, position_lots=0, target_lots=0,
     inputs_crc=1, order_ids=(),
 )  # fmt: skip
-FILL = OrderFilled(9, 0, 1_790_000_000_123_456_789, "mia0000000000001", "f1", 1, 1, 6_512_345, 1500, 97_685, False)
+FILL = OrderFilled(9, 0, 1_790_000_000_123_456_789, "mia0000000000001", "f1", BITCOIN, 1, 6_512_345, 1500, 97_685, False)
 
 
 def fill_number(n: int) -> OrderFilled:
