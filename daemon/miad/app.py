@@ -50,7 +50,7 @@ from miad.past import Past, builder, keep_calendar
 from miad.pulled import PulledRun
 from miad.recovery import recover
 from miad.reload import Reload
-from miad.shutdown import ALERTS_S, CANCEL_S, TOTAL_S, entries_gone, stage
+from miad.shutdown import ALERTS_S, CANCEL_S, PERFORMANCE_S, TOTAL_S, entries_gone, stage
 from miad.signals import Signals, StopFlag
 from miad.slow_lane import SnapshotWriter
 from miad.starts import KillFlag, Starts
@@ -353,6 +353,8 @@ class Daemon:
             self._host.detach()
         await stage("the last checkpoint", 30.0, asyncio.to_thread(self._writer.final))
         await stage("the projection", 30.0, self._flush_projection(projector, journal.last_seq))
+        if not self._is_replay:
+            await stage("the last performance rows", PERFORMANCE_S, self._metering.close())
         broken = projector.failed or self._writer.failed
         failure = self._stop.failure or journal.failure or (FailStop(broken) if broken else None)
         if failure is not None:

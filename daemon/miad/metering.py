@@ -104,10 +104,10 @@ class Metering:
         """The loop's delay of the last minute, as status shows it."""
         return _latency(self.loop_delay.recent())
 
-    def close(self) -> None:
-        """The last rows; may block for as long as the disk does."""
+    async def close(self) -> None:
+        """The last rows; takes as long as the disk does."""
         if self._settings.enabled:
-            self.csvs.write(self._rows())
+            await asyncio.to_thread(self.csvs.write, self._rows())
 
     async def _run_performance(self) -> None:
         interval_s = self._settings.performance_interval_s

@@ -12,6 +12,7 @@ from mia.engine.engine import Engine
 
 CANCEL_S: Final = 5.0
 ALERTS_S: Final = 3.0
+PERFORMANCE_S: Final = 2.0
 TOTAL_S: Final = 45.0  # of all stages, what systemd is told
 _log = logging.getLogger("miad.shutdown")
 

@@ -7,6 +7,7 @@ it back: what cannot be written (disk full, read-only) is dropped and counted, a
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -125,7 +126,7 @@ class RotatedCsv:
 
 
 class PerformanceCsvs:
-    """All performance files of the daemon. `rows` is made by the loop, `write` may run in a thread (one at a time)."""
+    """All performance files of the daemon. `rows` is made by the loop, `write` may run in any thread."""
 
     def __init__(self, folder: Path, *, max_bytes: int, keep: int, warn: Callable[[str, str], None]) -> None:
         """folder: the state directory's logs/. warn(code, text): said once, until writing works again."""
@@ -135,12 +136,17 @@ class PerformanceCsvs:
             for name in PERFORMANCE_NAMES
         }
         self._warn: Final = warn
+        self._lock: Final = threading.Lock()  # at the end a thread of a canceled task may still write
         self._is_blocked = False
         self._aside_told = 0
         self.rows_dropped = 0
 
     def write(self, rows: Mapping[str, list[bytes]]) -> None:
         """Append rows by file name. Never raises OSError: rows that cannot be written are counted."""
+        with self._lock:
+            self._write(rows)
+
+    def _write(self, rows: Mapping[str, list[bytes]]) -> None:
         problem: OSError | None = None
         for name, lines in rows.items():
             try:

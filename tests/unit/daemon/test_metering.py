@@ -62,7 +62,7 @@ def test_a_scrape_of_the_running_tasks_and_the_rows_they_write(engine: Any, tmp_
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         meter._core.latencies.add(5 * MS)
-        meter.close()
+        await meter.close()
         return answer.partition(b"\r\n\r\n")[2].decode()
 
     text = asyncio.run(scenario())
@@ -104,7 +104,7 @@ def test_off_means_no_files_and_no_endpoint_but_status_keeps_its_figures(engine:
     meter = metering(engine, tmp_path, enabled=False)
 
     assert set(meter.tasks()) == {"process-sampler", "loop-delay"}
-    meter.close()
+    asyncio.run(meter.close())
     assert list(tmp_path.iterdir()) == []
     assert set(metering(engine, tmp_path, endpoint=False, probe_every_s=0.0).tasks()) == {"process-sampler", "loop-delay", "performance"}
 
