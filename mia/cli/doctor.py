@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mia.cli.doctor_check import Check
 from mia.cli.places import ConfigOption, JsonOption, StateOption
 
 if TYPE_CHECKING:
@@ -23,14 +24,6 @@ _MONTH_NS = 30 * 86_400 * 10**9
 # Flags of x86-64-v3 as /proc/cpuinfo spells them (abm: lzcnt).
 _V3 = ("avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave")
 _CLOCK_UNSYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
-
-
-class Check(NamedTuple):
-    """One finding; `text` ends with what to do unless it is ok."""
-
-    name: str
-    state: str  # ok | warn | fail
-    text: str
 
 
 def doctor(config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
@@ -63,6 +56,8 @@ def run_checks(config: Path | None, state: Path | None) -> Iterator[Check]:
     if loaded is not None:
         parts += [("models", lambda: _models(loaded)), ("calendar", lambda: _calendar(loaded))]
     parts.append(("state", lambda: _state(state, loaded)))
+    if loaded is not None:
+        parts.append(("service", lambda: _service(state, loaded)))
     for name, part in parts:
         try:
             yield from part()
@@ -249,6 +244,14 @@ def _state(state: Path | None, loaded: Loaded | None) -> Iterator[Check]:
         yield Check("disk", "ok", f"{size(free)} free at {home}")
     if (path / "journal").is_dir():
         yield from _record(path)
+
+
+def _service(state: Path | None, loaded: Loaded) -> Iterator[Check]:
+    from mia.cli.doctor_service import service_checks
+    from mia.store.state_dir import resolve_state_dir
+
+    name = loaded.settings.instance.name
+    yield from service_checks(loaded.settings, resolve_state_dir(state, instance=name, mode="paper", environment=os.environ))
 
 
 def _record(path: Path) -> Iterator[Check]:
