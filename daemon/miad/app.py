@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mia.alerts.hub import AlertHub
+from mia.alerts.open import open_alerts
 from mia.assemble import build_engine, model_names, versions
 from mia.control.messages import SOCKET_NAME
 from mia.control.server import ControlServer
@@ -143,9 +144,7 @@ class Daemon:
         self._kill_flag: Final = KillFlag(path)
         self._health: Final = Health()
         self._keeper: Final = StateKeeper(lambda: engine.state, self._health, self._state_changed)
-        self._hub: Final = AlertHub(
-            self._settings.alerts, instance=self._settings.instance.name, state_dir=path, now_ns=time.time_ns, channels=self._channels()
-        )
+        self._hub: Final = self._open_alerts()
         self._links: Final = Links(self._health, self._hub)
         self._tasks: Final = Supervisor(self._stop.fail, self._task_trouble)
         self._listener: Final = Listener(engine, self._hub)
@@ -157,6 +156,21 @@ class Daemon:
         self._projector: Projector | None = None
         self._reload: Final = Reload(loaded, load, self._tell)
         self._reload.on_section["logging"] = lambda settings: telemetry.configure(settings, state_dir=path)
+
+    def _open_alerts(self) -> AlertHub:
+        """The hub with its channels; without those when they cannot be opened: trading goes on, and the state says why."""
+        settings, mqtt = self._settings, self._settings.mqtt
+        open_hub = partial(
+            open_alerts, settings.alerts, instance=settings.instance.name, state_dir=self._state_dir.path, now_ns=time.time_ns,
+            instruments=self._engine.config.instruments, on_link=self._on_link, environ=os.environ,
+        )  # fmt: skip
+        if not self._is_replay:
+            try:
+                return open_hub(mqtt)
+            except ConfigError as e:
+                _log.error("%s", e)
+                self._health.degrade("mqtt", str(e))
+        return open_hub(msgspec.structs.replace(mqtt, enabled=False))
 
     async def live(self) -> None:
         """One life on the event loop: recover, open the run, trade until something ends it, stop in stages."""
@@ -395,9 +409,6 @@ class Daemon:
     # --- what the parts call ----------------------------------------------------------------------------------------------
     def _tell(self, event: AnyEvent) -> None:
         self._run.tell(event)
-
-    def _channels(self) -> list[Any]:
-        return []
 
     def _state_changed(self, now: Condition, severity: str) -> None:
         self._notifier.status(now.line)

@@ -43,7 +43,7 @@ class DemoVenue:
         self._host: Final = host
         self._on_link: Final = on_link
         self._venue: BinanceSpot | None = None
-        wishes = msgspec.to_builtins({"sim": settings.sim, "instrument": definition, "demo": getattr(settings, "demo", {})})
+        wishes = msgspec.to_builtins({"sim": settings.sim, "instrument": definition, "demo": settings.demo})
         self.exchange: Final = Exchange(state_dir / "demo", wishes, self._up, self._down)
         self.dead_end: Final = OrderEncoder(dict(enumerate(engine.config.instruments)), "spot", _KEY, b"S" * 64)
 

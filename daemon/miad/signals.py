@@ -14,7 +14,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from typing import Any, Final
 
+_AWAITS_MAX: Final = 32
 _log = logging.getLogger("miad.signals")
 
 
@@ -88,16 +90,27 @@ def has_terminal() -> bool:
 
 
 def dump_stacks() -> None:
-    """Every thread's and every task's stack into the log: where it hangs, when it hangs."""
+    """Every thread's and every task's stack into the log, one record a line: where it hangs, when it hangs."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    lines = []
-    for ident, frame in sys._current_frames().items():
-        lines.append(f"thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame))}")
     try:
         tasks = asyncio.all_tasks()
     except RuntimeError:  # no loop runs
         tasks = set()
+    lines = [f"stacks of {len(names)} threads and {len(tasks)} tasks:"]
+    for ident, frame in sys._current_frames().items():
+        lines += [f"thread {names.get(ident, ident)}:", *"".join(traceback.format_stack(frame)).splitlines()]
     for task in sorted(tasks, key=lambda t: t.get_name()):
-        stack = "".join("".join(traceback.format_stack(frame, limit=1)) for frame in task.get_stack(limit=8))
-        lines.append(f"task {task.get_name()}:\n{stack}")
-    _log.warning("stacks of %d threads and %d tasks:\n%s", len(names), len(tasks), "\n".join(lines))
+        lines += [f"task {task.get_name()}:", *_awaits(task.get_coro())]
+    for line in lines:
+        _log.warning("%s", line)
+
+
+def _awaits(coroutine: Any) -> list[str]:
+    """The chain of coroutines that a task waits in, outermost first."""
+    found = []
+    while coroutine is not None and len(found) < _AWAITS_MAX:
+        frame = getattr(coroutine, "cr_frame", None)
+        if frame is not None:
+            found.append(f"  {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_qualname}")
+        coroutine = getattr(coroutine, "cr_await", None)
+    return found
