@@ -107,7 +107,7 @@ def dump_stacks() -> None:
 
 def _awaits(coroutine: Any) -> list[str]:
     """The chain of coroutines that a task waits in, outermost first."""
-    found = []
+    found: list[str] = []
     while coroutine is not None and len(found) < _AWAITS_MAX:
         frame = getattr(coroutine, "cr_frame", None)
         if frame is not None:
