@@ -19,7 +19,7 @@ USER: Final = ROOT / "systemd" / "user" / "miad.service"
 NOT_FOR_USERS: Final = (
     "After Wants DynamicUser User StateDirectory StateDirectoryMode ConfigurationDirectory Nice CPUWeight IOWeight OOMScoreAdjust"
     " CapabilityBoundingSet AmbientCapabilities ProtectSystem ProtectHome PrivateMounts PrivateTmp PrivateDevices PrivateUsers"
-    " ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups ProtectClock ProtectHostname ProtectProc ProcSubset"
+    " ProtectKernelTunables ProtectKernelModules ProtectKernelLogs ProtectControlGroups ProtectClock ProtectHostname ProtectProc"
     " KeyringMode RemoveIPC"
 ).split()
 
