@@ -22,11 +22,14 @@ SEVERITIES: Final = ("info", "warning", "error", "urgent")
 RANK: Final[Mapping[str, int]] = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 CRITICAL: Final = ("error", "urgent")  # these persist until they are delivered
 # Urgent, and somebody has to act at once: the daemon stands and will not go on by itself.
-ACT_NOW: Final = frozenset({"drawdown_stop", "fail_stop", "halt", "killed", "order_table", "position_mismatch"})
+ACT_NOW: Final = frozenset(
+    {"drawdown_stop", "fail_stop", "halt", "killed", "order_table", "position_mismatch", "state_halted", "state_killed"}
+)
 ID_DIGITS: Final = 13
 _TEXT_MAX, _TITLE_MAX, _CODE_MAX, _KEY_MAX = 2000, 120, 64, 200
 
 TITLES: Final[Mapping[str, str]] = {
+    "alert_channel_failed": "A channel for alerts failed",
     "balance_adopted": "Cash corrected to the venue's",
     "clock_skewed": "System clock jumped",
     "drawdown_stop": "Drawdown limit reached",
@@ -42,6 +45,8 @@ TITLES: Final[Mapping[str, str]] = {
     "killed": "Kill switch: trading is off",
     "late_fill": "Fill after the order had closed",
     "late_report": "Report after the order had closed",
+    "link_degraded": "A connection does not come back",
+    "link_up": "A connection is back",
     "limit_not_lowered": "Limit was not lowered",
     "order_rejected": "Order rejected",
     "order_still_open": "Order still open at the venue",
@@ -50,7 +55,16 @@ TITLES: Final[Mapping[str, str]] = {
     "position_adopted": "Position taken over from the venue",
     "position_mismatch": "Position differs from the venue's",
     "request_timed_out": "No answer from the venue",
+    "state_degraded": "Degraded: trading with less",
+    "state_halted": "Halted: the operator is needed",
+    "state_killed": "Killed: trading is off",
+    "state_no_new": "No new positions",
+    "state_ready": "Ready: trading",
+    "state_safe": "Safe mode: exits only",
+    "state_starting": "Starting",
+    "state_stopping": "Stopping",
     "switch_refused": "Model was not switched",
+    "task_failed": "A part of the daemon failed",
 }
 
 

@@ -223,7 +223,7 @@ class MqttChannel:
             async for _ in client.messages:
                 pass  # nothing is subscribed
         except aiomqtt.MqttError as e:
-            raise self._lost(e) from e
+            raise Lost(f"broker {self._where}: the connection broke") from e
 
     async def _publish_alerts(self, client: aiomqtt.Client, outbox: Outbox) -> None:
         while True:

@@ -300,11 +300,10 @@ def test_a_channel_that_breaks_harms_nobody(tmp_path: Path) -> None:
     assert {a.code for a in phone.got} == {"hello", "alert_channel_failed"}
 
 
-def test_every_code_that_the_core_raises_has_a_title() -> None:
-    sources = [p for name in ("engine", "risk", "execution") for p in (ROOT / "mia" / name).rglob("*.py")]
-    text = "".join(p.read_text() for p in sources)
+def test_every_code_that_is_raised_has_a_title() -> None:
+    text = "".join(p.read_text() for folder in ("mia", "daemon") for p in (ROOT / folder).rglob("*.py"))
 
-    codes = set(re.findall(r'RaiseAlert\(\s*"\w+",\s*"(\w+)"', text))
+    codes = set(re.findall(r'(?:RaiseAlert|raise_alert)\(\s*"\w+",\s*"(\w+)"', text))
 
     assert len(codes) > 15
     assert codes <= set(TITLES)
