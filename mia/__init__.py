@@ -33,6 +33,9 @@ class _SourceFinder(importlib.abc.MetaPathFinder):
         return None
 
 
+# ONNX Runtime 1.31 otherwise writes an identifier into ~/.cache/Microsoft and reports its use over the network. Read at its import.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 KERNELS_MODE: Final = os.environ.get("MIA_KERNELS", "compiled")
 if KERNELS_MODE not in ("compiled", "interpreted"):
     raise ImportError(f"MIA_KERNELS={KERNELS_MODE!r}: use 'compiled' (default) or 'interpreted'")

@@ -130,8 +130,8 @@ def _ports(settings: Settings, status: Any) -> Iterator[Check]:
             yield Check(name, "ok", "any free one (0)")
         elif _is_free(address, port):
             yield Check(name, "ok", f"{address}:{port} is free")
-        elif status is not None:
-            yield Check(name, "ok", f"{address}:{port} is taken, a daemon runs here (pid {status.pid})")
+        elif status is not None and not any(name.split()[0] in reason for reason in status.reasons):
+            yield Check(name, "ok", f"{address}:{port} is taken, by the daemon that runs here (pid {status.pid})")
         else:
             yield Check(name, "warn", f"{address}:{port} is taken by another process: end it, or set {key}")
 
