@@ -16,10 +16,11 @@ import msgspec
 from mia.domain.effects import AnyEffect, CancelOrder, QueryOrder, ReplaceOrder, RequestReconciliation, SubmitOrder
 from mia.domain.events import BUY, SELL, CancelRejected, OrderRejected, ReplaceRejected, RequestTimedOut
 from mia.ports import Host
-from mia.venues.binance.api import Api, Reply
+from mia.venues.binance.api import Api
 from mia.venues.binance.facts import Facts, Track
 from mia.venues.binance.orders import Grid, OrderEncoder
 from mia.venues.binance.queries import Queries
+from mia.venues.binance.requests import Reply
 from mia.venues.binance.userdata import EXPIRED, Amended, ExecutionReport, Listing, OrderState
 
 _LOG: Final = logging.getLogger(__name__)

@@ -15,9 +15,10 @@ from typing import Final
 from mia.domain.errors import ConfigError, Transient
 from mia.domain.events import BUY, SELL, BalanceReported, OpenOrder, OpenOrdersReported, PositionReported, Trade
 from mia.ports import Host
-from mia.venues.binance.api import Api, ApiRefused
+from mia.venues.binance.api import Api
 from mia.venues.binance.facts import NS_PER_MS, Facts, Track
 from mia.venues.binance.orders import RECV_WINDOW_MS
+from mia.venues.binance.requests import ApiRefused
 from mia.venues.binance.userdata import (
     LIVE,
     Account,
