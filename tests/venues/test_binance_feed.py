@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -12,6 +14,7 @@ import pytest
 
 from mia.domain.events import BookDelta, BookSnapshot, FeedDown, FeedGap, FeedStale, FeedUp, Quote
 from mia.ports import Link
+from mia.venues.settings import LinkSettings
 from tests.venues.scripted import FAST, RecordingHost, ScriptedVenue, spot, venue_and_client
 
 pytestmark = pytest.mark.asyncio
@@ -118,34 +121,67 @@ async def test_three_failed_attempts_are_told_once_and_it_goes_on_trying() -> No
         await venue.stop()
 
 
+async def handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+    key = next(line.split(": ")[1] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key"))
+    accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+    lines = ("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept}", "", "")
+    writer.write("\r\n".join(lines).encode())
+
+
+async def frame_of_client(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """(opcode, payload) of one short masked frame."""
+    first, second = await reader.readexactly(2)
+    mask, body = await reader.readexactly(4), await reader.readexactly(second & 0x7F)
+    return first & 0x0F, bytes(byte ^ mask[i % 4] for i, byte in enumerate(body))
+
+
 async def test_pings_of_the_venue_are_answered_with_their_payload() -> None:
-    pongs: list[bytes] = []
-    reader_done = asyncio.Event()
+    frames: list[tuple[int, bytes]] = []
 
-    async def raw_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        key = next(line.split(": ")[1] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key"))
-        accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
-        lines = ("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept}", "", "")
-        writer.write("\r\n".join(lines).encode())
+    async def venue_that_pings(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await handshake(reader, writer)
         writer.write(b"\x89\x051790x")
-        first, second = await reader.readexactly(2)
-        mask, body = await reader.readexactly(4), await reader.readexactly(second & 0x7F)
-        assert first & 0x0F == 0xA
-        pongs.append(bytes(byte ^ mask[i % 4] for i, byte in enumerate(body)))
-        reader_done.set()
+        frames.append(await frame_of_client(reader))
 
-    server = await asyncio.start_server(raw_server, "127.0.0.1", 0)
+    async with raw_venue(venue_that_pings, CALM) as host:
+        await host.until(lambda: bool(frames))
+
+    assert frames == [(0xA, b"1790x")]
+
+
+async def test_a_connection_that_answers_no_ping_is_left_though_tcp_stands() -> None:
+    connections, pings = 0, 0
+
+    async def half_open(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections, pings
+        connections += 1
+        await handshake(reader, writer)
+        opcode, _ = await frame_of_client(reader)
+        pings += opcode == 0x9
+        await asyncio.sleep(5)
+
+    async with raw_venue(half_open, msgspec.structs.replace(CALM, ping_after_ms=50)) as host:
+        await host.until(lambda: connections >= 2)
+
+    assert pings >= 1
+
+
+@contextlib.asynccontextmanager
+async def raw_venue(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], settings: LinkSettings
+) -> AsyncIterator[RecordingHost]:
+    """A feed that is connected to bytes of our own making."""
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
     venue, host = ScriptedVenue(), RecordingHost()
     venue.port = server.sockets[0].getsockname()[1]
-    task = asyncio.create_task(spot(host, venue, settings=CALM).run_feed())
-    async with asyncio.timeout(5):
-        await reader_done.wait()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    server.close()
-
-    assert pongs == [b"1790x"]
+    task = asyncio.create_task(spot(host, venue, settings=settings).run_feed())
+    try:
+        yield host
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        server.close()
 
 
 async def test_a_book_starts_with_a_snapshot_that_fits_its_updates() -> None:
