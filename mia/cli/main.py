@@ -14,7 +14,24 @@ from typing import Annotated, Final
 import typer
 
 from mia import __version__
-from mia.cli import alerts, bench_verb, db, docs, doctor, history, install, logs, models, operate, paper, replay, show_config, status, why
+from mia.cli import (
+    alerts,
+    bench_verb,
+    db,
+    docs,
+    doctor,
+    history,
+    install,
+    logs,
+    models,
+    operate,
+    paper,
+    replay,
+    show_config,
+    status,
+    venue,
+    why,
+)
 from mia.domain.errors import AlreadyRunning, ConfigError, MiaError, NotPermitted, NotRunning
 
 _ERRORS: Final = (
@@ -54,6 +71,7 @@ app.command("install", short_help="As a service of systemd: print it, or write i
 app.add_typer(docs.app, name="docs", short_help="Pages generated from the code: settings, files, codes.")
 app.add_typer(db.app, name="db", short_help="Ask the database, export, copy it.")
 app.add_typer(models.app, name="models", short_help="Which models are here; show, check.")
+app.add_typer(venue.app, name="venue", short_help="Which venues there are; run the demo exchange.")
 
 
 def _version(wanted: bool) -> None:

@@ -83,8 +83,13 @@ async def serve(
             "pid": os.getpid(),
         }
     )
-    await is_over.wait()
+    watched = [asyncio.create_task(event.wait(), name=name) for event, name in ((is_over, "end asked for"), (server.has_failed, "failure"))]
+    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+    for task in watched:
+        task.cancel()
     await server.stop()
+    if server.failure is not None:
+        raise MiaError(f"demo exchange: cannot go on: {server.failure}") from server.failure
 
 
 def _on_stdin(loop: asyncio.AbstractEventLoop, is_over: asyncio.Event) -> None:

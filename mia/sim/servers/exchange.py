@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from mia.domain.errors import DataError
 from mia.domain.events import BUY, SELL
 from mia.domain.instruments import MONEY_SCALE, Instrument
 from mia.features.columns import BOOK_DELTA as DELTA
@@ -112,7 +113,10 @@ class Exchange:
         decoder = msgspec.msgpack.Decoder(_Change)
         records = self._log.read()
         for record in records:
-            change = decoder.decode(record)
+            try:
+                change = decoder.decode(record)
+            except msgspec.MsgspecError as e:
+                raise DataError(f"the state directory's account is of another version: use another --state ({e})") from e
             for order in change.orders:
                 self.orders[order.order_id] = order
             self.fills += change.fills

@@ -254,10 +254,12 @@ class DemoMarket:
         assert self._state is not None
         if records[0] != header:
             raise DataError("the state directory holds a market of other [sim] settings or another instrument: use another --state")
-        segments = [msgspec.msgpack.decode(r, type=Segment) for r in records[1:]]
+        try:
+            segments = [msgspec.msgpack.decode(r, type=Segment) for r in records[1:]]
+        except msgspec.MsgspecError as e:
+            raise DataError(f"the state directory's market is of another version: use another --state ({e})") from e
         position = self._state.position.get()
         segments = [s for s in segments if s.first_row <= position] or segments[:1]
-        self._segments = segments
         last_us = 0
         for i, segment in enumerate(segments):
             end = segments[i + 1].first_row if i + 1 < len(segments) else max(position, segment.first_row)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from mia.domain.instruments import Instrument
+from mia.sim.servers.errors import ApiError
 from mia.sim.servers.exchange import Exchange
 from mia.sim.servers.limits import Limits
 from mia.sim.servers.market import DemoMarket
@@ -58,6 +59,8 @@ class DemoServer:
         self._pinger: asyncio.TimerHandle | None = None
         self._runner: web.AppRunner | None = None
         self.port = 0
+        self.failure: Exception | None = None
+        self.has_failed = asyncio.Event()
 
     # --- time ------------------------------------------------------------------------------------------------------
     def now_us(self) -> int:
@@ -78,9 +81,9 @@ class DemoServer:
         app.router.add_get("/ws/{names:.+}", self._open_stream)
         app.router.add_get("/stream", self._open_stream)
         add_routes(app, self)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._demo.host, self._demo.port, shutdown_timeout=1.0)
+        site = web.TCPSite(self._runner, self._demo.host, self._demo.port)
         await site.start()
         self.port = self._runner.addresses[0][1]
         self._on_timer()
@@ -91,7 +94,8 @@ class DemoServer:
         for handle in (self._timer, self._pinger):
             if handle is not None:
                 handle.cancel()
-        self.pump()
+        if self.failure is None:
+            self.pump()
         self.hub.shut_down(self.now_us())
         for connection in list(self.api_connections):
             connection.shut_down()
@@ -128,7 +132,12 @@ class DemoServer:
         self.send_events()
 
     def _on_timer(self) -> None:
-        self.pump()
+        try:
+            self.pump()
+        except Exception as e:  # a market that stands still in silence would be worse than none
+            self.failure = e
+            self.has_failed.set()
+            return
         due = min(self.market.due_us, self._next_tick_us)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(max(0.0, (due - self.now_us()) / 1e6), self._on_timer)
@@ -176,7 +185,10 @@ class DemoServer:
 
     # --- connections -----------------------------------------------------------------------------------------------
     async def _open_api(self, request: web.Request) -> web.StreamResponse:
-        self.limits.spend(_HANDSHAKE_WEIGHT, self.now_us())
+        try:
+            self.limits.spend(_HANDSHAKE_WEIGHT, self.now_us())
+        except ApiError as e:
+            return web.json_response(e.body(), status=e.status)
 
         def attach(socket: WebSocket) -> None:
             shows = request.query.get("returnRateLimits", "true").lower() != "false"

@@ -5,6 +5,7 @@ A write that returned is in the page cache and outlives the process. What follow
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -56,7 +57,7 @@ class RecordFile:
 
     def append(self, record: bytes) -> None:
         """One record into the page cache."""
-        os.write(self._fd, _HEAD.pack(len(record), zlib.crc32(record)) + record)
+        _write(self._fd, _HEAD.pack(len(record), zlib.crc32(record)) + record)
         self.size += _HEAD.size + len(record)
 
     def rewrite(self, records: Iterable[bytes]) -> None:
@@ -64,7 +65,7 @@ class RecordFile:
         data = b"".join(_HEAD.pack(len(r), zlib.crc32(r)) + r for r in records)
         fresh = self._path.with_suffix(".new")
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.write(fd, data)
+        _write(fd, data)
         os.close(fd)
         fresh.replace(self._path)
         os.close(self._fd)
@@ -111,6 +112,11 @@ class StateDir:
         self.credentials = _credentials(path / "credentials.json")
 
 
+def _write(fd: int, data: bytes) -> None:
+    if os.write(fd, data) != len(data):
+        raise OSError(errno.ENOSPC, "the disk took only a part of a record")
+
+
 def fresh_credentials() -> Credentials:
     """Random ones."""
     return Credentials(secrets.token_hex(32), secrets.token_hex(32))
@@ -125,7 +131,7 @@ def _credentials(path: Path) -> Credentials:
     made = fresh_credentials()
     fresh = path.with_suffix(".new")
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    os.write(fd, msgspec.json.encode(made))
+    _write(fd, msgspec.json.encode(made))
     os.close(fd)
     fresh.replace(path)
     return made
