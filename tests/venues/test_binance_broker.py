@@ -458,6 +458,16 @@ async def test_a_position_report_never_races_a_fill() -> None:
         assert (host.of(BalanceReported)[0].currency, host.of(BalanceReported)[0].cash_e8) == ("USDT", 1_000_000_000)
 
 
+async def test_a_reconciliation_that_the_venue_did_not_answer_is_asked_for_again() -> None:
+    async with venue_and_client() as (venue, host, client):
+        answers = iter([SILENCE, Refusal(500, -1000, "An unknown error occurred"), "<html>", []])
+        venue.answers["openOrders.status"] = lambda _: next(answers)
+
+        await client.reconcile()
+
+        assert [type(e) for e in host.reports] == [OpenOrdersReported, PositionReported, BalanceReported]
+
+
 async def test_open_orders_are_told_as_the_venue_has_them() -> None:
     async with venue_and_client() as (venue, host, client):
         open_orders = [state("PARTIALLY_FILLED", "0.00400000"), state("NEW", name="somebody-else", orderId=9)]

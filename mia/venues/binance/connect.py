@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from mia.domain.effects import AnyEffect
+from mia.domain.errors import Transient
 from mia.domain.events import AnyEvent, Trade
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.ports import NEVER_NS, Host
@@ -18,9 +21,12 @@ from mia.venues.binance.facts import Facts
 from mia.venues.binance.feed import Feed
 from mia.venues.binance.orders import OrderEncoder, Signer
 from mia.venues.binance.queries import Queries
+from mia.venues.binance.requests import ApiRefused
+from mia.venues.binance.retry import Retry
 from mia.venues.binance.userdata import Listing
 from mia.venues.settings import LinkSettings
 
+_LOG: Final = logging.getLogger(__name__)
 _SKEW_MS_MAX: Final = 1_000  # the venue refuses what comes from its future by more
 
 
@@ -65,6 +71,7 @@ class BinanceSpot:
         listings = {int(number): Listing(symbol, number, item) for symbol, (number, item) in instruments.items()}
         self._definitions: Final = {number: listing.definition for number, listing in listings.items()}
         self._venue: Final = venue
+        self._settings: Final = settings
         self.codec: Final = BinanceCodec(instruments, "spot")
         self._api: Final = Api(endpoints.api, Signer(credentials.api_key, credentials.secret), host, settings, self._on_event)
         self._facts: Final = Facts(listings, host)
@@ -102,16 +109,30 @@ class BinanceSpot:
 
     # --- questions ----------------------------------------------------------------------------------------------------
     async def check_instruments(self) -> None:
-        """The venue's grids against ours; ConfigError names the field, ours and theirs."""
-        await self._queries.check_instruments()
+        """The venue's grids against ours; ConfigError names the field, ours and theirs. A lost answer is asked for again."""
+        await self._patiently(self._queries.check_instruments, "exchangeInfo")
 
     async def trades_since(self, instrument: int, from_ns: int) -> list[Trade]:
-        """Public trades from a moment on, oldest first, for warm-up."""
+        """Public trades from a moment on, oldest first, for warm-up; a Transient or ApiRefused when the venue does not give them."""
         return await self._queries.trades_since(instrument, from_ns)
 
     async def reconcile(self) -> None:
-        """Open orders, what the engine wishes to know in answer, then balances and positions; all reported to the host."""
-        await self._queries.reconcile()
+        """Open orders, what the engine wishes to know in answer, then balances and positions; all reported to the host.
+
+        Returns when that is done: without a connection it waits, a lost answer is asked for again.
+        """
+        await self._patiently(self._queries.reconcile, "reconciliation")
+
+    async def _patiently(self, ask: Callable[[], Awaitable[None]], what: str) -> None:
+        """Until it worked: the venue may be away for hours."""
+        retry = Retry(self._settings)
+        while True:
+            try:
+                await ask()
+                return
+            except (Transient, ApiRefused) as e:
+                _LOG.warning("%s: %s: %s", self._venue, what, e)
+                await asyncio.sleep(retry.failed())
 
     # --- mia.ports.Venue ------------------------------------------------------------------------------------------------
     def send(self, effects: Sequence[AnyEffect], now_ns: int) -> None:
