@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from mia.control.messages import COMMANDS, READS, Answer, Request
+from mia.control.messages import COMMANDS, READS, Answer, Done, Request
 from mia.domain.errors import NotPermitted
 from mia.domain.events import AnyEvent, Flatten, Kill, Pause, Resume
 from mia.store.journal import Journal
@@ -100,14 +100,18 @@ class Commands:
         return found
 
     def _again(self, args: dict[str, Any]) -> object:
-        return {"state": self._keeper.look().word, "changes": self._reload()}
+        before = self._keeper.look()
+        follows = "; ".join(self._reload())
+        after = self._keeper.look()
+        return Done(before=before.word, after=after.word, reasons=after.reasons, follows=follows)
 
-    def _did(self, event: AnyEvent) -> dict[str, object]:
+    def _did(self, event: AnyEvent) -> Done:
         """Into the engine and onto the disk; the state that follows."""
+        before = self._keeper.look()
         self._tell(event)
         self._journal.sync()
-        found = self._keeper.look()
-        return {"state": found.word, "reasons": list(found.reasons)}
+        after = self._keeper.look()
+        return Done(before=before.word, after=after.word, reasons=after.reasons)
 
 
 def _reason(args: dict[str, Any], default: str) -> str:

@@ -97,7 +97,8 @@ def test_pause_and_resume(running: tuple[subprocess.Popen[str], Path]) -> None:
     word, reasons = status(state)["state"], status(state)["reasons"]
     resumed = ask(state, "resume")["result"]
 
-    assert (paused["state"], word, resumed["state"]) == ("NO_NEW", "NO_NEW", "READY")
+    assert (paused["after"], word, resumed["after"]) == ("NO_NEW", "NO_NEW", "READY")
+    assert (paused["before"], resumed["before"]) == ("READY", "NO_NEW")
     assert "lunch" in reasons[0]
     assert status(state)["reasons"] == []
 
@@ -105,7 +106,7 @@ def test_pause_and_resume(running: tuple[subprocess.Popen[str], Path]) -> None:
 def test_flatten_closes_the_position_and_opens_nothing(running: tuple[subprocess.Popen[str], Path]) -> None:
     _, state = running
 
-    assert ask(state, "flatten")["result"]["state"] == "NO_NEW"
+    assert ask(state, "flatten")["result"]["after"] == "NO_NEW"
 
     until(lambda: float(status(state)["instruments"][0]["position"]) == 0, "flat")
     assert until(lambda: status(state)["instruments"][0]["open_orders"] == 0, "no orders")
@@ -118,7 +119,7 @@ def test_a_kill_is_durable_and_holds_until_the_reset(running: tuple[subprocess.P
     killed = ask(state, "kill", reason="fat finger")
     miad.end(process)  # as by kill -9, at once
 
-    assert killed["result"]["state"] == "KILLED"
+    assert killed["result"]["after"] == "KILLED"
     entries = list(JournalReader(state / "journal"))
     assert [e.event.reason for e in entries if isinstance(e.event, Kill)] == ["fat finger"]
     assert not any(isinstance(effect, CancelOrder) for e in entries for effect in e.effects)  # protection stays
@@ -131,7 +132,7 @@ def test_a_kill_is_durable_and_holds_until_the_reset(running: tuple[subprocess.P
     assert again["instruments"][0]["position"] == position
     refused = ask(state, "resume")
     assert (refused["ok"], refused["exit_code"]) == (False, 6)
-    assert ask(state, "resume", reset=True)["result"]["state"] == "READY"
+    assert ask(state, "resume", reset=True)["result"]["after"] == "READY"
     assert miad.end(process, signal.SIGTERM).code == 0
     after = sum(isinstance(effect, SubmitOrder) for e in JournalReader(state / "journal") for effect in e.effects)
     assert after == orders
@@ -184,7 +185,7 @@ def test_without_a_terminal_a_hang_up_reloads_what_may_change_and_names_the_rest
     assert "reload: alerts.merge_window_s = 30.0" in ended.err
     assert "reload: paper.cash: waits for a restart" in ended.err
     assert "reload: risk.drawdown_max: a limit may only become tighter" in ended.err
-    assert len(answer["result"]["changes"]) == 2  # the two that wait
+    assert all(key in answer["result"]["follows"] for key in ("paper.cash", "risk.drawdown_max"))  # the two that wait
 
 
 def test_a_file_that_does_not_load_changes_nothing(running: Any, miad: Any) -> None:
@@ -273,7 +274,7 @@ def test_after_three_bad_ends_it_only_manages_exits_until_the_reset(miad: Any, t
     found = status(state)
     assert found["state"] == "SAFE"
     assert "mia resume --reset" in found["reasons"][0]
-    assert ask(state, "resume", reset=True)["result"]["state"] in ("READY", "DEGRADED")
+    assert ask(state, "resume", reset=True)["result"]["after"] in ("READY", "DEGRADED")
     assert miad.end(process, signal.SIGTERM).code == 0
 
 
