@@ -240,11 +240,21 @@ class Segment:
                 at = os.lseek(self.fd, begin, os.SEEK_HOLE)
             except OSError:  # ENXIO: no data behind `at`
                 break
-            low = max(begin, start) // 8
-            used = self.log.last_used(low, min(at, self.size) // 8)
-            if used > low:
-                end = used * 8
+            end = max(end, self._last_used(max(begin, start), min(at, self.size)))
         return max(end, start)
+
+    def _last_used(self, low: int, high: int) -> int:
+        """One past the last byte of [low, high) that may differ from zero, 0 when there is none; leaves nothing of it in our RSS."""
+        while high > low:
+            begin = max(low, (high - 1) // _RELEASE_BYTES * _RELEASE_BYTES)
+            used: int = self.log.last_used(begin // 8, high // 8)
+            page = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
+            if high > page:
+                self._map.madvise(mmap.MADV_DONTNEED, page, high - page)
+            if used * 8 > begin:
+                return used * 8
+            high = begin
+        return 0
 
     def close(self, *, trim: bool) -> None:
         """Unmap; with trim the preallocated rest is given back (a closed segment)."""

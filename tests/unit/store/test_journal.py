@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from mia.store import segment as segment_module
 from mia.store.journal import Journal
 from mia.store.reader import JournalReader
 from mia.store.retention import compress_segment, prune
-from mia.store.segment import HEADER_BYTES, SegmentHeader, list_segments, read_header
+from mia.store.segment import HEADER_BYTES, Segment, SegmentHeader, list_segments, read_header, segment_path
 
 SMALL = 64 * 1024
 REPEATS = 25
@@ -522,3 +523,22 @@ def test_reading_a_journal_that_is_being_written_stops_at_the_given_place(tmp_pa
 
     assert [e.seq for e in JournalReader(tmp_path, until=place)] == list(range(1, 2501))
     journal.close()
+
+
+def resident_kb(path: Path) -> int:
+    """How much of a mapped file this process holds."""
+    blocks = re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text())
+    return sum(int(re.search(r"Rss:\s+(\d+) kB", block)[1]) for block in blocks if str(path) in block)  # type: ignore[index]
+
+
+def test_looking_for_the_end_of_a_segment_leaves_nothing_of_it_in_memory(tmp_path: Path) -> None:
+    path = segment_path(tmp_path, 1)
+    path.write_bytes(bytes(32 << 20))  # written zeros: no hole that could be skipped
+    segment = Segment(path, SegmentHeader(bytes(8), 1, 1, 1, 0, {}))
+
+    empty = segment.end_of_data(HEADER_BYTES)
+    segment.words[(20 << 20) // 8 + 3] = 7
+    used = segment.end_of_data(HEADER_BYTES)
+
+    assert (empty, used) == (HEADER_BYTES, (20 << 20) + 32)
+    assert resident_kb(path) <= 4096
