@@ -301,22 +301,29 @@ def test_a_restart_delivers_what_the_broker_never_got(tmp_path: Path, make_broke
     assert [a["text"] for a in sub.alerts()] == ["the book is a lie"]
 
 
-def test_a_wrong_password_is_one_clear_line_and_the_right_one_works(tmp_path: Path, make_broker: Any, subscribe: Any) -> None:
+def test_a_wrong_password_is_one_clear_line_and_the_right_one_works(
+    tmp_path: Path, make_broker: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "mia.alerts.mqtt.aiomqtt")
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-c", "-b", str(passwords), "mia", "right-canary"], check=True, capture_output=True)
     broker = make_broker("allow_anonymous false", f"password_file {passwords}")
     broker.start()
 
-    async def scene(password: str, state: Link) -> tuple[Link, str]:
+    async def scene(password: str, state: Link) -> tuple[str, int]:
         daemon = Daemon(tmp_path / password, broker.port, username="mia", password=password)
         async with running(daemon):
             await until(lambda: daemon.link is state, str(state))
-            return daemon.links[-1]
+            return daemon.links[-1][1], daemon.hub.counters()["mqtt_failures"]
 
-    _, wrong = asyncio.run(scene("wrong-canary", Link.DEGRADED))
+    wrong, failures = asyncio.run(scene("wrong-canary", Link.DEGRADED))
     asyncio.run(scene("right-canary", Link.UP))
 
     assert wrong == f"broker 127.0.0.1:{broker.port} refuses user 'mia': check [mqtt] username and password_file"
+    assert failures == 1  # no password is tried three times in a row: brokers lock users out
+    assert "CONNECT" in caplog.text
+    assert "canary" not in caplog.text
 
 
 def _certificates(folder: Path) -> None:
