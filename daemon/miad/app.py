@@ -23,11 +23,11 @@ from mia.assemble import build_engine, model_names, versions
 from mia.control.messages import SOCKET_NAME
 from mia.control.server import ControlServer
 from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError, NotPermitted
-from mia.domain.events import AnyEvent, Kill, TradingDisabled
+from mia.domain.events import AnyEvent, ClockSkewed, Kill, TradingDisabled
 from mia.engine.engine import SAFE_MODE, Engine
 from mia.kernels.build_info import interpreted_modules, stale_modules
 from mia.ports import Venue
-from mia.settings import Loaded, load_settings
+from mia.settings import Loaded, Settings, load_settings
 from mia.sim.venue import SimVenue
 from mia.store.journal import Journal
 from mia.store.projection import Projector
@@ -35,6 +35,7 @@ from mia.store.snapshots import SnapshotStore
 from mia.store.state_dir import StateDir, resolve_state_dir
 from mia.telemetry import log as telemetry
 from miad import eventloop
+from miad.alerting import Alerting
 from miad.clock import SystemClock
 from miad.commands import Commands
 from miad.connected import ConnectedRun
@@ -63,6 +64,7 @@ from miad.upkeep import Upkeep
 
 _FOREVER: Final = float("inf")
 _EXTEND_S: Final = 30.0
+_SWAP: Final = "alerts-replace"
 _log = logging.getLogger("miad")
 
 
@@ -144,9 +146,9 @@ class Daemon:
         self._kill_flag: Final = KillFlag(path)
         self._health: Final = Health()
         self._keeper: Final = StateKeeper(lambda: engine.state, self._health, self._state_changed)
-        self._hub: Final = self._open_alerts()
-        self._links: Final = Links(self._health, self._hub)
         self._tasks: Final = Supervisor(self._stop.fail, self._task_trouble)
+        self._hub: Final = Alerting(self._open_alerts, self._settings, self._tasks)
+        self._links: Final = Links(self._health, self._hub)
         self._listener: Final = Listener(engine, self._hub)
         self._clock: Final = SystemClock()
         self._demo: Any = None
@@ -154,22 +156,27 @@ class Daemon:
         self._control: ControlServer | None = None
         self._journal: Journal | None = None
         self._projector: Projector | None = None
+        self._is_built = False
         self._reload: Final = Reload(loaded, load, self._tell)
+        self._reload.on_section["alerts"] = self._reload.on_section["mqtt"] = lambda settings: self._replace_alerts()
         self._reload.on_section["logging"] = lambda settings: telemetry.configure(settings, state_dir=path)
 
-    def _open_alerts(self) -> AlertHub:
+    def _open_alerts(self, settings: Settings) -> AlertHub:
         """The hub with its channels; without those when they cannot be opened: trading goes on, and the state says why."""
-        settings, mqtt = self._settings, self._settings.mqtt
+        mqtt = settings.mqtt
         open_hub = partial(
             open_alerts, settings.alerts, instance=settings.instance.name, state_dir=self._state_dir.path, now_ns=time.time_ns,
             instruments=self._engine.config.instruments, on_link=self._on_link, environ=os.environ,
         )  # fmt: skip
         if not self._is_replay:
             try:
-                return open_hub(mqtt)
+                hub = open_hub(mqtt)
             except ConfigError as e:
                 _log.error("%s", e)
                 self._health.degrade("mqtt", str(e))
+            else:
+                self._health.degrade("mqtt", "")
+                return hub
         return open_hub(msgspec.structs.replace(mqtt, enabled=False))
 
     async def live(self) -> None:
@@ -248,6 +255,7 @@ class Daemon:
             on_listening=lambda url: _log.info("metrics at %s", url),
         )
         self._listener.also = self._metering
+        self._is_built = True
 
     async def _open(self) -> None:
         """The run begins: control answers, the run is opened, trading is enabled, systemd knows."""
@@ -301,11 +309,19 @@ class Daemon:
             return
         self._core.listener, self._core.report_listener = self._listener.effects, self._listener.report
         self._tasks.start("listener", self._listener.run)
-        self._tasks.start("alerts", self._hub.run)
+        self._hub.start()
+        if self._source is None:
+            self._tasks.start("extend-start", self._extend_start)
         for name, make in self._metering.tasks().items():
             self._tasks.start(name, make)
         publish = self._hub.publish_health
         self._tasks.start("heartbeat", lambda: heartbeat(self._reporter.status, lambda status: publish(msgspec.to_builtins(status))))
+
+    async def _extend_start(self) -> None:
+        """A venue that is away makes the start long; systemd is asked for patience meanwhile."""
+        while self._keeper.stage == "starting":
+            self._notifier.extend(_EXTEND_S)
+            await asyncio.sleep(1.0)
 
     def _first_events(self) -> list[AnyEvent]:
         """What stands before anything is decided in this run: a kill that the journal may have lost, SAFE after bad ends."""
@@ -342,6 +358,9 @@ class Daemon:
         self._upkeep.between()
         self._notifier.beat(self._engine.state.last_timer_ns)
         self._keeper.look()
+        jump_ms = 0 if self._is_replay else self._clock.jump_ms()
+        if jump_ms:
+            self._tell(ClockSkewed(0, 0, 0, jump_ms))
 
     # --- the end --------------------------------------------------------------------------------------------------------
     async def _end(self) -> None:
@@ -385,17 +404,19 @@ class Daemon:
         if not self._is_replay:
             self._listener.drain()
             self._hub.publish_status("STOPPING", [])
-            await stage("alerts", ALERTS_S + 0.5, self._hub.flush(ALERTS_S))
+            await stage("alerts", ALERTS_S + 0.5, self._hub.hub.flush(ALERTS_S))
         if self._control is not None:
             await self._control.close()
         late = await self._tasks.close()
+        if self._is_built and not self._is_replay:
+            await stage("the last figures", 5.0, asyncio.to_thread(self._metering.close))
         if late:
             _log.warning("shutdown: still running: %s", ", ".join(late))
         if self._demo is not None:
             await stage("the demo exchange", 5.0, self._demo.exchange.stop())
         if self._projector is not None:
             self._projector.stop()
-        self._hub.close()
+        self._hub.hub.close()
         if self._journal is not None:
             self._journal.close()
         self._notifier.close()
@@ -423,7 +444,7 @@ class Daemon:
 
     def _on_link(self, name: str, state: Any, detail: str) -> None:
         self._links.set(name, state, detail)
-        run = getattr(self, "_run", None)
+        run = self._run if self._is_built else None
         if isinstance(run, ConnectedRun) and self._keeper.stage != "stopping":
             run.on_link(name, state)
 
@@ -433,6 +454,11 @@ class Daemon:
             return self._reload()
         finally:
             self._notifier.ready(self._keeper.look().line)
+
+    def _replace_alerts(self) -> None:
+        """After a reload of [alerts] and [mqtt]: once for both."""
+        if _SWAP not in self._tasks.names():
+            self._tasks.start(_SWAP, lambda: self._hub.replace(self._reload.loaded.settings))
 
     def _reload_by_signal(self) -> None:
         if self._is_replay:

@@ -33,6 +33,7 @@ class Supervisor:
         self._again_s: Final = again_s
         self._tasks: Final[dict[str, asyncio.Task[None]]] = {}
         self._is_closing = False
+        self._ending: Final[set[str]] = set()
         self.troubles: Final[dict[str, str]] = {}
 
     def start(self, name: str, make: Make, *, is_critical: bool = False) -> asyncio.Task[None]:
@@ -45,6 +46,17 @@ class Supervisor:
         """The tasks that run; one in trouble with its error."""
         alive = (name for name, task in self._tasks.items() if not task.done())
         return tuple(f"{name}: {self.troubles[name]}" if name in self.troubles else name for name in alive)
+
+    async def stop(self, name: str, timeout_s: float = 5.0) -> bool:
+        """End one task for good; False when it does not end in time."""
+        task = self._tasks.pop(name, None)
+        if task is None or task.done():
+            return True
+        self._ending.add(name)
+        task.cancel()
+        await asyncio.wait([task], timeout=timeout_s)
+        self._ending.discard(name)
+        return task.done()
 
     async def close(self, timeout_s: float = 5.0) -> list[str]:
         """Cancel all, the youngest first; the names of those that did not end in time."""
@@ -76,7 +88,7 @@ class Supervisor:
                 await make()
             except asyncio.CancelledError:
                 task = asyncio.current_task()
-                if self._is_closing or task is None:
+                if self._is_closing or name in self._ending or task is None:
                     raise
                 task.uncancel()
                 text = "canceled from outside"

@@ -329,3 +329,16 @@ def test_asyncio_without_uvloop_trades_and_ends_in_order(miad: Any, tmp_path: Pa
 
     assert ended.code == 0, ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_reload_brings_alerts_to_another_broker(running: Any, miad: Any) -> None:
+    process, state = running
+    miad.edit(r"^\[mqtt\]\nenabled = false", "[mqtt]\nenabled = true")
+    miad.edit(r"^port = 1883", "port = 1")  # nobody listens there
+
+    changes = ask(state, "reload")["result"]["changes"]
+
+    assert changes == ["mqtt.enabled = True", "mqtt.port = 1"]
+    until(lambda: [link for link in status(state)["links"] if link["name"] == "mqtt"], "the link to the broker")
+    assert "alerts" in status(state)["tasks"]
+    assert miad.end(process, signal.SIGTERM).code == 0

@@ -1,0 +1,62 @@
+"""The alert hub in force, behind one name for all who raise alerts; a reload of [alerts] or [mqtt] replaces it whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from mia.alerts.hub import AlertHub
+from mia.domain.effects import RecordDecision
+from mia.domain.events import OrderFilled
+from mia.settings import Settings
+from miad.tasks import Supervisor
+
+TASK: Final = "alerts"
+
+
+class Alerting:
+    """Hands everything to the hub (`miad.listen.Channels`)."""
+
+    def __init__(self, open_hub: Callable[[Settings], AlertHub], settings: Settings, tasks: Supervisor) -> None:
+        """open_hub: makes a hub of settings; never fails."""
+        self._open: Final = open_hub
+        self._tasks: Final = tasks
+        self._status: tuple[str, Sequence[str]] = ("STARTING", ())
+        self.hub = open_hub(settings)
+
+    def start(self) -> None:
+        """Deliver from now on."""
+        self._tasks.start(TASK, self.hub.run)
+
+    async def replace(self, settings: Settings) -> None:
+        """End the hub and its channels, open others; what is critical and not delivered goes over by the disk."""
+        await self._tasks.stop(TASK)
+        self.hub.close()
+        self.hub = self._open(settings)
+        self.hub.publish_status(*self._status)
+        self.start()
+
+    def raise_alert(self, severity: str, code: str, text: str, *, title: str = "", dedup_key: str = "") -> None:
+        """See mia.ports.Alerts."""
+        self.hub.raise_alert(severity, code, text, title=title, dedup_key=dedup_key)
+
+    def publish_status(self, state: str, reasons: Sequence[str] = ()) -> None:
+        """The daemon's state; the newest wins."""
+        self._status = (state, reasons)
+        self.hub.publish_status(state, reasons)
+
+    def publish_decision(self, decision: RecordDecision) -> None:
+        """One decision."""
+        self.hub.publish_decision(decision)
+
+    def publish_fill(self, fill: OrderFilled) -> None:
+        """One fill of ours."""
+        self.hub.publish_fill(fill)
+
+    def publish_health(self, health: dict[str, Any]) -> None:
+        """How the daemon does."""
+        self.hub.publish_health(health)
+
+    def counters(self) -> dict[str, int]:
+        """Of the hub in force."""
+        return self.hub.counters()
