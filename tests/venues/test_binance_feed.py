@@ -13,9 +13,11 @@ import msgspec
 import pytest
 
 from mia.domain.events import BookDelta, BookSnapshot, FeedDown, FeedGap, FeedStale, FeedUp, Quote
+from mia.domain.instruments import InstrumentId
 from mia.ports import Link
+from mia.venues.binance.connect import BinanceSpot, Credentials
 from mia.venues.settings import LinkSettings
-from tests.venues.scripted import FAST, RecordingHost, ScriptedVenue, spot, venue_and_client
+from tests.venues.scripted import FAST, SECRET, RecordingHost, ScriptedVenue, instrument, spot, venue_and_client
 
 pytestmark = pytest.mark.asyncio
 CALM = msgspec.structs.replace(FAST, stale_after_ms=5000)
@@ -235,3 +237,26 @@ async def test_bytes_that_are_no_frame_are_counted_and_the_feed_goes_on() -> Non
         await host.until(lambda: bool(host.of(Quote)))
 
         assert client.codec.counters()["corrupt"] == 4
+
+
+async def test_with_several_instruments_each_book_takes_its_own_snapshot() -> None:
+    venue, host = ScriptedVenue(), RecordingHost()
+    await venue.start()
+    venue.answers["depth"] = lambda request: snapshot(12 if request["params"]["symbol"] == "BTCUSDT" else 112)
+    named = {"BTCUSDT": (InstrumentId(0), instrument()), "ETHUSDT": (InstrumentId(1), instrument("ETHUSDT"))}
+    client = BinanceSpot("demo", venue.endpoints, named, (0, 1), Credentials("KEY", SECRET), host, CALM)
+    tasks = [asyncio.create_task(client.run_api()), asyncio.create_task(client.run_feed())]
+    try:
+        await host.until(lambda: bool(venue.stream_sockets))
+        await venue.publish("btcusdt@depth@100ms", diff(10, 12))
+        await venue.publish("ethusdt@depth@100ms", diff(110, 112) | {"s": "ETHUSDT"})
+        await venue.quote(1, "ETHUSDT")
+        await host.until(lambda: len(host.of(BookSnapshot)) == 2 and bool(host.of(Quote)))
+
+        assert sorted(e.instrument for e in host.of(BookSnapshot)) == [0, 1]
+        assert host.of(Quote)[0].instrument == 1
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await venue.stop()

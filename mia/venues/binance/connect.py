@@ -166,7 +166,7 @@ class BinanceSpot:
 
     def warnings(self) -> list[str]:
         """One line for each thing that a human should know, with what to do."""
-        lines = list(self.codec.warnings())
+        lines = self.codec.warnings() + self._feed.warnings()
         for asset, amount in sorted(self._facts.other_fee_assets.items()):
             lines.append(
                 f"{self._venue}: fees were taken in {asset} ({amount / 1e8:.8f} so far), which profit does not show; "

@@ -70,6 +70,10 @@ class Feed:
             ("frames", "connections", "handovers", "stale", "lost", "snapshots_asked", "snapshots_failed"), 0
         )
 
+    def warnings(self) -> list[str]:
+        """What the codecs of single books have to say; the common codec speaks for itself."""
+        return [line for codec in self._book_codecs.values() if codec is not self._codec for line in codec.warnings()]
+
     def point_at(self, url: str) -> None:
         """Go on elsewhere; the present connection ends."""
         self._url = url
