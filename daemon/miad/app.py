@@ -270,6 +270,7 @@ class Daemon:
         self._reporter = Reporter(
             identity, core, self._keeper, self._links, now_ns=self._run.now_ns, loop_delay=self._metering.latency_of_loop,
             tasks=self._tasks.names, decisions=self._listener.decisions, queues=self._queues, dropped=self._dropped,
+            alerts=lambda: (dict(self._hub.raised), self._hub.last),
         )  # fmt: skip
         await self._start_aside()
         first = self._first_events()

@@ -49,8 +49,9 @@ class Reporter:
         decisions: dict[int, RecordDecision],
         queues: Callable[[], dict[str, int]],
         dropped: Callable[[], dict[str, int]],
+        alerts: Callable[[], tuple[dict[str, int], str]],
     ) -> None:
-        """now_ns: engine time as the shell sees it; queues, dropped: of all parts, by name."""
+        """now_ns: engine time as the shell sees it; queues, dropped: of all parts, by name; alerts: raised by severity, and the newest."""
         self._identity: Final = identity
         self._core: Final = core
         self._keeper: Final = keeper
@@ -61,6 +62,7 @@ class Reporter:
         self._decisions: Final = decisions
         self._queues: Final = queues
         self._dropped: Final = dropped
+        self._alerts: Final = alerts
         self._started_s: Final = time.monotonic()
         self._cpu_seen: tuple[float, float] = (time.monotonic(), time.process_time())
         self._cpu_percent = 0.0
@@ -71,6 +73,7 @@ class Reporter:
         state = engine.state
         counters, portfolio, risk = state.counters, state.portfolio, state.risk
         equity = portfolio.equity_e8(state.marks2)
+        alerts, last_alert = self._alerts()
         return Status(
             version=__version__,
             instance=who.instance,
@@ -98,6 +101,8 @@ class Reporter:
             fills=counters.fills,
             trades=counters.trades,
             refused={str(code): n for code, n in sorted(counters.codes.items(), key=lambda item: (-item[1], str(item[0])))},
+            alerts=alerts,
+            last_alert=last_alert,
             instruments=tuple(self._instrument(engine, market) for market in engine.markets),
             lanes=tuple(self._lane(lane) for lane in engine.lanes),
             links=self._links.statuses(),

@@ -15,7 +15,7 @@ _FOLLOWS: Final = {
     "resume": "may open positions again",
     "flatten": "closes what is open at market, then opens nothing until `mia resume`",
     "kill": "cancels working orders, keeps those that protect an open position, and stays so over a restart until `mia resume --reset`",
-    "reload": "settings were read again",
+    "reload": "settings were read again, nothing changed",
 }
 _NOT_AS_ASKED: Final = {  # states in which `resume` has not made it trade
     "NO_NEW": "still opens nothing",
@@ -23,6 +23,8 @@ _NOT_AS_ASKED: Final = {  # states in which `resume` has not made it trade
     "HALTED": "still halted: `mia resume --reset` clears it",
     "KILLED": "still killed: `mia resume --reset` clears it",
 }
+
+_REASON_CHARS_MAX: Final = 100  # of each, in the one line; `mia status` tells all
 
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the journal.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", metavar="S", min=0.1, max=600, help="How long to wait for the answer.")]
@@ -98,7 +100,9 @@ def _command(verb: str, args: dict[str, Any], state: Path | None, config: Path |
 
 def _told(verb: str, before: str, after: str, reasons: tuple[str, ...], follows: str) -> str:
     """`pause: READY -> NO_NEW (operator: lunch); opens nothing until ...`."""
+    from mia.cli.panel import cut
+
     change = f"{before} -> {after}" if before != after else f"{after} as before"
-    why = f" ({'; '.join(reasons)})" if reasons else ""
+    why = f" ({'; '.join(cut(reason, _REASON_CHARS_MAX) for reason in reasons)})" if reasons else ""
     default = _NOT_AS_ASKED.get(after, _FOLLOWS[verb]) if verb == "resume" else _FOLLOWS[verb]
     return f"{verb}: {change}{why}; {follows or default}"

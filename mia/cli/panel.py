@@ -42,7 +42,7 @@ class Line(NamedTuple):
 def panel(s: Status, *, reason_chars_max: int = 2000) -> list[Line]:
     """Everything a person wants to see of a live daemon. reason_chars_max: of each reason, for a view that has few rows."""
     lines = [state_line(s)]
-    lines += [Line("because", _cut(reason, reason_chars_max), "yellow") for reason in s.reasons]
+    lines += [Line("because", cut(reason, reason_chars_max), "yellow") for reason in s.reasons]
     lines.append(money_line(s))
     lines += _positions(s.instruments, s.currency)
     lines += [_lane(lane, len(s.lanes) > 1) for lane in s.lanes]
@@ -222,7 +222,8 @@ def _grouped(number: str) -> str:
     return f"{sign}{int(whole):,}{dot}{rest}" if whole.isdigit() else number
 
 
-def _cut(text: str, chars_max: int) -> str:
+def cut(text: str, chars_max: int) -> str:
+    """The text, or its beginning and an ellipsis."""
     return text if len(text) <= chars_max else text[: chars_max - 1] + "…"
 
 

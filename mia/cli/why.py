@@ -133,6 +133,8 @@ def _leaning(value: float) -> str:
 def _signal(d: Row) -> str:
     if d["signal"] is None:
         return "none: the policies were not asked"
+    if abs(d["signal"]) < 0.005:
+        return f"{d['signal']:+.3f}, the policies blended by regime: wants to be flat"
     size = f"{abs(d['signal']):.0%} of the largest position the limits allow"
     return f"{d['signal']:+.3f}, the policies blended by regime: wants to be {'long' if d['signal'] > 0 else 'short'}, {size}"
 

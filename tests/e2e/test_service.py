@@ -117,9 +117,11 @@ def test_a_kill_is_durable_and_holds_until_the_reset(running: tuple[subprocess.P
     position = status(state)["instruments"][0]["position"]
 
     killed = ask(state, "kill", reason="fat finger")
+    alerts = until(lambda: status(state)["alerts"].get("urgent"), "an alert of the kill")
     miad.end(process)  # as by kill -9, at once
 
     assert killed["result"]["after"] == "KILLED"
+    assert alerts >= 1
     entries = list(JournalReader(state / "journal"))
     assert [e.event.reason for e in entries if isinstance(e.event, Kill)] == ["fat finger"]
     assert not any(isinstance(effect, CancelOrder) for e in entries for effect in e.effects)  # protection stays
