@@ -22,6 +22,8 @@ class Alerting:
         self._open: Final = open_hub
         self._tasks: Final = tasks
         self._status: tuple[str, Sequence[str]] = ("STARTING", ())
+        self.raised: Final[dict[str, int]] = {}  # in this process, by severity
+        self.last = ""  # severity and text of the newest
         self.hub = open_hub(settings)
 
     def start(self) -> None:
@@ -38,6 +40,8 @@ class Alerting:
 
     def raise_alert(self, severity: str, code: str, text: str, *, title: str = "", dedup_key: str = "") -> None:
         """See mia.ports.Alerts."""
+        self.raised[severity] = self.raised.get(severity, 0) + 1
+        self.last = f"{severity}: {text}"
         self.hub.raise_alert(severity, code, text, title=title, dedup_key=dedup_key)
 
     def publish_status(self, state: str, reasons: Sequence[str] = ()) -> None:

@@ -105,8 +105,6 @@ class AlertHub:
         self._windows: dict[str, _Window] = {}  # in order of their ends: all are of one length
         self._unwritten: Final[deque[Alert]] = deque()
         self._counts: Final[Counter[str]] = Counter()
-        self.raised: Final[Counter[str]] = Counter()  # in this process, by severity
-        self.last = ""  # severity and text of the newest
         self._disk_is_bad = False
         self._held_changed = False
         self._wake: Final = asyncio.Event()
@@ -208,8 +206,6 @@ class AlertHub:
 
     def _take(self, alert: Alert, now_ns: int) -> None:
         self._counts["raised"] += 1
-        self.raised[alert.severity] += 1
-        self.last = f"{alert.severity}: {alert.text}"
         self._expire(now_ns)
         window = self._windows.get(alert.dedup_key)
         if window is None:

@@ -95,8 +95,10 @@ def test_pause_and_resume(running: tuple[subprocess.Popen[str], Path]) -> None:
 
     paused = ask(state, "pause", reason="lunch")["result"]
     word, reasons = status(state)["state"], status(state)["reasons"]
+    alerts = until(lambda: status(state)["alerts"].get("warning"), "an alert of the pause")
     resumed = ask(state, "resume")["result"]
 
+    assert alerts >= 1
     assert (paused["after"], word, resumed["after"]) == ("NO_NEW", "NO_NEW", "READY")
     assert (paused["before"], resumed["before"]) == ("READY", "NO_NEW")
     assert "lunch" in reasons[0]
@@ -117,11 +119,9 @@ def test_a_kill_is_durable_and_holds_until_the_reset(running: tuple[subprocess.P
     position = status(state)["instruments"][0]["position"]
 
     killed = ask(state, "kill", reason="fat finger")
-    alerts = until(lambda: status(state)["alerts"].get("urgent"), "an alert of the kill")
     miad.end(process)  # as by kill -9, at once
 
     assert killed["result"]["after"] == "KILLED"
-    assert alerts >= 1
     entries = list(JournalReader(state / "journal"))
     assert [e.event.reason for e in entries if isinstance(e.event, Kill)] == ["fat finger"]
     assert not any(isinstance(effect, CancelOrder) for e in entries for effect in e.effects)  # protection stays
