@@ -338,9 +338,9 @@ def test_a_reload_brings_alerts_to_another_broker(running: Any, miad: Any) -> No
     miad.edit(r"^\[mqtt\]\nenabled = false", "[mqtt]\nenabled = true")
     miad.edit(r"^port = 1883", "port = 1")  # nobody listens there
 
-    changes = ask(state, "reload")["result"]["changes"]
+    follows = ask(state, "reload")["result"]["follows"]
 
-    assert changes == ["mqtt.enabled = True", "mqtt.port = 1"]
+    assert follows == "mqtt.enabled = True; mqtt.port = 1"
     until(lambda: [link for link in status(state)["links"] if link["name"] == "mqtt"], "the link to the broker")
     assert "alerts" in status(state)["tasks"]
     assert miad.end(process, signal.SIGTERM).code == 0
