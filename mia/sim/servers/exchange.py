@@ -143,7 +143,11 @@ class Exchange:
         if order_id is not None:
             order = self.orders.get(order_id)
             return order if order is None or client_id is None or order.client_order_id == client_id else None
-        return next((o for o in reversed(self.orders.values()) if o.client_order_id == client_id), None)
+        for orders in (self.open, self.orders):
+            for order in reversed(orders.values()):
+                if order.client_order_id == client_id:
+                    return order
+        return None
 
     @property
     def last_execution(self) -> int:

@@ -91,13 +91,13 @@ class DemoMarket:
         self._due: list[int] = []
         self.due_us = 0
         self._segments: list[Segment] = []
-        header = msgspec.msgpack.encode(_Header(msgspec.json.encode((settings, instrument), order="deterministic")))
+        self._header = msgspec.msgpack.encode(_Header(msgspec.json.encode((settings, instrument), order="deterministic")))
         records = state.market.read() if state is not None else []
-        if records:
-            self._resume(records, header, now_us)
+        if state is not None and state.position.get():
+            self._resume(records, state.position.get(), now_us)
         else:
-            if state is not None:
-                state.market.append(header)
+            if state is not None:  # or the first start was cut short
+                state.market.rewrite([self._header])
             self._begin(demo.history_s, now_us)
 
     # --- reading ---------------------------------------------------------------------------------------------------
@@ -210,8 +210,7 @@ class DemoMarket:
             del self._segments[:-1]
         elif len(self._segments) > 2 * _SEGMENTS_KEPT:
             del self._segments[:-_SEGMENTS_KEPT]
-            header = self._state.market.read()[0]
-            self._state.market.rewrite([header, *map(msgspec.msgpack.encode, self._segments)])
+            self._state.market.rewrite([self._header, *map(msgspec.msgpack.encode, self._segments)])
         else:
             self._state.market.append(msgspec.msgpack.encode(segment))
 
@@ -249,20 +248,17 @@ class DemoMarket:
         self.book.load(bids, asks)
 
     # --- a later start ---------------------------------------------------------------------------------------------
-    def _resume(self, records: list[bytes], header: bytes, now_us: int) -> None:
+    def _resume(self, records: list[bytes], position: int, now_us: int) -> None:
         """Rebuild trades and book from the segments, then go on from the stored position, now."""
-        assert self._state is not None
-        if records[0] != header:
+        if not records or records[0] != self._header:
             raise DataError("the state directory holds a market of other [sim] settings or another instrument: use another --state")
         try:
-            segments = [msgspec.msgpack.decode(r, type=Segment) for r in records[1:]]
+            segments = _in_order([msgspec.msgpack.decode(r, type=Segment) for r in records[1:]], position)
         except msgspec.MsgspecError as e:
             raise DataError(f"the state directory's market is of another version: use another --state ({e})") from e
-        position = self._state.position.get()
-        segments = [s for s in segments if s.first_row <= position] or segments[:1]
         last_us = 0
         for i, segment in enumerate(segments):
-            end = segments[i + 1].first_row if i + 1 < len(segments) else max(position, segment.first_row)
+            end = segments[i + 1].first_row if i + 1 < len(segments) else position
             is_last = i + 1 == len(segments)
             self._segments = segments[: i + 1]
             last_us = self._replay(segment, end - segment.first_row, is_last) or last_us
@@ -293,6 +289,16 @@ class DemoMarket:
         self._rows = segment.first_row + n
         row.time_us = self._due[self._at - 1] if self._at else 0
         return row.time_us
+
+
+def _in_order(segments: list[Segment], position: int) -> list[Segment]:
+    """Those whose rows are out: a segment that was written and did not begin before the end was written again later."""
+    out: list[Segment] = []
+    for segment in segments:
+        while out and out[-1].first_row >= segment.first_row:
+            out.pop()
+        out.append(segment)
+    return [s for s in out if s.first_row <= position]
 
 
 def _elapsed(market_ns: int, speed: float) -> int:
