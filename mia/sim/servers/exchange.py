@@ -203,10 +203,14 @@ class Exchange:
 
     def _need_e8(self, order: DemoOrder) -> int:
         """What the order locks or, at market, spends."""
+        if order.side == BUY and order.order_type == "market":
+            return sum(p * q for p, q in self._plan(order)) * self.unit_e8
+        return self._promised_e8(order)
+
+    def _promised_e8(self, order: DemoOrder) -> int:
+        """What the open rest of an order locks: base for a sell, quote at its price or trigger for a buy."""
         if order.side == SELL:
             return order.open_lots * self.lot_e8
-        if order.order_type == "market":
-            return sum(p * q for p, q in self._plan(order)) * self.unit_e8
         return (order.price_ticks or order.stop_ticks) * order.open_lots * self.unit_e8
 
     def _plan(self, order: DemoOrder) -> list[tuple[int, int]]:
@@ -309,9 +313,9 @@ class Exchange:
 
     def amend(self, order: DemoOrder, qty_lots: int, new_id: str, now_us: int) -> None:
         """Make an open order smaller; it keeps its place."""
-        cut = order.qty_lots - qty_lots
+        before_e8 = self._promised_e8(order)
         order.qty_lots = qty_lots
-        self._unlock(order, order.locked_e8 - (cut * self.lot_e8 if order.side == SELL else cut * order.price_ticks * self.unit_e8))
+        self._unlock(order, order.locked_e8 - before_e8 + self._promised_e8(order))
         order.amends += 1
         self._report(order, "REPLACED", now_us, request_id=new_id)
         order.client_order_id = new_id

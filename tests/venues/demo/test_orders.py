@@ -202,6 +202,16 @@ async def test_an_amend_makes_smaller_keeps_the_order_and_reports_both_ids(runni
         assert (await api.balances())["USDT"] == (D(9_750), D(250))
 
 
+async def test_an_amended_stop_gives_back_what_it_no_longer_promises(running: Any) -> None:
+    async with running() as client:
+        api = await client.api()
+        stop = (await api.order(side="BUY", type="STOP_LOSS", stopPrice="70000.0", quantity="0.01000"))["result"]
+
+        await api.signed("order.amend.keepPriority", symbol="SIMUSDT", orderId=stop["orderId"], newQty="0.00100")
+
+        assert (await api.balances())["USDT"] == (D(9_930), D(70))
+
+
 async def test_cancel_replace_tells_what_became_of_each_half(running: Any) -> None:
     async with running() as client:
         api = await client.api()
