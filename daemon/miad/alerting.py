@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from mia.alerts.hub import AlertHub
+from mia.alerts.open import open_alerts
 from mia.domain.effects import RecordDecision
+from mia.domain.errors import ConfigError
 from mia.domain.events import OrderFilled
+from mia.engine.engine import Engine
+from mia.ports import Link
 from mia.settings import Settings
+from miad.states import Health
 from miad.tasks import Supervisor
 
 TASK: Final = "alerts"
+_MQTT: Final = "mqtt"
+_log = logging.getLogger("miad.alerts")
 
 
 class Alerting:
@@ -64,3 +77,29 @@ class Alerting:
     def counters(self) -> dict[str, int]:
         """Of the hub in force."""
         return self.hub.counters()
+
+
+def opener(
+    state_dir: Path, engine: Engine, health: Health, on_link: Callable[[str, Link, str], None], *, is_replay: bool
+) -> Callable[[Settings], AlertHub]:
+    """Makes hubs of settings. A channel that cannot be opened is left out: trading goes on, and the state says why."""
+
+    def make(settings: Settings, *, is_enabled: bool) -> AlertHub:
+        mqtt = settings.mqtt if is_enabled else msgspec.structs.replace(settings.mqtt, enabled=False)
+        return open_alerts(
+            settings.alerts, mqtt, instance=settings.instance.name, state_dir=state_dir, instruments=engine.config.instruments,
+            now_ns=time.time_ns, on_link=on_link, environ=os.environ,
+        )  # fmt: skip
+
+    def opened(settings: Settings) -> AlertHub:
+        health.degrade(_MQTT, "")
+        if is_replay:
+            return make(settings, is_enabled=False)
+        try:
+            return make(settings, is_enabled=True)
+        except ConfigError as e:
+            _log.error("%s", e)
+            health.degrade(_MQTT, str(e))
+            return make(settings, is_enabled=False)
+
+    return opened

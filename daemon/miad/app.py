@@ -17,17 +17,15 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from mia.alerts.hub import AlertHub
-from mia.alerts.open import open_alerts
 from mia.assemble import build_engine, model_names, versions
 from mia.control.messages import SOCKET_NAME
 from mia.control.server import ControlServer
 from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError, NotPermitted
-from mia.domain.events import AnyEvent, ClockSkewed, Kill, TradingDisabled
-from mia.engine.engine import SAFE_MODE, Engine
+from mia.domain.events import AnyEvent, ClockSkewed, TradingDisabled
+from mia.engine.engine import Engine
 from mia.kernels.build_info import interpreted_modules, stale_modules
 from mia.ports import Venue
-from mia.settings import Loaded, Settings, load_settings
+from mia.settings import Loaded, load_settings
 from mia.sim.venue import SimVenue
 from mia.store.journal import Journal
 from mia.store.projection import Projector
@@ -35,12 +33,13 @@ from mia.store.snapshots import SnapshotStore
 from mia.store.state_dir import StateDir, resolve_state_dir
 from mia.telemetry import log as telemetry
 from miad import eventloop
-from miad.alerting import Alerting
+from miad.alerting import Alerting, opener
 from miad.clock import SystemClock
 from miad.commands import Commands
 from miad.connected import ConnectedRun
 from miad.core import Core
 from miad.feeds import Source, open_source
+from miad.figures import Figures
 from miad.heartbeat import heartbeat
 from miad.host import EventHost
 from miad.links import Links
@@ -55,7 +54,7 @@ from miad.reload import Reload
 from miad.shutdown import ALERTS_S, CANCEL_S, PERFORMANCE_S, TOTAL_S, entries_gone, stage
 from miad.signals import Signals, StopFlag
 from miad.slow_lane import SnapshotWriter
-from miad.starts import KillFlag, Starts
+from miad.starts import KillFlag, Starts, first_events
 from miad.states import SHUTDOWN, Condition, Health, StateKeeper
 from miad.status import Identity, Reporter
 from miad.summary import summarise, text
@@ -147,7 +146,9 @@ class Daemon:
         self._health: Final = Health()
         self._keeper: Final = StateKeeper(lambda: engine.state, self._health, self._state_changed)
         self._tasks: Final = Supervisor(self._stop.fail, self._task_trouble)
-        self._hub: Final = Alerting(self._open_alerts, self._settings, self._tasks)
+        self._hub: Final = Alerting(
+            opener(path, engine, self._health, self._on_link, is_replay=self._is_replay), self._settings, self._tasks
+        )
         self._links: Final = Links(self._health, self._hub)
         self._listener: Final = Listener(engine, self._hub)
         self._clock: Final = SystemClock()
@@ -161,24 +162,6 @@ class Daemon:
         self._reload.on_section["alerts"] = self._reload.on_section["mqtt"] = lambda settings: self._replace_alerts()
         self._reload.on_section["logging"] = lambda settings: telemetry.configure(settings, state_dir=path)
 
-    def _open_alerts(self, settings: Settings) -> AlertHub:
-        """The hub with its channels; without those when they cannot be opened: trading goes on, and the state says why."""
-        mqtt = settings.mqtt
-        open_hub = partial(
-            open_alerts, settings.alerts, instance=settings.instance.name, state_dir=self._state_dir.path, now_ns=time.time_ns,
-            instruments=self._engine.config.instruments, on_link=self._on_link, environ=os.environ,
-        )  # fmt: skip
-        if not self._is_replay:
-            try:
-                hub = open_hub(mqtt)
-            except ConfigError as e:
-                _log.error("%s", e)
-                self._health.degrade("mqtt", str(e))
-            else:
-                self._health.degrade("mqtt", "")
-                return hub
-        return open_hub(msgspec.structs.replace(mqtt, enabled=False))
-
     async def live(self) -> None:
         """One life on the event loop: recover, open the run, trade until something ends it, stop in stages."""
         self._stop.bind()
@@ -188,6 +171,9 @@ class Daemon:
             await self._open()
             await self._trade()
             await self._end()
+        except (ConfigError, NotPermitted):
+            self._starts.end()  # starting again would not help, and nothing crashed
+            raise
         except Exception as e:
             self._hub.raise_alert("urgent", "fail_stop", f"miad ends: {e}")
             raise
@@ -245,13 +231,15 @@ class Daemon:
         feed = self._source.snapshot if self._source is not None else (lambda events_done: b"")
         self._writer = SnapshotWriter(core, feed, snapshots, settings.store, stop, past)
         self._upkeep = Upkeep(core, settings.store, lambda: min(self._writer.stored_seq, projector.applied_seq), is_replay=self._is_replay)
+        exchange = self._demo.exchange if self._demo is not None else None
+        self._figures = Figures(journal, projector, self._hub, self._listener, exchange)
         self._metering = Metering(
             settings.metrics,
             core,
             logs=path / "logs",
             status=lambda: self._reporter.status(),
             warn=lambda code, line: _log.warning("%s", line),
-            children=self._children,
+            children=self._figures.children,
             on_listening=lambda url: _log.info("metrics at %s", url),
         )
         self._listener.also = self._metering
@@ -269,11 +257,12 @@ class Daemon:
         )  # fmt: skip
         self._reporter = Reporter(
             identity, core, self._keeper, self._links, now_ns=self._run.now_ns, loop_delay=self._metering.latency_of_loop,
-            tasks=self._tasks.names, decisions=self._listener.decisions, queues=self._queues, dropped=self._dropped,
+            tasks=self._tasks.names, decisions=self._listener.decisions, queues=self._figures.queues, dropped=self._figures.dropped,
             alerts=lambda: (dict(self._hub.raised), self._hub.last),
         )  # fmt: skip
         await self._start_aside()
-        first = self._first_events()
+        self._keeper.why_killed = self._kill_flag.reason or ""
+        first = [] if self._is_replay else first_events(self._starts, self._kill_flag, is_killed=engine.state.risk.is_killed)
         if isinstance(self._run, PulledRun):
             await self._run.open(self._recovered, run, first)
         else:
@@ -323,20 +312,6 @@ class Daemon:
         while self._keeper.stage == "starting":
             self._notifier.extend(_EXTEND_S)
             await asyncio.sleep(1.0)
-
-    def _first_events(self) -> list[AnyEvent]:
-        """What stands before anything is decided in this run: a kill that the journal may have lost, SAFE after bad ends."""
-        if self._is_replay:
-            return []
-        first: list[AnyEvent] = []
-        if self._starts.begin():
-            first.append(TradingDisabled(0, 0, 0, SAFE_MODE))
-        why = self._kill_flag.reason
-        if why is not None:
-            self._keeper.why_killed = why
-            if not self._engine.state.risk.is_killed:
-                first.append(Kill(0, 0, 0, "daemon", why))
-        return first
 
     # --- trading --------------------------------------------------------------------------------------------------------
     async def _trade(self) -> None:
@@ -409,8 +384,6 @@ class Daemon:
         if self._control is not None:
             await self._control.close()
         late = await self._tasks.close()
-        if self._is_built and not self._is_replay:
-            await stage("the last figures", 5.0, asyncio.to_thread(self._metering.close))
         if late:
             _log.warning("shutdown: still running: %s", ", ".join(late))
         if self._demo is not None:
@@ -471,22 +444,6 @@ class Daemon:
             pass  # said; the settings in force stay
         except FailStop as e:
             self._stop.fail(e)
-
-    def _children(self) -> dict[str, int]:
-        found = {"projection": self._projector.pid if self._projector is not None else None}
-        if self._demo is not None:
-            found["exchange"] = self._demo.exchange.pid
-        return {name: pid for name, pid in found.items() if pid is not None}
-
-    def _queues(self) -> dict[str, int]:
-        projector, journal = self._projector, self._journal
-        lag = max(0, journal.last_seq - projector.applied_seq) if projector is not None and journal is not None else 0
-        waiting = self._hub.counters()["waiting"]
-        return {"alerts": waiting, "logs": telemetry.queue_depth(), "listener": self._listener.waiting, "projection": lag}
-
-    def _dropped(self) -> dict[str, int]:
-        alerts = {f"alerts_{name[8:]}": n for name, n in self._hub.counters().items() if name.startswith("dropped_")}
-        return {"logs": telemetry.counters()["dropped"], "listener": self._listener.dropped, **alerts}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How the process is asked to end, to reload and to show its stacks.
 
-SIGINT and SIGTERM ask once, politely; a second one is the operator's kill. SIGHUP means "reload" for a daemon without a terminal
+SIGINT and SIGTERM ask once, politely; the same one again is the operator's kill. SIGHUP means "reload" for a daemon without a terminal
 (systemd, nohup-less scripts) and while the terminal is there; when the terminal that started us is gone, it means "stop".
 """
 
@@ -58,6 +58,7 @@ class Signals:
     def __init__(self, stop: StopFlag) -> None:
         self._stop = stop
         self._had_terminal = has_terminal()
+        self._asked: set[int] = set()
         self.on_reload: Callable[[], object] | None = None  # called in a signal handler: it may only schedule
 
     def catch(self) -> None:
@@ -69,8 +70,10 @@ class Signals:
         signal.signal(signal.SIGUSR1, lambda number, frame: dump_stacks())
 
     def _end(self, number: int, frame: object) -> None:
-        if self._stop.reason:
+        if number in self._asked:  # a Ctrl-C that a viewer passes on as SIGTERM is one wish, not two
             signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self._asked.add(number)
         self._stop.set(signal.Signals(number).name)
 
     def _hang_up(self, number: int, frame: object) -> None:

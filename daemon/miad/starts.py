@@ -15,6 +15,9 @@ from typing import Final
 
 import msgspec
 
+from mia.domain.events import AnyEvent, Kill, TradingDisabled
+from mia.engine.engine import SAFE_MODE
+
 _WITHIN_S: Final = 600.0
 _ENDS_MAX: Final = 3
 _log = logging.getLogger("miad.starts")
@@ -94,6 +97,17 @@ class KillFlag:
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
             _sync_folder(self._path.parent)
+
+
+def first_events(starts: Starts, flag: KillFlag, *, is_killed: bool) -> list[AnyEvent]:
+    """A life begins: what stands before anything is decided in it: SAFE after bad ends, a kill that the journal may have lost."""
+    first: list[AnyEvent] = []
+    if starts.begin():
+        first.append(TradingDisabled(0, 0, 0, SAFE_MODE))
+    why = flag.reason
+    if why is not None and not is_killed:
+        first.append(Kill(0, 0, 0, "daemon", why))
+    return first
 
 
 def durable(path: Path, data: bytes) -> None:

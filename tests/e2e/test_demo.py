@@ -120,7 +120,7 @@ def test_killed_it_leaves_no_exchange_behind_and_comes_back_to_its_position(trad
     until(lambda: exchange_of(state) is None, "the exchange ended by itself")
     process = start(miad, state)
     again = protected(state)["position"]
-    paused = ask(state, "pause")["result"]["state"]
+    paused = ask(state, "pause")["result"]["after"]
     ended = miad.end(process, signal.SIGINT)
 
     assert ended.code == 0, ended.err
