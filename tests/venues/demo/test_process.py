@@ -142,6 +142,7 @@ def test_a_kill_loses_nothing_that_was_said_and_ids_go_on(start: Callable[..., A
     assert second.end() == 0
 
 
+@pytest.mark.slow
 def test_a_killed_market_goes_on_as_if_it_had_never_stopped(start: Callable[..., Any], tmp_path: Path) -> None:
     async def run(process: Any, n: int, kills: bool) -> list[dict[str, Any]]:
         async with process.client() as client:
