@@ -138,3 +138,22 @@ def test_closing_names_what_does_not_end_in_time() -> None:
         return await tasks.close(timeout_s=0.01)
 
     assert asyncio.run(whole()) == ["deaf"]
+
+
+def test_a_task_that_is_stopped_on_purpose_does_not_start_again() -> None:
+    lives = []
+
+    async def part() -> None:
+        lives.append(1)
+        await asyncio.Event().wait()
+
+    async def test(tasks: Supervisor, heard: Heard) -> None:
+        tasks.start("alerts", part)
+        await asyncio.sleep(0)
+        assert await tasks.stop("alerts")
+        await asyncio.sleep(0.01)
+        assert tasks.names() == ()
+
+    heard = supervised(test)
+
+    assert (lives, heard.troubles, heard.failures) == ([1], [], [])
