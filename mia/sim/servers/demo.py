@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -70,6 +71,7 @@ async def serve(
         raise MiaError(
             f"demo exchange: 127.0.0.1:{config.demo.port} cannot be used ({e.strerror}); choose another --port, or 0 for any"
         ) from e
+    gc.freeze()  # modules and history are no garbage: a full collection over them would hold frames up
     at = f"127.0.0.1:{server.port}"
     keys = server.credentials
     on_ready(

@@ -28,7 +28,7 @@ from mia.sim.settings import DemoSettings, SimMarketSettings
 
 _PAIR: Final = struct.Struct("<2q")
 _LEVELS_MAX: Final = 256
-_TRADES_KEPT: Final = 50_000
+_TRADES_KEPT: Final = 30_000  # up to twice as many
 _SEGMENTS_KEPT: Final = 256
 _NS: Final = 1_000
 

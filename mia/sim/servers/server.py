@@ -214,7 +214,7 @@ class DemoServer:
         """Answer the handshake and hand the transport over; returns when the connection is gone."""
         key = request.headers.get("Sec-WebSocket-Key")
         transport, http = request.transport, request.protocol
-        if key is None or request.headers.get("Upgrade", "").lower() != "websocket" or not isinstance(transport, asyncio.Transport):
+        if key is None or request.headers.get("Upgrade", "").lower() != "websocket" or transport is None:
             return web.Response(status=400, text="a websocket handshake is needed here")
         is_gone = asyncio.get_running_loop().create_future()
 
