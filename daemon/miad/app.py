@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
@@ -127,6 +128,8 @@ def _check_kernels() -> None:
 class Daemon:
     """The parts, in the order in which they are built; one life."""
 
+    exchange_trace: Path | None = None  # the demo exchange notes frames and orders there (miad.measure_service)
+
     def __init__(
         self, options: Any, loaded: Loaded, load: Any, source: Source | None, engine: Engine, state_dir: StateDir, started_s: float
     ) -> None:
@@ -190,7 +193,7 @@ class Daemon:
         from miad.demo import DemoVenue  # aside: websockets and TLS are of no use to a replay
 
         self._host = EventHost(self._clock, self._stop.fail, self._on_link)
-        self._demo = DemoVenue(self._settings, engine, self._state_dir.path, self._host, self._links.set)
+        self._demo = DemoVenue(self._settings, engine, self._state_dir.path, self._host, self._links.set, self.exchange_trace)
         self._connection = await self._demo.start()
         return self._connection  # type: ignore[no-any-return]
 

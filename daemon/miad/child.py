@@ -33,10 +33,19 @@ class Exchange:
     """`python -m mia.sim.servers.demo` under our eyes."""
 
     def __init__(
-        self, state: Path, settings: dict[str, Any], on_up: Callable[[dict[str, Any]], None], on_down: Callable[[str], None]
+        self,
+        state: Path,
+        settings: dict[str, Any],
+        on_up: Callable[[dict[str, Any]], None],
+        on_down: Callable[[str], None],
+        trace: Path | None = None,
     ) -> None:
-        """state: its folder. settings: its first line. on_up(ready line) after each start but the first; on_down(why) when it died."""
-        self._command: Final = [sys.executable, "-m", "mia.sim.servers.demo", "--state", str(state), "--until-stdin-closes"]
+        """state: its folder. settings: its first line. on_up(ready line) after each start but the first; on_down(why) when it died.
+
+        trace: it notes there when frames left and when orders came (mia.sim.servers.trace).
+        """
+        command = [sys.executable, "-m", "mia.sim.servers.demo", "--state", str(state), "--until-stdin-closes"]
+        self._command: Final = [*command, "--trace", str(trace)] if trace is not None else command
         self._first_line: Final = msgspec.json.encode(settings) + b"\n"
         self._on_up: Final = on_up
         self._on_down: Final = on_down

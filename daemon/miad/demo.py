@@ -35,8 +35,15 @@ class DemoVenue:
     """`start` gives the venue for the core; the exchange's life is the `watch` task."""
 
     def __init__(
-        self, settings: Settings, engine: Engine, state_dir: Path, host: EventHost, on_link: Callable[[str, Link, str], None]
+        self,
+        settings: Settings,
+        engine: Engine,
+        state_dir: Path,
+        host: EventHost,
+        on_link: Callable[[str, Link, str], None],
+        trace: Path | None = None,
     ) -> None:
+        """trace: the exchange notes frames and orders there."""
         definition = engine.config.instruments[0]
         self._settings: Final = settings
         self._engine: Final = engine
@@ -44,7 +51,7 @@ class DemoVenue:
         self._on_link: Final = on_link
         self._venue: BinanceSpot | None = None
         wishes = msgspec.to_builtins({"sim": settings.sim, "instrument": definition, "demo": settings.demo})
-        self.exchange: Final = Exchange(state_dir / "demo", wishes, self._up, self._down)
+        self.exchange: Final = Exchange(state_dir / "demo", wishes, self._up, self._down, trace)
         self.dead_end: Final = OrderEncoder(dict(enumerate(engine.config.instruments)), "spot", _KEY, b"S" * 64)
 
     async def start(self) -> BinanceSpot:
