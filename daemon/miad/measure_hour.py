@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -62,25 +63,51 @@ def end(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
+class Lines:
+    """What a process writes on stderr, read by a thread so that it never has to wait."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process: Final = process
+        self.lines: Final[list[str]] = []
+        self._thread: Final = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        self.lines.extend(iter(self._process.stderr.readline, ""))
+
+    @property
+    def last(self) -> str:
+        """The newest one."""
+        return (self.lines or ["it said nothing"])[-1].strip()
+
+    def wait(self) -> None:
+        """Until all who share its stderr have gone: the process and those that it began."""
+        self._thread.join(_END_S)
+
+
 @contextmanager
-def until_trading(state: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], float]]:
-    """A daemon on the demo exchange, once it trades: the process and the seconds that took. It is ended in order, unless it has ended."""
+def until_trading(state: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], Lines, float]]:
+    """A daemon on the demo exchange, once it trades: the process, its log, the seconds that took.
+
+    It is ended in order, unless it has ended; all that it began has gone afterwards.
+    """
     config = str(shipped("config") / "miad.toml")
     command = [sys.executable, "-m", "miad.app", "--paper", "--venue", "demo", "--config", config, "--state", str(state)]
-    log = state.with_suffix(".log")
-    with log.open("w") as out:
-        began_s = time.monotonic()
-        process = start(command, {"MIA__METRICS__PORT": "0", **environment}, out.fileno())
+    began_s = time.monotonic()
+    process = start(command, {"MIA__METRICS__PORT": "0", **environment}, subprocess.PIPE)
+    log = Lines(process)
     try:
-        while " trading " not in (text := log.read_text()):
+        while not any(" trading " in line for line in log.lines):
             if process.poll() is not None or time.monotonic() - began_s > _READY_S:
-                raise DataError(f"miad did not start trading: {(text.strip().splitlines() or ['it said nothing'])[-1]}")
+                raise DataError(f"miad did not start trading: {log.last}")
             time.sleep(0.002)
-        yield process, time.monotonic() - began_s
+        yield process, log, time.monotonic() - began_s
     finally:
         if process.poll() is None:
             end(process)
         process.wait()
+        log.wait()
 
 
 @contextmanager
@@ -92,7 +119,9 @@ def broker(folder: Path) -> Iterator[tuple[int, subprocess.Popen[str]] | None]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n" + ("user root\n" if os.geteuid() == 0 else ""))
+    config.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n" + ("user root\n" if os.geteuid() == 0 else "")
+    )
     process = start([_MOSQUITTO, "-c", str(config)], {}, subprocess.DEVNULL)
     try:
         yield port, process
@@ -155,22 +184,22 @@ class Hour:
             if found is not None:
                 settings |= {"MIA__MQTT__ENABLED": "true", "MIA__MQTT__PORT": str(found[0])}
             state = folder / "state"
-            with until_trading(state, **settings) as (miad, _):
+            with until_trading(state, **settings) as (miad, log, _):
                 exchange = exchange_of(miad.pid)
                 began_s, cpu_before_s = time.monotonic(), cpu_s(exchange)
-                self._watch(state, miad, found[1] if found is not None else None)
+                self._watch(state, miad, log, found[1] if found is not None else None)
                 wall_s = time.monotonic() - began_s
                 status, memory = ask_status(state, 10.0), memory_kb(miad.pid)
                 share = (cpu_s(exchange) - cpu_before_s) / wall_s
             return self._figures(status, alerts_in(state), memory, share, wall_s, has_mqtt=found is not None)
 
-    def _watch(self, state: Path, miad: subprocess.Popen[str], mosquitto: subprocess.Popen[str] | None) -> None:
+    def _watch(self, state: Path, miad: subprocess.Popen[str], log: Lines, mosquitto: subprocess.Popen[str] | None) -> None:
         """A look each second; in between somebody commands, and once the broker hangs."""
         began_s = next_s = time.monotonic()
         acts = self._acts(state, mosquitto)
         while (passed_s := time.monotonic() - began_s) < self._seconds:
             if miad.poll() is not None:
-                raise DataError(f"miad ended after {passed_s:.0f} s: {state.with_suffix('.log').read_text().strip().splitlines()[-1]}")
+                raise DataError(f"miad ended after {passed_s:.0f} s: {log.last}")
             kb = memory_kb(miad.pid)
             self._rss_kb.append(kb["VmRSS"])
             self._anon_kb.append(kb["RssAnon"])
@@ -227,5 +256,3 @@ class Hour:
             "mqtt": has_mqtt,
             "state": f"{status.state} {', '.join(status.reasons)}".strip(),
         }
-
-

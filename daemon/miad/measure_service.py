@@ -2,7 +2,7 @@
 
 Which question each part answers: latency: how long from a frame that the exchange writes to the order that it receives, at the demo
 market's own pace? hour: does the daemon keep its memory, its loop and its alerts while an hour of market passes at 20 x? start: how soon
-does it trade on the demo exchange, fresh and after kill -9? All processes are real and talk over loopback; the settings are the shipped ones.
+does it trade on the demo exchange, fresh and after kill -9? All processes are real and talk over loopback; settings are the shipped ones.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from miad.measure_hour import Hour, until_trading
 from miad.options import parse
 from miad.understudy import ChangingSides
 
-_WARM_S: Final = 5.0  # of the run, not counted
+_WARM_S: Final = 15.0  # of the run, not counted: 10 s of quotes make the features warm
 _MIN_INTERVAL_NS: Final = 100_000_000
 _INTERRUPTED: Final = 130
 # Nothing stands in the way of an order, nothing goes anywhere but to the exchange.
@@ -123,7 +123,7 @@ def key_of(event: AnyEvent, texts: Texts) -> str:
             f"bookTicker {texts.price(event.bid_ticks)} {texts.size(event.bid_lots)} "
             f"{texts.price(event.ask_ticks)} {texts.size(event.ask_lots)}"
         )
-    return f"trade {event.trade_id}" if type(event) is Trade else ""
+    return f"trade {event.venue_trade_id}" if type(event) is Trade else ""
 
 
 def attribute(
@@ -202,12 +202,13 @@ def measure_latency(seconds: float, warm_s: float = _WARM_S) -> dict[str, Any]:
 # --- start ------------------------------------------------------------------------------------------------------------------
 def measure_start(times: int = 3) -> dict[str, Any]:
     """Process start to trading on the demo exchange, and kill -9 to trading again: medians of wall time."""
-    starts, recovers = [], []
+    starts: list[float] = []
+    recovers: list[float] = []
     with throw_away() as folder:
         state = folder / "state"
         for turn in range(times + 1):  # the first one reads files into the page cache
             for figures in (starts, recovers):  # the second begins on what the kill of the first left
-                with until_trading(state) as (miad, took_s):
+                with until_trading(state) as (miad, _, took_s):
                     if turn:
                         figures.append(took_s)
                     time.sleep(0.5)

@@ -1,7 +1,8 @@
-"""`mia bench`: the verb; what is measured and how is mia.cli.bench."""
+"""`mia bench`: the verb; what is measured and how is mia.cli.bench and mia.cli.bench_service."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,16 +11,34 @@ import typer
 from mia.cli.places import JsonOption
 
 
+class What(StrEnum):
+    """What is measured."""
+
+    ENGINE = "engine"
+    SERVICE = "service"
+
+
 def bench(
+    what: Annotated[
+        What, typer.Argument(help="engine: frame to order in the process. service: over loopback, on the demo exchange.")
+    ] = What.ENGINE,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of recordings; else MIA_DATA, else simulated.")] = None,
-    full: Annotated[bool, typer.Option("--full", help="Everything at length; minutes instead of 50 s.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Everything at length; minutes instead of 50 s (service: 5 instead of 2 minutes).")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how fast and how lean this installation is. Nothing passes or fails; the goals stand beside the figures."""
-    from mia.cli.bench import data_folder, measure, text
+    from mia.cli import bench as engine
+    from mia.cli import bench_service as service
     from mia.cli.output import print_json
 
-    result = measure(data_folder(data), full=full)
+    if what is What.SERVICE:
+        if data is not None:
+            raise typer.BadParameter("the service is measured on the demo exchange: leave out --data", param_hint="--data")
+        result, text = service.measure(full=full), service.text
+    else:
+        result, text = engine.measure(engine.data_folder(data), full=full), engine.text
     if as_json:
         print_json(result)
     else:

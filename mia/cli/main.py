@@ -66,7 +66,7 @@ app.add_typer(alerts.app, name="alerts", short_help="Alerts that it raised; tail
 app.command("show-config", short_help="All settings, and where each came from.")(show_config.show_config)
 app.command("doctor", short_help="Is this installation sound?")(doctor.doctor)
 app.command("replay", short_help="Run a journal again, compare every decision.")(replay.replay)
-app.command("bench", short_help="How fast this installation is, in under 50 s.")(bench_verb.bench)
+app.command("bench", short_help="How fast this installation is: engine, or service.")(bench_verb.bench)
 app.command("install", short_help="As a service of systemd: print it, or write it.")(install.install)
 app.add_typer(docs.app, name="docs", short_help="Pages generated from the code: settings, files, codes.")
 app.add_typer(db.app, name="db", short_help="Ask the database, export, copy it.")
