@@ -194,12 +194,13 @@ class StreamHub:
         """Write what was published."""
         if not self._dirty:
             return
-        if self._trace is not None:
-            self._trace.sent(time.monotonic_ns())
-        for subscriber in list(self._dirty):
+        dirty, self._dirty = self._dirty, {}
+        now_ns = time.monotonic_ns()
+        for subscriber in dirty:
             frames, subscriber.out = subscriber.out, []
             subscriber.socket.write(frames[0] if len(frames) == 1 else b"".join(frames))
-        self._dirty = {}
+        if self._trace is not None:
+            self._trace.sent(now_ns)
 
     # --- what happens ----------------------------------------------------------------------------------------------
     def on_row(self, row: Row) -> None:

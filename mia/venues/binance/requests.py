@@ -165,10 +165,10 @@ class Requests:
         if connection is None or not connection.can_send:
             self.counts["write_stalls"] += connection is not None and connection.is_open
             return False
+        connection.send(frame)  # first: nothing can answer before this returns, and an order is on its way 10 us earlier
         timer = asyncio.get_running_loop().call_later(self._settings.request_timeout_ms / 1000.0, self.guard, self._timed_out, request_id)
         self._pending[request_id] = _Pending(method, connection, handler, timer)
         self.counts["requests"] += 1
-        connection.send(frame)
         return True
 
     async def ask(
