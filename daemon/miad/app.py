@@ -229,8 +229,7 @@ class Daemon:
         if self._source is not None:
             self._run = PulledRun(core, self._source, self._loaded, self._options.speed, stop)
         else:
-            encode = self._demo.dead_end.encode
-            self._run = ConnectedRun(core, self._connection, self._host, self._clock, self._loaded, stop, lambda order: encode(order, 0))
+            self._run = ConnectedRun(core, self._connection, self._host, self._clock, self._loaded, stop)
         feed = self._source.snapshot if self._source is not None else (lambda events_done: b"")
         self._writer = SnapshotWriter(core, feed, snapshots, settings.store, stop, past)
         self._upkeep = Upkeep(core, settings.store, lambda: min(self._writer.stored_seq, projector.applied_seq), is_replay=self._is_replay)

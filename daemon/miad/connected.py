@@ -30,6 +30,14 @@ _IDLE_S: Final = 0.02  # between timers when the decision path is not kept warm
 _log = logging.getLogger("miad.connected")
 
 
+class Rehearsal(Protocol):
+    """The order path of a venue, up to its socket."""
+
+    def play(self, order: SubmitOrder) -> None:
+        """Take an order to nowhere."""
+        ...
+
+
 class Connection(Protocol):
     """What a run needs of the venue's connections (mia.venues.binance.connect.BinanceSpot)."""
 
@@ -57,6 +65,10 @@ class Connection(Protocol):
         """Report open orders, positions and balances through the host."""
         ...
 
+    def rehearsal(self) -> Rehearsal:
+        """What keeps its order path warm."""
+        ...
+
     def counters(self) -> dict[str, int]:
         """What was dropped and why."""
         ...
@@ -77,16 +89,13 @@ class ConnectedRun:
         clock: Clock,
         loaded: Loaded,
         stop: StopFlag,
-        dead_end: Callable[[SubmitOrder], object],
     ) -> None:
-        """dead_end: the encoder of the venue's orders, for keeping warm."""
         self._core: Final = core
         self._connection: Final = connection
         self._host: Final = host
         self._clock: Final = clock
         self._loaded: Final = loaded
         self._stop: Final = stop
-        self._dead_end: Final = dead_end
         self._is_begun = False  # RunStarted is in
         self._is_open = False  # TradingEnabled is in
         self._waiting: Final[list[AnyEvent]] = []
@@ -159,7 +168,7 @@ class ConnectedRun:
         warm_every_s = self._loaded.settings.engine.warm_every_ms / 1000
         warm_s = warm_every_s if warm_every_s > 0 else math.inf
         sleep_s = min(warm_s, _IDLE_S)
-        understudy = Understudy(core.engine, self._dead_end) if warm_s < math.inf else None
+        understudy = Understudy(core.engine, self._connection.rehearsal().play) if warm_s < math.inf else None
         next_check = time.monotonic()
         while not stop.reason:
             await asyncio.sleep(sleep_s)

@@ -13,13 +13,11 @@ from mia.engine.engine import Engine
 from mia.ports import Link
 from mia.settings import Settings
 from mia.venues.binance.connect import BinanceSpot, Credentials, Endpoints
-from mia.venues.binance.orders import OrderEncoder
 from miad.child import Exchange
 from miad.host import EventHost
 
 VENUE: Final = "demo"
 _LINK: Final = "exchange"
-_KEY: Final = "K" * 64  # of what the understudy signs; it goes nowhere
 
 
 class _Ready(msgspec.Struct, frozen=True):
@@ -52,7 +50,6 @@ class DemoVenue:
         self._venue: BinanceSpot | None = None
         wishes = msgspec.to_builtins({"sim": settings.sim, "instrument": definition, "demo": settings.demo})
         self.exchange: Final = Exchange(state_dir / "demo", wishes, self._up, self._down, trace)
-        self.dead_end: Final = OrderEncoder(dict(enumerate(engine.config.instruments)), "spot", _KEY, b"S" * 64)
 
     async def start(self) -> BinanceSpot:
         """Start the exchange and build the connections to it; DataError when it does not come up."""

@@ -62,7 +62,7 @@ class Understudy:
     """Built once beside the engine; `play` takes about as long as a decision."""
 
     def __init__(self, engine: Engine, dead_end: DeadEnd | None = None) -> None:
-        """dead_end: the encoder of the venue's orders, where there is one."""
+        """dead_end: takes an order to nowhere through the code of the venue's order path, where there is one."""
         self._engine: Final = engine
         self._dead_end: Final = dead_end
         self._encode_into: Final = msgspec.msgpack.Encoder().encode_into

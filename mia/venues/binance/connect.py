@@ -21,6 +21,7 @@ from mia.venues.binance.facts import Facts
 from mia.venues.binance.feed import Feed
 from mia.venues.binance.orders import OrderEncoder, Signer
 from mia.venues.binance.queries import Queries
+from mia.venues.binance.rehearsal import Rehearsal
 from mia.venues.binance.requests import ApiRefused
 from mia.venues.binance.retry import Retry
 from mia.venues.binance.userdata import Listing
@@ -71,6 +72,7 @@ class BinanceSpot:
         listings = {int(number): Listing(symbol, number, item) for symbol, (number, item) in instruments.items()}
         self._definitions: Final = {number: listing.definition for number, listing in listings.items()}
         self._venue: Final = venue
+        self._rehearsed: Final = (instruments, listings, host, settings)
         self._settings: Final = settings
         self.codec: Final = BinanceCodec(instruments, "spot")
         self._api: Final = Api(endpoints.api, Signer(credentials.api_key, credentials.secret), host, settings, self._on_event)
@@ -87,6 +89,10 @@ class BinanceSpot:
 
     async def _depth(self, symbol: str, levels: int) -> bytes:
         return await self._api.ask("depth", {"symbol": symbol, "limit": str(levels)}, bytes, is_signed=False)
+
+    def rehearsal(self) -> Rehearsal:
+        """What keeps the order path warm; built on the event loop."""
+        return Rehearsal(*self._rehearsed)
 
     # --- connections --------------------------------------------------------------------------------------------------
     def point_at(self, endpoints: Endpoints, credentials: Credentials) -> None:

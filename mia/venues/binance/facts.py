@@ -82,6 +82,11 @@ class Facts:
                 self._forget_oldest()
         return found
 
+    def forget(self, client_order_id: str) -> None:
+        """An order that never was."""
+        self._tracks.pop(client_order_id, None)
+        self._unsettled.discard(client_order_id)
+
     def named(self, instrument: int, order_id: Id) -> str:
         """The client id of the venue's order id; "" when it was not met."""
         return self._by_venue_id.get((instrument, str(order_id)), "")
