@@ -37,7 +37,7 @@ class InstanceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """[instance]"""
 
     name: str = "mia"  # of this daemon: small letters and digits; names the state directory, the topics and the orders
-    venue: str = "sim"  # traded when neither --venue nor --replay says otherwise
+    venue: str = "demo"  # traded when neither --venue nor --replay says otherwise
 
     def __post_init__(self) -> None:
         instance_number(self.name)

@@ -310,7 +310,7 @@ def measure_rows(data: Path | None) -> dict[str, Any]:
 def measure_start(data: Path | None) -> dict[str, Any]:
     """Process start to trading, peak RSS of the daemon, kill -9 to trading again: real processes, wall time."""
     _, _, _, _, path = inputs(data)
-    what = ["--replay", str(path), "--speed", "1"] if path is not None else ["--speed", "1"]
+    what = ["--replay", str(path), "--speed", "1"] if path is not None else ["--venue", "sim", "--speed", "1"]
     with throw_away() as folder:
         command = [sys.executable, "-m", "miad.app", "--paper", *what, "--state", str(folder / "state")]
         _until_trading(command, 0.5)  # files into the page cache, bytecode written

@@ -44,7 +44,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     mode.add_argument("--paper", action="store_true", help="trade with simulated fills (default)")
     mode.add_argument("--live", action="store_true", help="trade real money; needs [live] enabled = true and credentials")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings; default ~/.config/mia/miad.toml, else the shipped ones")
-    parser.add_argument("--venue", metavar="NAME", help="where to trade; shipped: sim")
+    parser.add_argument(
+        "--venue", metavar="NAME", help="where to trade: demo (an exchange of its own on this machine; shipped), sim (in this process)"
+    )
     parser.add_argument(
         "--replay", type=Path, action="append", metavar="PATH", help="trade a recording; may be repeated (files in sequence)"
     )

@@ -73,10 +73,10 @@ def demo(
     instrument = next((i for i in settings.instruments if i.venue == "demo"), None)
     if instrument is None:
         raise ConfigError("no instrument of the demo exchange: add one under [[instruments]] with venue = 'demo', kind = 'spot'")
-    given = {name: value for name, value in (("port", port), ("speed", speed)) if value is not None}
+    given = {name: value for name, value in (("port", port), ("speed", speed), ("seed", seed)) if value is not None}
     chosen = DemoConfig(
         instrument=instrument,
-        sim=settings.sim if seed is None else msgspec.structs.replace(settings.sim, seed=seed),
+        sim=settings.sim,
         demo=DemoSettings(**{**msgspec.structs.asdict(settings.demo), **given}),
     )
     asyncio.run(serve(chosen, state=state, on_ready=lambda ready: _announce(ready, instrument.symbol, instrument.quote_currency)))

@@ -21,7 +21,7 @@ Exports = Callable[[Path], dict[str, bytes]]
         (r"^drawdown_max = .*", "drawdown_maximum = 0.1", ["drawdown_maximum"]),
         (r"^drawdown_max = .*", "drawdown_max = nan", ["risk.drawdown_max", "nan"]),
         (r"^\[paper\]", "[paper", ["TOML"]),
-        (r'^venue = "sim" +#', 'venue = "nowhere" #', ["nowhere"]),
+        (r'^venue = "demo" +#', 'venue = "nowhere" #', ["nowhere"]),
         (r'^strategy = "rule:ema_cross"', 'strategy = "rule:nonsense"', ["nonsense"]),
         (r'^params = \{ fast = 2', "params = { speed = 2", ["speed"]),
         (r'^strategy = "rule:ema_cross"\nparams = .*\n', 'strategy = "no_such_model"\n', ["no_such_model"]),

@@ -63,7 +63,8 @@ async def serve(
         loop.add_reader(0, _on_stdin, loop, is_over)
     else:
         loop.add_signal_handler(signal.SIGINT, is_over.set)
-    server = DemoServer(config.sim, config.instrument, config.demo, state, trace)
+    market = msgspec.structs.replace(config.sim, seed=config.demo.seed)
+    server = DemoServer(market, config.instrument, config.demo, state, trace)
     try:
         await server.start()
     except OSError as e:
