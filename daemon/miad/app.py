@@ -106,6 +106,8 @@ def run(options: Any) -> int:
     with closing(StateDir(path)) as state_dir:
         if source is not None:
             source.claim(state_dir.path)
+        if mode != "replay":
+            state_dir.claim(settings.instance.venue)
         telemetry.configure(settings.logging, state_dir=state_dir.path)
         try:
             daemon = Daemon(options, loaded, load, source, engine, state_dir, started_s)

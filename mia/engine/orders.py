@@ -210,13 +210,13 @@ class Orders:
 
     def _on_position(self, e: ev.PositionReported, out: list[AnyEffect]) -> None:
         state = self._engine.state
-        adopts = state.is_recovering
-        diff = reconcile.position_difference(state.portfolio, e, adopts=adopts)
+        market = self._engine.markets[e.instrument]
+        is_spot = not market.terms.is_derivative
+        diff = reconcile.position_difference(state.portfolio, e, adopts=state.is_recovering, is_spot=is_spot)
         if diff is None:
             return
         out.extend(diff.effects)
-        if adopts:
-            market = self._engine.markets[e.instrument]
+        if diff.is_adopted:
             price = abs(e.cost_e8) // (abs(e.position_lots) * market.terms.unit_e8) if e.position_lots else 0
             price = price or state.marks2[e.instrument] // 2 or market.position.last_fill_ticks
             out.extend(state.portfolio.adopt(market.terms, e.position_lots, price, e.ts_recv_ns))

@@ -39,6 +39,7 @@ class PositionDifference(msgspec.Struct, frozen=True):
     ours_lots: int
     venue_lots: int
     effects: tuple[AnyEffect, ...] = ()
+    is_adopted: bool = False  # the venue's word is to be taken
 
 
 def order_differences(
@@ -86,14 +87,18 @@ def order_differences(
     return OrderDifferences(tuple(found), tuple(absent), tuple(external), gone, tuple(effects))
 
 
-def position_difference(portfolio: Portfolio, report: PositionReported, *, adopts: bool) -> PositionDifference | None:
+def position_difference(
+    portfolio: Portfolio, report: PositionReported, *, adopts: bool, is_spot: bool = False
+) -> PositionDifference | None:
     """Compare one position; None when they agree. adopts: take the venue's word (recovery), else halt."""
     ours = portfolio.lots(report.instrument)
     if ours == report.position_lots:
         return None
     text = f"instrument {report.instrument}: we hold {ours} lots, the venue says {report.position_lots}"
+    if is_spot and abs(ours - report.position_lots) == 1:  # fractions of a lot, theirs from before us: nobody traded
+        return PositionDifference(report.instrument, ours, report.position_lots, (RaiseAlert("info", "position_adopted", text),), True)
     if adopts:
-        return PositionDifference(report.instrument, ours, report.position_lots, (RaiseAlert("error", "position_adopted", text),))
+        return PositionDifference(report.instrument, ours, report.position_lots, (RaiseAlert("error", "position_adopted", text),), True)
     effects = (Halt(text), RaiseAlert("urgent", "position_mismatch", text))
     return PositionDifference(report.instrument, ours, report.position_lots, effects)
 

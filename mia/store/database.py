@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import apsw
 
 from mia.domain.errors import DataError
-from mia.store.schema import BY_JOURNAL_ID, ORDINALS, RECOUNT, TABLES, VERSION, VIEWS, newer_schema
+from mia.store.schema import BY_JOURNAL_ID, MIGRATIONS, ORDINALS, RECOUNT, TABLES, VERSION, VIEWS, newer_schema
 
 _BUSY_TIMEOUT_MS: Final = 500
 _WAL_BYTES_MAX: Final = 64 << 20
@@ -59,6 +59,11 @@ class Database:
         version = int(str(self.connection.pragma("user_version")))
         if version > VERSION:
             raise DataError(newer_schema(self.path, version))
+        if version:
+            with self.connection:
+                for text in (text for older in range(version, VERSION) for text in MIGRATIONS.get(older, ())):
+                    self.connection.execute(text)
+                self.connection.pragma("user_version", VERSION)
         present = {str(name) for (name,) in self.connection.execute("SELECT name FROM sqlite_schema")}
         missing = [name for name in TABLES if name not in present]
         with self.connection:

@@ -6,11 +6,11 @@ twice without harm, rows sort in journal order, and rows beyond a seq are a rang
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 ORDINALS: Final = 65536
 
 _PROBS: Final = "p_range REAL, p_trend REAL, p_defensive REAL"
@@ -40,7 +40,8 @@ TABLES: Final[Mapping[str, str]] = {
     ),
     "fills": (
         "CREATE TABLE fills (id INTEGER PRIMARY KEY, client_order_id TEXT, fill_id TEXT, ts_ns INTEGER, instrument INTEGER,"
-        " side INTEGER, price_ticks INTEGER, qty_lots INTEGER, fee_e8 INTEGER, is_maker INTEGER, UNIQUE (client_order_id, fill_id))"
+        " side INTEGER, price_ticks INTEGER, qty_lots INTEGER, fee_e8 INTEGER, is_maker INTEGER,"
+        " base_fee_e8 INTEGER DEFAULT 0, UNIQUE (client_order_id, fill_id))"
     ),
     "trades": (
         "CREATE TABLE trades (id INTEGER PRIMARY KEY, close_id INTEGER UNIQUE, trade_id TEXT UNIQUE, instrument INTEGER, side INTEGER,"
@@ -56,11 +57,18 @@ TABLES: Final[Mapping[str, str]] = {
 }
 
 VIEWS: Final[Mapping[str, str]] = {
-    # Fills are kept for ever, so their sum is the position that we know of; nothing to keep in step.
+    # Fills are kept for ever, so their sum is the position that we know of; nothing to keep in step. Fees in the base take whole lots.
     "positions": (
-        "CREATE VIEW positions AS SELECT instrument, SUM(side * qty_lots) AS position_lots, MAX(ts_ns) AS ts_ns"
-        " FROM fills GROUP BY instrument"
+        "CREATE VIEW positions AS SELECT f.instrument, SUM(f.side * f.qty_lots)"
+        " - COALESCE((SUM(f.base_fee_e8) + l.lot_e8 - 1) / l.lot_e8, 0) AS position_lots, MAX(f.ts_ns) AS ts_ns"
+        " FROM fills f LEFT JOIN (SELECT instrument, MAX(1, CAST(ROUND(lot_size * 100000000) AS INTEGER)) AS lot_e8 FROM instruments) l"
+        " ON l.instrument = f.instrument GROUP BY f.instrument"
     ),
+}
+
+# version -> what brings a database of it to the next one; tables and views that are missing are made anew.
+MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
+    1: ("ALTER TABLE fills ADD COLUMN base_fee_e8 INTEGER DEFAULT 0", "DROP VIEW positions"),
 }
 
 BY_JOURNAL_ID: Final = ("runs", "decisions", "orders", "fills", "trades", "risk", "alerts")

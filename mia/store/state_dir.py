@@ -75,6 +75,18 @@ class StateDir:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, text + b"\n", 0)
 
+    def claim(self, venue: str) -> None:
+        """Tie the directory to the venue whose account it holds; DataError when that is another one."""
+        path = self.path / "venue"
+        try:
+            known = path.read_text().strip() if path.exists() else ""
+            if not known:
+                path.write_text(venue + "\n")
+        except OSError as e:
+            raise DataError(f"{path}: cannot be used ({e.strerror}): give this user rights or choose another --state") from e
+        if known not in ("", venue):
+            raise DataError(f"{self.path}: holds the account at venue {known}: use --venue {known}, or another --state")
+
     def next_run(self, above: int = 0) -> int:
         """The number of this run: durable before it is returned, larger than every earlier one and than `above` (venue history)."""
         path = self.path / "run"

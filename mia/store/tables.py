@@ -49,7 +49,7 @@ def _insert(table: str, columns: int) -> str:
 _RUN: Final = _insert("runs", 8)
 _DECISION: Final = _insert("decisions", 22)
 _ORDER: Final = _insert("orders", 19)
-_FILL: Final = _insert("fills", 10)
+_FILL: Final = _insert("fills", 11)
 _RISK: Final = _insert("risk", 7)
 _ALERT: Final = _insert("alerts", 5)
 _TRADE: Final = _insert("trades", 16)
@@ -149,7 +149,10 @@ class Tables:
 
     def _filled(self, row_id: int, ts_ns: int, r: object) -> None:
         assert isinstance(r, OrderFilled)
-        values = (row_id, r.client_order_id, r.fill_id, ts_ns, r.instrument, r.side, r.price_ticks, r.qty_lots, r.fee_e8, r.is_maker)
+        values = (
+            row_id, r.client_order_id, r.fill_id, ts_ns, r.instrument, r.side, r.price_ticks, r.qty_lots, r.fee_e8, r.is_maker,
+            r.base_fee_e8,
+        )  # fmt: skip
         self._execute(_FILL, values)
         if self._added():  # the venue may repeat a fill
             self._count("fills")

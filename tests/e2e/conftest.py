@@ -44,7 +44,9 @@ class Miad:
         self.home = folder / "home"
         self.home.mkdir()
         self.config = folder / "miad.toml"
-        text = (ROOT / "config" / "miad.toml").read_text().replace('strategy = "demo"', RULE)
+        shipped = (ROOT / "config" / "miad.toml").read_text().replace('venue = "demo"             # traded', 'venue = "sim"  # traded')
+        assert shipped.count('venue = "sim"') == 2
+        text = shipped.replace('strategy = "demo"', RULE)
         assert RULE in text
         text, n = re.subn(r"^port = 9477", "port = 0   ", text, flags=re.MULTILINE)
         assert n == 1

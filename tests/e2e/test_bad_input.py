@@ -21,7 +21,7 @@ Exports = Callable[[Path], dict[str, bytes]]
         (r"^drawdown_max = .*", "drawdown_maximum = 0.1", ["drawdown_maximum"]),
         (r"^drawdown_max = .*", "drawdown_max = nan", ["risk.drawdown_max", "nan"]),
         (r"^\[paper\]", "[paper", ["TOML"]),
-        (r'^venue = "demo" +#', 'venue = "nowhere" #', ["nowhere"]),
+        (r'^venue = "sim" +#', 'venue = "nowhere" #', ["nowhere"]),
         (r'^strategy = "rule:ema_cross"', 'strategy = "rule:nonsense"', ["nonsense"]),
         (r'^params = \{ fast = 2', "params = { speed = 2", ["speed"]),
         (r'^strategy = "rule:ema_cross"\nparams = .*\n', 'strategy = "no_such_model"\n', ["no_such_model"]),
@@ -46,6 +46,16 @@ def test_settings_that_do_not_fit_are_refused_with_exit_4(
         assert word in ended.error
     assert any(place in ended.error for place in (str(miad.config), "[[lanes]]", "--venue"))
     assert not (tmp_path / "state").exists()
+
+
+def test_a_state_directory_keeps_to_the_venue_of_its_account(miad: Any, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    miad.run("--venue", "sim", "--state", state, "--duration", "0.2")
+
+    ended = miad.run("--venue", "demo", "--state", state)
+
+    assert ended.code == 1
+    assert "holds the account at venue sim: use --venue sim" in ended.error
 
 
 def test_the_line_of_a_wrong_value_is_named(miad: Any, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mia.domain.effects import Halt, QueryOrder, RaiseAlert, SubmitOrder
 from mia.domain.events import (
     BalanceReported,
@@ -124,3 +126,12 @@ def test_other_position_halts_or_is_adopted_with_an_alert() -> None:
 def test_balance_is_compared_in_our_currency_only() -> None:
     assert balance_difference_e8(holding(3), BalanceReported(0, 0, 0, "USDT", 700)) == 200
     assert balance_difference_e8(holding(3), BalanceReported(0, 0, 0, "BNB", 700)) == 0
+
+
+@pytest.mark.parametrize(("is_spot", "lots", "adopted"), [(True, 4, True), (True, 2, True), (True, 5, False), (False, 4, False)])
+def test_a_fraction_of_a_lot_from_before_us_halts_nobody(is_spot: bool, lots: int, adopted: bool) -> None:
+    diff = position_difference(holding(3), PositionReported(0, 0, 0, 0, lots, 0), adopts=False, is_spot=is_spot)
+
+    assert diff is not None
+    assert diff.is_adopted is adopted
+    assert any(isinstance(e, Halt) for e in diff.effects) is not adopted

@@ -162,7 +162,7 @@ class Process:
             "venue": "demo", "symbol": SYMBOL, "kind": "spot", "family": "crypto", "quote_currency": "USDT", "tick_size": "0.10",
             "lot_size": "0.00001", "maker_fee": "0.0002", "taker_fee": "0.0005", "min_notional": "5",
         }  # fmt: skip
-        line = json.dumps({"instrument": instrument, "sim": {"seed": seed}, "demo": {"history_s": 20, **(demo or {})}})
+        line = json.dumps({"instrument": instrument, "demo": {"history_s": 20, "seed": seed, **(demo or {})}})
         self.write(line.encode() + b"\n")
 
     def write(self, data: bytes) -> None:
