@@ -82,7 +82,7 @@ def test_the_command_line_wins_over_the_environment_over_the_file_over_defaults(
     by_command = load(overrides={"instance.venue": "binance_usdm"}, MIA__INSTANCE__VENUE="binance_spot")
 
     values = [x.settings.instance.venue for x in (plain, by_environment, by_command)]
-    assert values == ["sim", "binance_spot", "binance_usdm"]
+    assert values == ["demo", "binance_spot", "binance_usdm"]
     sources = [x.sources["instance.venue"] for x in (plain, by_environment, by_command)]
     assert sources == [f"file {plain.path}", "environment MIA__INSTANCE__VENUE", "command line"]
     assert plain.sources["paper.slip_ticks"] == "default"
