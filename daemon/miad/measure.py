@@ -112,7 +112,11 @@ def throw_away() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for _ in range(50):  # the projection's process may still write its last rows
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.1)
 
 
 def inputs(data: Path | None) -> tuple[Settings, str, list[Frame], Callable[[], Codec], Path | None]:
