@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ from miad.clock import SystemClock
 from miad.commands import Commands
 from miad.connected import ConnectedRun
 from miad.core import Core
-from miad.feeds import Source, open_source
+from miad.feeds import CONNECTED, Source, open_source
 from miad.figures import Figures
 from miad.heartbeat import heartbeat
 from miad.host import EventHost
@@ -95,7 +96,7 @@ def run(options: Any) -> int:
     started_s = time.monotonic()
     if options.live:
         raise NotPermitted("live trading is not part of this version: use --paper")
-    load = partial(load_settings, options.config, {"instance.venue": options.venue} if options.venue else None)
+    load = _loader(options)
     loaded = load()
     _check_kernels()
     settings = loaded.settings
@@ -116,6 +117,17 @@ def run(options: Any) -> int:
             telemetry.shutdown()
         daemon.report()
     return 0
+
+
+def _loader(options: Any) -> Callable[[], Loaded]:
+    """Reads the settings, with what the command line says over them."""
+    overrides: dict[str, str] = {"instance.venue": options.venue} if options.venue else {}
+    load = partial(load_settings, options.config, overrides)
+    if options.speed != 1.0 and not options.replay and load().settings.instance.venue in CONNECTED:
+        if options.speed == _FOREVER:
+            raise ConfigError("--speed max: the demo exchange keeps time with its clients; give a number, such as 20")
+        overrides["demo.speed"] = str(options.speed)
+    return load
 
 
 def _check_kernels() -> None:

@@ -50,7 +50,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--replay", type=Path, action="append", metavar="PATH", help="trade a recording; may be repeated (files in sequence)"
     )
-    parser.add_argument("--speed", type=_speed, default=1.0, metavar="X|max", help="of a replay or the simulated market (default 1)")
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="X|max",
+        help="of a replay, or of the simulated market; max: replays and --venue sim only (default 1)",
+    )
     parser.add_argument("--state", type=_folder, metavar="DIR", help="state directory; default $XDG_STATE_HOME/miad/<instance>-<mode>")
     parser.add_argument("--duration", type=_seconds, metavar="S", help="stop after so many seconds of wall time")
     parser.add_argument("--allow-root", action="store_true", help="let --live run as root")

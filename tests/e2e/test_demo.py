@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -127,3 +128,14 @@ def test_killed_it_leaves_no_exchange_behind_and_comes_back_to_its_position(trad
     assert again == held
     assert orders(state) == sent
     assert paused == "NO_NEW"
+
+
+def test_the_speed_reaches_the_exchange_and_max_is_refused(miad: Any, tmp_path: Path) -> None:
+    fast = miad.run("--venue", "demo", "--speed", "50", "--state", tmp_path / "fast", "--duration", "3", MIA__METRICS__PORT="0")
+    refused = miad.run("--venue", "demo", "--speed", "max", "--state", tmp_path / "max")
+
+    assert fast.code == 0, fast.err
+    events = int(re.search(r"\((\d+) of the market\)", fast.out)[1])  # type: ignore[index]
+    assert events > 5_000  # 150 s of market
+    assert refused.code == 4
+    assert "give a number" in refused.error
