@@ -34,7 +34,9 @@ def paper(
     context: typer.Context,
     venue: Annotated[str, typer.Option("--venue", metavar="NAME", help="Where to trade.")] = "demo",
     duration: Annotated[str, typer.Option("--duration", metavar="S", help="Stop after so many seconds.")] = "",
-    speed: Annotated[str, typer.Option("--speed", metavar="X|max", help="Of the market: 20 is twenty times as fast; max with --venue sim only.")] = "",
+    speed: Annotated[
+        str, typer.Option("--speed", metavar="X|max", help="Of the market: 20 is twenty times as fast; max with --venue sim only.")
+    ] = "",
     state: StateOption = None,
     config: ConfigOption = None,
     plain: Annotated[bool, typer.Option("--plain", help="No live view: the log, and a line of status every 10 s.")] = False,
