@@ -25,16 +25,22 @@ class EventHost:
         self._fail: Final = fail
         self._on_link: Final = on_link
         self._core: Core | None = None
+        self._early: list[AnyEvent] = []  # reports that came before the core; a fill is told only once
+        self._is_over = False
         self._has_failed = False
         self.last_frame_s = 0.0  # monotonic
 
     def attach(self, core: Core) -> None:
-        """The core exists and has recovered: from now on events are taken."""
+        """The core has recovered: from now on events are taken, the reports that came while it did so first."""
         self._core = core
+        early, self._early = self._early, []
+        for event in early:
+            self.report(event)
 
     def detach(self) -> None:
         """Nothing is taken any more: the journal is about to close."""
         self._core = None
+        self._is_over = True
 
     def now_ns(self) -> int:
         """See mia.ports.Host."""
@@ -54,6 +60,8 @@ class EventHost:
     def report(self, event: AnyEvent) -> None:
         """See mia.ports.Host."""
         core = self._core
+        if core is None and not self._is_over:
+            self._early.append(event)
         if core is None or self._has_failed:
             return
         try:
