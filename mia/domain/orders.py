@@ -122,6 +122,7 @@ TRANSITIONS: Final[Mapping[tuple[Status, Report], Status]] = {
     (Status.EXPIRED,          Report.ACCEPTED):        Status.WORKING,      # reconciliation gave it up too early
     (Status.EXPIRED,          Report.CANCEL_REJECTED): Status.EXPIRED,
     (Status.EXPIRED,          Report.CANCELED):        Status.EXPIRED,
+    (Status.EXPIRED,          Report.REJECTED):        Status.EXPIRED,      # absent, as reconciliation had said
     (Status.FILLED,           Report.ACCEPTED):        Status.FILLED,
     (Status.FILLED,           Report.CANCEL_REJECTED): Status.FILLED,
     (Status.FILLED,           Report.CANCELED):        Status.FILLED,

@@ -186,7 +186,7 @@ class Engine:
         is_usable = 0 < bid < ask and e.bid_lots > 0 and e.ask_lots > 0
         if is_usable:
             state.mid2[e.instrument] = state.marks2[e.instrument] = bid + ask
-            if market.position.lots:
+            if market.position.lots and not state.is_recovering:  # what we hold is the venue's to say first
                 self.orders.watch_stops(market, ts, out)
         else:
             state.mid2[e.instrument] = 0  # one-sided, locked or crossed: no mid, no trading; the account keeps its last mark
@@ -365,7 +365,8 @@ class Engine:
         self.state.is_flattening = True
         self._gate()
         self.orders.cancel_entries(e.ts_recv_ns, out)
-        self.orders.flatten_all(e.ts_recv_ns, out)
+        if not self.state.is_recovering:  # else by the second, once the venue has said what we hold
+            self.orders.flatten_all(e.ts_recv_ns, out)
 
     def _on_kill(self, e: ev.Kill, out: list[AnyEffect]) -> None:
         self.state.risk.is_killed = True

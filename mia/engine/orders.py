@@ -134,7 +134,7 @@ class Orders:
                     silent = silent or order.client_order_id in state.table.replacing
                     if silent and ts - order.created_ns >= _QUERY_AFTER_NS:
                         out.append(QueryOrder(order.client_order_id, order.instrument))
-            if state.is_flattening and market.position.lots:
+            if state.is_flattening and market.position.lots and not state.is_recovering:
                 self.flatten(market, ts, out)
             if not market.position.lots or not any(ts < state.risk.cool_until_ns.get(lane.index, 0) for lane in market.lanes):
                 self.protect(market, ts, out)  # a venue that refused a stop is not asked again at once; the engine watches
@@ -160,8 +160,8 @@ class Orders:
         if applied.is_new_fill:
             self._on_fill(e, applied, out)
         elif isinstance(e, ev.OrderRejected):
-            if e.code == "reduce_only":
-                return  # an exit that its own stop overtook: nothing is left to reduce
+            if e.code == "reduce_only" or not applied.is_closed:
+                return  # an exit that its own stop overtook, or an order that was over: the venue refused nothing
             state.risk.note_reject(lane, e.ts_recv_ns)
             out.append(RaiseAlert("warning", "order_rejected", f"{e.client_order_id}: {e.code} {e.reason}".rstrip()))
         elif isinstance(e, ev.OrderAccepted) and applied.order is not None and self._is_unwanted(applied.order):
@@ -189,7 +189,7 @@ class Orders:
         if applied.order is not None and _is_protective(applied.order) and applied.is_closed:
             self._cool_down(market, e.ts_recv_ns)
         engine.update_equity(e.ts_recv_ns, out)
-        if state.is_flattening and market.position.lots:
+        if state.is_flattening and market.position.lots and not state.is_recovering:
             self.flatten(market, e.ts_recv_ns, out)  # an order that was on its way opened it
         self.protect(market, e.ts_recv_ns, out)
 

@@ -261,3 +261,56 @@ def test_a_replace_without_an_answer_is_asked_for(rig: Make) -> None:
     asked = [e.client_order_id for _ in range(70) for e in r.timer() if type(e).__name__ == "QueryOrder"]
 
     assert replaced in asked
+
+
+def test_in_recovery_the_engine_closes_nothing_until_the_venue_said_what_is_held(rig: Make) -> None:
+    r = rig(holds_stops=False)
+    r.decide(1.0)
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash")
+
+    early = r.quote(9_700)
+    r.give(ev.PositionReported, 0, 400, 0)
+    r.give(ev.TradingEnabled)
+    after = r.quote(9_700)
+
+    assert not [o for o in early if isinstance(o, SubmitOrder)]
+    assert [o.qty_lots for o in after if isinstance(o, SubmitOrder)] == [400]
+    assert r.lots == 0
+
+
+def test_a_flatten_of_before_a_restart_goes_on_with_what_the_venue_says_is_held(rig: Make) -> None:
+    r = rig(holds_stops=False)
+    r.decide(1.0)
+    r.answers = False
+    r.give(ev.Flatten, "operator")
+    flattened = r.sent[-1]
+    r.give(ev.OrderRejected, flattened.client_order_id, "market_closed", "")
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash")
+    before = len(r.sent)
+    r.quote()
+    r.give(ev.Flatten, "operator again")
+    for _ in range(15):
+        r.timer()
+    early = r.sent[before:]
+
+    r.give(ev.PositionReported, 0, 400, 0)
+    r.give(ev.TradingEnabled)
+    r.answers = True
+    for _ in range(15):
+        r.timer()
+
+    assert early == []
+    assert [o.qty_lots for o in r.sent[before:]] == [400]
+    assert r.lots == 0
+
+
+def test_an_order_that_recovery_found_absent_is_no_rejection_of_the_venue(rig: Make) -> None:
+    r = rig(answers=False)
+    r.decide(1.0)
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash")
+    r.give(ev.OpenOrdersReported, "sim", ())
+
+    effects = r.give(ev.OrderRejected, r.sent[0].client_order_id, "unknown_order", "the venue does not have it")
+
+    assert effects == []
+    assert r.engine.state.is_recovering

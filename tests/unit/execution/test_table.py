@@ -158,10 +158,10 @@ def test_cancel_rejected_because_it_filled_converges_to_filled() -> None:
 
 def test_senseless_report_on_an_open_order_halts_and_on_a_closed_one_is_noted() -> None:
     table = table_with(submit("a"), submit("b"))
-    table.apply(OrderExpired(0, 0, 0, "b", ""))
+    table.apply(OrderRejected(0, 0, 0, "b", "", ""))
 
     on_open = table.apply(OrderReplaced(0, 0, 0, "a", 0, 0, 5))
-    on_closed = table.apply(OrderRejected(0, 0, 0, "b", "", ""))
+    on_closed = table.apply(OrderExpired(0, 0, 0, "b", ""))
 
     assert kinds(on_open.effects) == [Halt]
     assert kinds(on_closed.effects) == [RaiseAlert]
