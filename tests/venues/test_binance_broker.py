@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
+import msgspec
 import pytest
 
 from mia.domain.effects import CancelOrder, QueryOrder, ReplaceOrder, RequestReconciliation, SubmitOrder
@@ -434,7 +435,7 @@ async def test_an_order_that_the_venue_expired_is_told_with_its_reason() -> None
 
 # --- reconciliation, limits, clock --------------------------------------------------------------------------------------------------
 async def test_a_position_report_never_races_a_fill() -> None:
-    async with venue_and_client() as (venue, host, client):
+    async with venue_and_client(settings=msgspec.structs.replace(FAST, quiet_ms=200)) as (venue, host, client):
         venue.answers["order.place"] = lambda _: state("NEW")
         client.send([submit(order_type="limit")], host.now_ns())
         await host.until(lambda: bool(host.of(OrderAccepted)))
@@ -449,6 +450,7 @@ async def test_a_position_report_never_races_a_fill() -> None:
             return {"balances": [{"asset": "BTC", "free": held, "locked": "0"}, {"asset": "USDT", "free": "9.5", "locked": "0.5"}]}
 
         venue.answers["account.status"] = account
+        venue.answers["openOrders.status"] = lambda _: [state("NEW")]
         client.send([RequestReconciliation("demo")], host.now_ns())
         await host.until(lambda: bool(host.of(BalanceReported)))
 
@@ -617,3 +619,50 @@ async def test_the_secret_is_in_no_text(caplog: pytest.LogCaptureFixture) -> Non
         inside = [client.__dict__, client._api.__dict__, client._broker.__dict__, client._broker.encoder.__dict__, client._feed.__dict__]
         everything = caplog.text + repr(inside) + repr(Credentials("KEY", SECRET)) + repr(host.reports) + repr(venue.requests)
         assert SECRET.decode() not in everything
+
+
+async def test_an_order_that_ended_unheard_is_told_with_its_fill_before_the_list_that_lacks_it() -> None:
+    async with venue_and_client() as (venue, host, client):
+        venue.answers["order.place"] = lambda _: state("NEW")
+        client.send([submit(order_type="limit")], host.now_ns())
+        await host.until(lambda: bool(host.of(OrderAccepted)))
+        venue.answers["order.status"] = lambda _: state("FILLED", "0.01000000")
+        venue.answers["myTrades"] = lambda _: [own_trade()]
+
+        await client.reconcile()
+
+        kinds = [type(e) for e in host.reports]
+        assert kinds.index(OrderFilled) < kinds.index(OpenOrdersReported)
+        assert len(venue.of("openOrders.status")) == 2
+
+
+async def test_without_the_account_a_reconciliation_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "_ACCOUNT_TRIES", 2)
+    monkeypatch.setattr(queries, "_RESOLVE_WAIT_S", 0.05)
+    async with venue_and_client() as (venue, host, client):
+        asks_back(host, client)
+        venue.answers["order.place"] = lambda _: SILENCE
+        venue.answers["order.status"] = lambda _: Refusal(400, -2013, "Order does not exist.")
+        client.send([submit()], host.now_ns())
+        await host.until(lambda: bool(host.of(RequestTimedOut)))
+
+        work = asyncio.create_task(client.reconcile())
+        await host.until(lambda: client.counters()["account_not_quiet"] >= 1)
+        was_done = work.done()
+        venue.answers["order.status"] = lambda _: state("CANCELED")
+        await work
+
+        assert not was_done
+        assert host.of(OrderCanceled)
+        assert host.of(PositionReported)
+
+
+@pytest.mark.usefixtures("quick_absence")
+async def test_an_order_of_an_earlier_process_is_looked_for_in_the_newest_trades_whenever_it_was_sent() -> None:
+    async with venue_and_client() as (venue, host, client):
+        venue.answers["order.status"] = lambda _: Refusal(400, -2013, "Order does not exist.")
+        venue.answers["myTrades"] = lambda _: []
+        client.send([QueryOrder(NAME, 0)], 0)
+        await host.until(lambda: bool(host.of(OrderRejected)))
+
+        assert "startTime" not in venue.of("myTrades")[0]

@@ -35,7 +35,7 @@ class Api(Requests):
             self._connection.close("the venue moved")
         self._wake.set()
 
-    async def run(self, recover: Callable[[], Awaitable[None]]) -> None:
+    async def run(self, recover: Callable[[], Awaitable[object]]) -> None:
         """Connect, subscribe to user data, keep, connect again; until cancelled. recover: run before UP after a reconnection."""
         loop = asyncio.get_running_loop()
         self._crash = loop.create_future()
@@ -78,7 +78,7 @@ class Api(Requests):
             connection.close(reason)
             self._lose(connection, reason)
 
-    async def _one_life(self, recover: Callable[[], Awaitable[None]], says: LinkSays) -> str:
+    async def _one_life(self, recover: Callable[[], Awaitable[object]], says: LinkSays) -> str:
         """From a new connection to the end of the last one that followed it in good order; why it ended."""
         self._renew.clear()
         self._connection = await self._open()
@@ -111,7 +111,7 @@ class Api(Requests):
             raise
         return connection
 
-    async def _while_open(self, recover: Callable[[], Awaitable[None]]) -> None:
+    async def _while_open(self, recover: Callable[[], Awaitable[object]]) -> None:
         """Recover, but not longer than the connection lives."""
         assert self._connection is not None
         work = asyncio.ensure_future(recover())
@@ -125,7 +125,7 @@ class Api(Requests):
             work.cancel()
             closed.cancel()
 
-    async def _keep(self, recover: Callable[[], Awaitable[None]]) -> str:
+    async def _keep(self, recover: Callable[[], Awaitable[object]]) -> str:
         """Until the connection ends; a venue that shuts down or an old connection is left in good order."""
         while True:
             connection = self._connection
@@ -169,5 +169,5 @@ class Api(Requests):
         self._lose(connection, "connection replaced")
 
 
-async def _awaited(work: Callable[[], Awaitable[None]]) -> None:
+async def _awaited(work: Callable[[], Awaitable[object]]) -> None:
     await work()

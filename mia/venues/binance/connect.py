@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from mia.domain.effects import AnyEffect
-from mia.domain.errors import Transient
+from mia.domain.errors import Transient, VenueBusy
 from mia.domain.events import AnyEvent, Trade
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.ports import NEVER_NS, Host
@@ -127,7 +127,11 @@ class BinanceSpot:
 
         Returns when that is done: without a connection it waits, a lost answer is asked for again.
         """
-        await self._patiently(self._queries.reconcile, "reconciliation")
+        await self._patiently(self._reconcile, "reconciliation")
+
+    async def _reconcile(self) -> None:
+        if not await self._queries.reconcile():
+            raise VenueBusy("what the account holds is not known: its orders were busy all the time")
 
     async def _patiently(self, ask: Callable[[], Awaitable[None]], what: str) -> None:
         """Until it worked: the venue may be away for hours."""

@@ -5,7 +5,7 @@ Answers, user data events and queries all carry the same facts in any order. Not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -107,6 +107,10 @@ class Facts:
         """The venue's id of an order."""
         track.venue_order_id = str(order_id)
         self._by_venue_id[track.instrument, track.venue_order_id] = track.client_order_id
+
+    def working_besides(self, names: Collection[str]) -> list[Track]:
+        """Orders that were accepted and of whose end nothing is known, others than those named."""
+        return [t for name, t in self._tracks.items() if t.is_accepted and not t.end and name not in names]
 
     # --- reporting ------------------------------------------------------------------------------------------------------
     def accept(self, track: Track, order_id: Id, ts_ms: int, *, again: bool = False) -> None:

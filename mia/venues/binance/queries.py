@@ -108,8 +108,10 @@ class Queries:
         for state in await self._api.ask("openOrders.status", {"symbol": symbol}, list[OrderState]):
             if state.client_order_id == track.client_order_id:
                 return state
-        start_ms = since_ns // NS_PER_MS + self._api.clock_offset_ms - 1_000
-        trades = await self._api.ask("myTrades", {"symbol": symbol, "startTime": str(start_ms), "limit": str(_PAGE)}, list[OwnTrade])
+        params = {"symbol": symbol, "limit": str(_PAGE)}  # the newest: an order of an earlier process was sent nobody knows when
+        if track.sent_ns:
+            params["startTime"] = str(since_ns // NS_PER_MS + self._api.clock_offset_ms - 1_000)
+        trades = await self._api.ask("myTrades", params, list[OwnTrade])
         for order_id in dict.fromkeys(str(trade.order_id) for trade in trades):
             if not self._facts.named(track.instrument, order_id):
                 state = await self._api.ask("order.status", {"symbol": symbol, "orderId": order_id}, OrderState)
@@ -162,20 +164,34 @@ class Queries:
         return True
 
     # --- everything -----------------------------------------------------------------------------------------------------
-    async def reconcile(self) -> None:
-        """Open orders, then whatever the engine wishes to know of single orders, then the account."""
+    async def reconcile(self) -> bool:
+        """Open orders, then whatever the engine wishes to know of single orders, then the account; False when that was not told."""
         async with self._lock:
             self.counts["reconciliations"] += 1
-            orders: list[OpenOrder] = []
-            for listing in self._listings.values():
-                for state in await self._api.ask("openOrders.status", {"symbol": listing.symbol}, list[OrderState]):
-                    line = self._open_order(listing, state)
-                    if line is not None:
-                        orders.append(line)
-            self._host.report(OpenOrdersReported(0, 0, 0, self._venue, tuple(orders)))
-            if self._resolving:
-                await asyncio.wait(set(self._resolving.values()), timeout=_RESOLVE_WAIT_S)
-            await self._account()
+            states = await self._open_orders()
+            lines = [self._open_order(listing, state) for listing, state in states]
+            self._host.report(OpenOrdersReported(0, 0, 0, self._venue, tuple(line for line in lines if line is not None)))
+            await self._wait_resolved()
+            return await self._account()
+
+    async def _open_orders(self) -> list[tuple[Listing, OrderState]]:
+        """The venue's list. An order that works, by what we know, and is missing there ended without a word: its end comes first."""
+        for is_last in (False, False, True):
+            states = [
+                (listing, state)
+                for listing in self._listings.values()
+                for state in await self._api.ask("openOrders.status", {"symbol": listing.symbol}, list[OrderState])
+            ]
+            for track in self._facts.working_besides({state.client_order_id for _, state in states}):
+                self.resolve(track)
+            if is_last or not self._resolving:
+                break
+            await self._wait_resolved()
+        return states
+
+    async def _wait_resolved(self) -> None:
+        if self._resolving:
+            await asyncio.wait(set(self._resolving.values()), timeout=_RESOLVE_WAIT_S)
 
     def _open_order(self, listing: Listing, state: OrderState) -> OpenOrder | None:
         """One line; None for an order whose end was reported meanwhile (the events are faster than the list)."""
@@ -202,7 +218,7 @@ class Queries:
             track.price_ticks, track.stop_ticks = line.price_ticks, line.stop_ticks
         return line
 
-    async def _account(self) -> None:
+    async def _account(self) -> bool:
         """Balances and positions, from an answer that no report of an order overlaps: it must not race a fill."""
         for _ in range(_ACCOUNT_TRIES):
             before = self._api.events
@@ -211,10 +227,11 @@ class Queries:
                 await asyncio.sleep(self._api.quiet_s)
                 if self._api.events == before and self._is_quiet():
                     self._report_account(account)
-                    return
+                    return True
             await asyncio.sleep(_ACCOUNT_AGAIN_S)
         self.counts["account_not_quiet"] += 1
         _LOG.warning("account_not_reported: orders were busy all the time")
+        return False
 
     def _is_quiet(self) -> bool:
         return self._facts.is_settled and not self._api.pending_orders and not self._resolving
