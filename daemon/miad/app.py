@@ -222,6 +222,7 @@ class Daemon:
             on_failure=stop.fail,
         )
         core = self._core = Core(engine, journal, venue, 0)
+        core.on_failure = stop.fail
         snapshots = SnapshotStore(self._state_dir.snapshots)
         past = Past.of(self._loaded)
         keep_calendar(path)
@@ -332,6 +333,8 @@ class Daemon:
     # --- trading --------------------------------------------------------------------------------------------------------
     async def _trade(self) -> None:
         """Until the frames end, the duration is over, or somebody asks to stop; raises what ended the decision loop."""
+        if self._stop.failure is not None:
+            raise self._stop.failure
         if self._stop.reason:
             return
         duration_s = self._options.duration

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from mia.domain.effects import AnyEffect, ReplaceOrder, SubmitOrder
-from mia.domain.errors import FailStop
+from mia.domain.errors import FailStop, MiaError
 from mia.domain.events import MARKET_EVENTS, TIMER_INTERVAL_NS, VENUE_REPORTS, AnyEvent, FeedGap, Timer
 from mia.engine.engine import Engine
 from mia.ports import Codec, Venue
@@ -24,6 +24,10 @@ _MOVES_TIME: Final = frozenset((*MARKET_EVENTS, *VENUE_REPORTS, Timer))
 _LEAVES: Final = (SubmitOrder, ReplaceOrder)
 _bytes: Final = msgspec.msgpack.Encoder().encode  # NaN equals itself only as bytes
 Listener = Callable[[AnyEvent, Sequence[AnyEffect]], None]
+
+
+def _nobody(error: BaseException) -> None:
+    """The caller of the core sees its failure anyhow."""
 
 
 class Core:
@@ -41,6 +45,8 @@ class Core:
         self.venue: Final = venue
         self.waits_for_disk = False  # [store] intent_durability = "disk": no order leaves before fdatasync
         self.seq = seq
+        self.failure: MiaError | None = None  # what broke the chain; from then on nothing enters and nothing leaves
+        self.on_failure: Callable[[BaseException], None] = _nobody  # is told at once, whoever was the caller
         self.latencies: Final = Latencies()
 
     def on_frame(self, codec: Codec, payload: bytes, ts_recv_ns: int) -> None:
@@ -88,14 +94,29 @@ class Core:
                 return
 
     def accept(self, event: AnyEvent) -> None:
-        """Journal, step, journal the effects, send them: output commit."""
-        self.journal.append_event(event)
-        self.seq = event.seq
-        effects = self._step(event)
-        if type(event) in _MARKET and (self.venue.active or type(event) is FeedGap):
-            self.venue.on_market(event)
-        if effects:
-            self._commit(event, effects)
+        """Journal, step, journal the effects, send them: output commit. A link of that chain that breaks ends it for good."""
+        if self.failure is not None:
+            raise FailStop(f"nothing is decided any more: {self.failure}")
+        try:
+            self.journal.append_event(event)
+            self.seq = event.seq
+            effects = self._step(event)
+            if type(event) in _MARKET and (self.venue.active or type(event) is FeedGap):
+                self.venue.on_market(event)
+            if effects:
+                self._commit(event, effects)
+        except MiaError as e:
+            self._break(e)
+            raise
+        except Exception as e:
+            failure = FailStop(f"the decision path failed at event {event.seq} ({type(event).__name__}): {type(e).__name__}: {e}")
+            self._break(failure)
+            raise failure from e
+
+    def _break(self, failure: MiaError) -> None:
+        """A caller that goes on (a socket, a timer, the operator) must not step a half-changed engine."""
+        self.failure = failure
+        self.on_failure(failure)
 
     def _step(self, event: AnyEvent) -> Sequence[AnyEffect]:
         """Engine step; whatever escapes from it stops the process, and the half-changed engine is not used again."""

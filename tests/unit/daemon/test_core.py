@@ -214,6 +214,34 @@ def test_an_exception_of_the_engine_stops_the_process_and_names_the_event() -> N
         core.accept(ev.Quote(3, 0, START_NS, 99, 1, 2, 3, 4))
 
 
+@pytest.mark.parametrize("breaks", ["the journal", "the engine", "the effects", "the venue"])
+def test_after_a_break_anywhere_in_the_chain_nothing_enters_and_nothing_leaves(monkeypatch: pytest.MonkeyPatch, breaks: str) -> None:
+    core = started()
+    told: list[BaseException] = []
+    core.on_failure = told.append
+    part, name = {
+        "the journal": (core.journal, "append_event"), "the engine": (core.engine, "step"),
+        "the effects": (core.journal, "append_effects"), "the venue": (core.venue, "send"),
+    }[breaks]  # fmt: skip
+
+    def broken(*args: Any) -> None:
+        raise RuntimeError("odd")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(part, name, broken)
+        with pytest.raises(FailStop, match="odd"):
+            core.on_frame(Frames(quote()), b"", START_NS + MS)
+    before = len(entries(core))
+
+    with pytest.raises(FailStop, match="nothing is decided any more"):
+        core.report(ev.Flatten(0, 0, 0, "operator"), START_NS + 3 * MS)
+    with pytest.raises(FailStop, match="nothing is decided any more"):
+        core.advance(START_NS + 1000 * MS)
+
+    assert len(entries(core)) == before
+    assert [type(error) for error in told] == [FailStop]
+
+
 @pytest.mark.parametrize("latency_ms", [0, 5])
 def test_recovery_steps_to_the_same_state(latency_ms: int) -> None:
     core = started(latency_ms)
