@@ -318,7 +318,7 @@ class Daemon:
         self._tasks.start("listener", self._listener.run)
         self._hub.start()
         if self._source is None:
-            self._tasks.start("extend-start", self._extend_start)
+            self._tasks.start("extend-start", self._extend_start, may_end=True)
         for name, make in self._metering.tasks().items():
             self._tasks.start(name, make)
         publish = self._hub.publish_health
@@ -451,7 +451,7 @@ class Daemon:
     def _replace_alerts(self) -> None:
         """After a reload of [alerts] and [mqtt]: once for both."""
         if _SWAP not in self._tasks.names():
-            self._tasks.start(_SWAP, lambda: self._hub.replace(self._reload.loaded.settings))
+            self._tasks.start(_SWAP, lambda: self._hub.replace(self._reload.loaded.settings), may_end=True)
 
     def _reload_by_signal(self) -> None:
         if self._is_replay:

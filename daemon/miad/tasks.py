@@ -36,9 +36,9 @@ class Supervisor:
         self._ending: Final[set[str]] = set()
         self.troubles: Final[dict[str, str]] = {}
 
-    def start(self, name: str, make: Make, *, is_critical: bool = False) -> asyncio.Task[None]:
-        """Run make() as a task of this name; a critical one is not made again."""
-        guarded = self._critical(name, make) if is_critical else self._restarted(name, make)
+    def start(self, name: str, make: Make, *, is_critical: bool = False, may_end: bool = False) -> asyncio.Task[None]:
+        """Run make() as a task of this name; a critical one is not made again. may_end: its end without an error is no trouble."""
+        guarded = self._critical(name, make) if is_critical else self._restarted(name, make, may_end)
         task = self._tasks[name] = asyncio.create_task(guarded, name=name)
         return task
 
@@ -79,7 +79,7 @@ class Supervisor:
         except Exception as e:
             self._on_failure(e)
 
-    async def _restarted(self, name: str, make: Make) -> None:
+    async def _restarted(self, name: str, make: Make, may_end: bool) -> None:
         wait_s = self._again_s
         while True:
             began_s = time.monotonic()
@@ -96,8 +96,10 @@ class Supervisor:
                 _log.debug("task %s", name, exc_info=e)
                 text = str(e) if isinstance(e, MiaError) else f"{type(e).__name__}: {e}"
             else:
-                self._over(name)
-                return
+                if may_end:
+                    self._over(name)
+                    return
+                text = "ended by itself"
             finally:
                 well.cancel()
             if time.monotonic() - began_s >= _HEALTHY_S:

@@ -98,7 +98,7 @@ def test_the_same_trouble_again_is_said_once_and_in_our_own_words(caplog: pytest
             raise Transient("port 9477 is taken" if len(lives) < 4 else "port 9477 is forbidden")
 
     async def test(tasks: Supervisor, heard: Heard) -> None:
-        await asyncio.wait([tasks.start("endpoint", part)])
+        await asyncio.wait([tasks.start("endpoint", part, may_end=True)])
 
     supervised(test)
 
@@ -115,10 +115,27 @@ def test_a_task_that_ends_well_after_trouble_is_out_of_it() -> None:
             raise OSError("first")
 
     async def test(tasks: Supervisor, heard: Heard) -> None:
-        await asyncio.wait([tasks.start("once", part)])
+        await asyncio.wait([tasks.start("once", part, may_end=True)])
         assert tasks.troubles == {}
 
     assert [text for _, text in supervised(test).troubles] == ["OSError: first", ""]
+
+
+def test_a_task_that_just_ends_though_nobody_said_it_may_is_in_trouble_and_starts_again() -> None:
+    lives = []
+
+    async def part() -> None:
+        lives.append(1)
+        if len(lives) == 2:
+            await asyncio.Event().wait()
+
+    async def test(tasks: Supervisor, heard: Heard) -> None:
+        tasks.start("feed", part)
+        while len(lives) < 2:
+            await asyncio.sleep(0)
+        assert tasks.names() == ("feed: ended by itself",)
+
+    assert supervised(test).troubles == [("feed", "ended by itself")]
 
 
 def test_closing_names_what_does_not_end_in_time() -> None:
