@@ -56,6 +56,8 @@ class Commands:
         if request.verb in COMMANDS:
             if self._is_replay:
                 raise NotPermitted(f"{request.verb}: a replay takes no commands, because it must decide as the recording says")
+            if self._keeper.stage == "stopping" and request.verb == "kill":
+                return Answer(ok=True, result=self._kill_at_the_end(request.args))
             if self._keeper.stage == "stopping":
                 raise NotPermitted(f"{request.verb}: the daemon is stopping")
             _log.warning("operator: %s%s", request.verb, "".join(f" {k}={v}" for k, v in request.args.items()))
@@ -83,21 +85,30 @@ class Commands:
             _log.error("the kill flag cannot be written (%s); the journal carries the kill alone", e)
         return self._did(Kill(0, 0, 0, "daemon", reason))
 
+    def _kill_at_the_end(self, args: dict[str, Any]) -> Done:
+        """Entries are being canceled already; what counts is that the next start is killed. NotPermitted when that cannot be kept."""
+        reason = _reason(args, "operator")
+        _log.warning("operator: kill reason=%s, while stopping: the next start is KILLED", reason)
+        try:
+            self._kill_flag.set(reason)
+        except OSError as e:
+            raise NotPermitted(f"the daemon is stopping and the kill flag cannot be written ({e}): kill again after the next start") from e
+        return Done(before="STOPPING", after="STOPPING", follows="the daemon ends, and its next start is KILLED until `mia resume --reset`")
+
     def _resume(self, args: dict[str, Any]) -> object:
         """Without reset only a pause ends; with it also a halt, a kill, SAFE and the drawdown stop."""
         is_reset = args.get("reset") is True
         before = self._keeper.look()
         if not is_reset and before.word in ("KILLED", "HALTED", "SAFE"):
             raise NotPermitted(f"{before.line} (resume alone ends a pause only)")
-        found = self._did(Resume(0, 0, 0, is_reset))
         if is_reset:
-            self._starts.reset()
-            try:
+            try:  # before the engine hears of it: what cannot be undone for good is not undone at all
                 self._kill_flag.clear()
             except OSError as e:
-                raise NotPermitted(f"the kill flag cannot be removed ({e}): the next start would be KILLED again") from e
+                raise NotPermitted(f"the kill flag cannot be removed ({e}): the next start would be KILLED again, so it stays so") from e
+            self._starts.reset()
             self._keeper.why_killed = ""
-        return found
+        return self._did(Resume(0, 0, 0, is_reset))
 
     def _again(self, args: dict[str, Any]) -> object:
         before = self._keeper.look()
