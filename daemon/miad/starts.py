@@ -34,6 +34,7 @@ class Starts:
 
     def __init__(self, state_dir: Path) -> None:
         self._path: Final = state_dir / "starts.json"
+        self._has_begun = False
         try:
             self._lives = msgspec.json.decode(self._path.read_bytes(), type=_Lives)
         except FileNotFoundError:
@@ -50,14 +51,15 @@ class Starts:
         if lives.is_running:
             lives.bad_ends_s.append(now_s)
         lives.is_safe = lives.is_safe or len(lives.bad_ends_s) >= _ENDS_MAX
-        lives.is_running = True
+        lives.is_running = self._has_begun = True
         self._write()
         return lives.is_safe
 
     def end(self) -> None:
-        """This life ends well."""
-        self._lives.is_running = False
-        self._write()
+        """This life ends well. One that was refused before it began leaves the end of the last one as it was."""
+        if self._has_begun:
+            self._lives.is_running = False
+            self._write()
 
     def reset(self) -> None:
         """The operator's word: what was is forgiven."""

@@ -41,6 +41,14 @@ def test_safe_stays_over_good_ends_until_the_operator_resets(tmp_path: Path) -> 
     assert lives(tmp_path, 9100) == [False]
 
 
+def test_a_start_that_is_refused_does_not_hide_the_bad_end_before_it(tmp_path: Path) -> None:
+    for s in (0, 10, 20):
+        assert lives(tmp_path, s) == [False]
+        Starts(tmp_path).end()  # refused before it began
+
+    assert lives(tmp_path, 30) == [True]
+
+
 @pytest.mark.parametrize("text", [b"", b"{", b"[1]"])
 def test_a_damaged_memory_is_begun_anew(tmp_path: Path, text: bytes, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "starts.json").write_bytes(text)
