@@ -20,7 +20,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from mia.assemble import build_engine, model_names, versions
-from mia.control.messages import SOCKET_NAME
+from mia.control.messages import SOCKET_NAME, Request
 from mia.control.server import ControlServer
 from mia.domain.errors import AlreadyRunning, ConfigError, FailStop, MiaError, NotPermitted
 from mia.domain.events import AnyEvent, ClockSkewed, TradingDisabled
@@ -310,7 +310,7 @@ class Daemon:
             _log.error("%s", e)
             self._health.degrade("control", str(e))
         loop = asyncio.get_running_loop()
-        self._signals.on_reload = lambda: loop.call_soon_threadsafe(self._reload_by_signal)
+        self._signals.on_reload = lambda: loop.call_soon_threadsafe(self._reload_by_signal, commands)
         if self._is_replay:
             self._tasks.start("loop-delay", self._metering.loop_delay.run)
             return
@@ -416,7 +416,6 @@ class Daemon:
 
     def report(self) -> None:
         """Print the summary."""
-        counters = self._source.counters() if self._source is not None else self._connection.counters()
         recovered = self._recovered.snapshot_seq + self._recovered.tail_events
         print(text(summarise(self._core, self._venue_name, counters, recovered, self._word)))
 
@@ -446,23 +445,20 @@ class Daemon:
         try:
             return self._reload()
         finally:
-            self._notifier.ready(self._keeper.look().line)
+            self._notifier.reloaded(self._keeper.look().line)
 
     def _replace_alerts(self) -> None:
         """After a reload of [alerts] and [mqtt]: once for both."""
         if _SWAP not in self._tasks.names():
             self._tasks.start(_SWAP, lambda: self._hub.replace(self._reload.loaded.settings), may_end=True)
 
-    def _reload_by_signal(self) -> None:
-        if self._is_replay:
-            _log.warning("SIGHUP: a replay reloads nothing")
-            return
+    def _reload_by_signal(self, commands: Commands) -> None:
         try:
-            self._do_reload()
-        except ConfigError:
-            pass  # said; the settings in force stay
-        except FailStop as e:
-            self._stop.fail(e)
+            commands(Request(verb="reload"))
+        except NotPermitted as e:
+            _log.warning("SIGHUP: %s", e)
+        except MiaError:
+            pass  # said: the file does not load and the settings in force stay, or the process ends
 
 
 if __name__ == "__main__":

@@ -31,22 +31,31 @@ class Notifier:
         self._beat_next_s = 0.0
         self._beat_seen_ns = 0
         self._extend_next_s = 0.0
+        self._is_ready = False
 
     def ready(self, status: str) -> None:
         """Started; status is the line that `systemctl status` shows."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._is_ready = True
+        self._send("READY=1", f"STATUS={status}")
 
     def status(self, text: str) -> None:
         """A new line for `systemctl status`."""
         self._send(f"STATUS={text}")
 
     def reloading(self) -> None:
-        """A reload begins; `ready` ends it."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        """A reload begins; `reloaded` ends it. Nothing before the start is over: that would say that we are ready."""
+        if self._is_ready:
+            self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reloaded(self, status: str) -> None:
+        """The reload is over."""
+        if self._is_ready:
+            self.ready(status)
 
     def stopping(self, seconds: float) -> None:
         """The end begins and may take so long."""
-        self._send(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+        self._is_ready = False
+        self._send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def extend(self, seconds: float) -> None:
         """Recovery goes on: give us so long from now. May be called often."""
@@ -70,7 +79,9 @@ class Notifier:
         if self._socket is not None:
             self._socket.close()
 
-    def _send(self, text: str) -> None:
+    def _send(self, *assignments: str) -> None:
+        """One a line; a line break in the words of an error would begin another assignment."""
         if self._socket is not None:
+            text = "\n".join(" ".join(assignment.splitlines()) for assignment in assignments)
             with contextlib.suppress(OSError):  # systemd is away or slow; it will ask why by itself
-                self._socket.sendto(text.encode(), self._address)
+                self._socket.sendto(text.encode(errors="replace"), self._address)

@@ -48,6 +48,31 @@ def test_the_stages_are_told(heard: tuple[socket.socket, str]) -> None:
     assert stopping == "STOPPING=1\nEXTEND_TIMEOUT_USEC=20000000"
 
 
+def test_a_reload_before_the_start_is_over_or_after_the_end_began_does_not_say_ready(heard: tuple[socket.socket, str]) -> None:
+    listener, address = heard
+    notifier = Notifier({"NOTIFY_SOCKET": address})
+
+    notifier.reloading()
+    notifier.reloaded("STARTING")
+    assert lines(listener) == []
+    notifier.ready("READY")
+    notifier.reloading()
+    notifier.reloaded("READY")
+    assert [text.split("\n")[0] for text in lines(listener)] == ["READY=1", "RELOADING=1", "READY=1"]
+    notifier.stopping(20)
+    notifier.reloading()
+    notifier.reloaded("STOPPING")
+    assert [text.split("\n")[0] for text in lines(listener)] == ["STOPPING=1"]
+
+
+def test_words_with_line_breaks_cannot_say_more_than_a_status(heard: tuple[socket.socket, str]) -> None:
+    listener, address = heard
+
+    Notifier({"NOTIFY_SOCKET": address}).status("HALTED: odd\nMAINPID=1\rWATCHDOG=1")
+
+    assert lines(listener) == ["STATUS=HALTED: odd MAINPID=1 WATCHDOG=1"]
+
+
 def test_the_watchdog_hears_nothing_while_engine_time_stands(heard: tuple[socket.socket, str]) -> None:
     listener, address = heard
     notifier = Notifier({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1", "WATCHDOG_PID": str(os.getpid())})
