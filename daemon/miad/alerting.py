@@ -19,6 +19,7 @@ from mia.domain.events import OrderFilled
 from mia.engine.engine import Engine
 from mia.ports import Link
 from mia.settings import Settings
+from mia.telemetry.log import register_secret
 from miad.states import Health
 from miad.tasks import Supervisor
 
@@ -88,7 +89,7 @@ def opener(
         mqtt = settings.mqtt if is_enabled else msgspec.structs.replace(settings.mqtt, enabled=False)
         return open_alerts(
             settings.alerts, mqtt, instance=settings.instance.name, state_dir=state_dir, instruments=engine.config.instruments,
-            now_ns=time.time_ns, on_link=on_link, environ=os.environ,
+            now_ns=time.time_ns, on_link=on_link, environ=os.environ, on_secret=register_secret,
         )  # fmt: skip
 
     def opened(settings: Settings) -> AlertHub:

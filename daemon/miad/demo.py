@@ -12,6 +12,7 @@ from mia.domain.errors import DataError
 from mia.engine.engine import Engine
 from mia.ports import Link
 from mia.settings import Settings
+from mia.telemetry.log import register_secret
 from mia.venues.binance.connect import BinanceSpot, Credentials, Endpoints
 from miad.child import Exchange
 from miad.host import EventHost
@@ -83,4 +84,6 @@ def _places(ready: dict[str, Any]) -> tuple[Endpoints, Credentials]:
         found = msgspec.convert(ready, _Ready)
     except msgspec.ValidationError as e:
         raise DataError(f"the demo exchange's ready line is not what we know ({e}): are both of one version?") from e
+    register_secret(found.secret)
+    register_secret(found.api_key)
     return Endpoints(found.stream, found.api), Credentials(found.api_key, found.secret.encode())

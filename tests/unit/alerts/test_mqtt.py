@@ -175,7 +175,8 @@ from mia.alerts.settings import AlertSettings, MqttSettings
 
 async def main():
     hub = open_alerts(AlertSettings(), MqttSettings(enabled=True, port=int(sys.argv[1])), instance="desk-1",
-        state_dir=Path(sys.argv[2]), instruments=(), now_ns=time.time_ns, on_link=lambda *a: None, environ={})
+        state_dir=Path(sys.argv[2]), instruments=(), now_ns=time.time_ns, on_link=lambda *a: None, environ={},
+        on_secret=lambda text: None)
     hub.publish_status("READY", [])
     await hub.run()
 
