@@ -41,7 +41,7 @@ from miad.commands import Commands
 from miad.connected import ConnectedRun
 from miad.core import Core
 from miad.feeds import CONNECTED, Source, open_source
-from miad.figures import Figures
+from miad.figures import Figures, set_aside
 from miad.heartbeat import heartbeat
 from miad.host import EventHost
 from miad.links import Links
@@ -249,7 +249,7 @@ class Daemon:
         self._writer = SnapshotWriter(core, feed, snapshots, settings.store, stop, past)
         self._upkeep = Upkeep(core, settings.store, lambda: min(self._writer.stored_seq, projector.applied_seq), is_replay=self._is_replay)
         exchange = self._demo.exchange if self._demo is not None else None
-        self._figures = Figures(journal, projector, self._hub, self._listener, exchange)
+        self._figures = Figures(journal, projector, self._hub, self._listener, exchange, self._counters)
         self._metering = Metering(
             settings.metrics,
             core,
@@ -417,7 +417,12 @@ class Daemon:
     def report(self) -> None:
         """Print the summary."""
         recovered = self._recovered.snapshot_seq + self._recovered.tail_events
-        print(text(summarise(self._core, self._venue_name, counters, recovered, self._word)))
+        print(text(summarise(self._core, self._venue_name, set_aside(self._counters()), recovered, self._word)))
+
+    def _counters(self) -> dict[str, int]:
+        """Of the feed or the connection."""
+        found: dict[str, int] = (self._source or self._connection).counters()
+        return found
 
     # --- what the parts call ----------------------------------------------------------------------------------------------
     def _tell(self, event: AnyEvent) -> None:

@@ -70,7 +70,7 @@ class Connection(Protocol):
         ...
 
     def counters(self) -> dict[str, int]:
-        """What was dropped and why."""
+        """What happened since the start, by name."""
         ...
 
     def warnings(self) -> list[str]:

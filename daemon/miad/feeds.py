@@ -53,7 +53,7 @@ class Source(Protocol):
         ...
 
     def counters(self) -> dict[str, int]:
-        """What was dropped and why."""
+        """What was read, and what was dropped and why."""
         ...
 
     def warnings(self) -> list[str]:

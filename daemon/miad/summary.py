@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from mia.engine.engine import Engine
 from miad.core import Core
 
-_ORDINARY: Final = frozenset(("lines", "frames", "events", "quotes", "trades", "diffs", "snapshots"))  # counters of what went well
 
+def summarise(core: Core, venue: str, dropped: dict[str, int], recovered_events: int, word: str) -> dict[str, Any]:
+    """dropped: what came and was not used. word: state in which the run ended.
 
-def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_events: int, word: str) -> dict[str, Any]:
-    """word: state in which the run ended. Figures of the account since its first event; latency and dropped frames of this process only."""
+    Figures of the account are since its first event; latency and what was dropped, of this process only.
+    """
     engine, state = core.engine, core.engine.state
     counters = state.counters
     portfolio = state.portfolio
@@ -40,7 +41,7 @@ def summarise(core: Core, venue: str, feed_counters: dict[str, int], recovered_e
         "fees": fees / 1e8,
         "drawdown": state.risk.drawdown,
         "positions": positions(engine),
-        "frames_dropped": {name: n for name, n in feed_counters.items() if n and name not in _ORDINARY},
+        "frames_dropped": dropped,
         "decision_latency_us": {"p50": latency[0], "p99": latency[1], "n": core.latencies.count} if latency else None,
         "state": word,
     }

@@ -168,6 +168,7 @@ class BinanceSpot:
         """What happened since the start, by part."""
         counts = {f"feed_{name}": value for name, value in self._feed.counts.items()}
         counts |= {f"api_{name}": value for name, value in self._api.counts.items()}
+        counts |= self.codec.counters()
         for part in (self._broker.counts, self._facts.counts, self._queries.counts):
             counts |= part
         counts["api_events"] = self._api.events
