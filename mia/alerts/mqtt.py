@@ -129,6 +129,13 @@ class MqttChannel:
 
     async def run(self, outbox: Outbox) -> None:
         """Connect, deliver, connect again; for ever. When canceled: `offline` with the reason "stopped", then disconnect."""
+        try:
+            await self._run(outbox)
+        except asyncio.CancelledError:
+            self._tell(Link.DOWN, "stopped")
+            raise
+
+    async def _run(self, outbox: Outbox) -> None:
         attempt = 0
         self._tell(Link.CONNECTING, self._where)
         while True:

@@ -380,6 +380,19 @@ def test_a_port_that_talks_no_mqtt_ends_in_degraded(tmp_path: Path) -> None:
         assert asyncio.run(scene()) is Link.DEGRADED
 
 
+def test_a_channel_that_was_ended_is_not_shown_as_connected(tmp_path: Path, make_broker: Any) -> None:
+    broker = make_broker("allow_anonymous true")
+    broker.start()
+
+    async def scene() -> Daemon:
+        daemon = Daemon(tmp_path, broker.port)
+        async with running(daemon):
+            await until(lambda: daemon.link is Link.UP, "connected")
+        return daemon
+
+    assert asyncio.run(scene()).links[-1] == (Link.DOWN, "stopped")
+
+
 def test_retries_double_with_jitter_and_are_capped() -> None:
     assert [retry_delay_s(n, 0.5) for n in (1, 2, 3)] == [2, 4, 8]
     assert retry_delay_s(1, 0.0) == 1.5
