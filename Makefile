@@ -1,5 +1,5 @@
 # The commands of the project. On a fresh machine `make test` and `make paper` do all set-up themselves.
-#   make paper [DURATION=60] [SPEED=max] [ARGS=...]   install the core, then trade on the demo exchange and watch it
+#   make paper [DURATION=60] [SPEED=20] [ARGS=...]   install the core, then trade on the demo exchange and watch it
 #   make test                                          install everything, run every suite within its time budget
 #   make check                                         format, lint, types, layers, quick tests: before each commit
 SHELL := /bin/bash
@@ -73,13 +73,13 @@ wheel: kernels
 
 # Here and below: exit status 5 means that no test carries the mark.
 slow: kernels
-	timeout 360 $(PYTEST) -n $(WORKERS) -m "slow and not wheel and not root" tests || [ $$? = 5 ]
+	timeout 480 $(PYTEST) -n $(WORKERS) -m "slow and not wheel and not root" tests || [ $$? = 5 ]
 
 root: kernels
 	@if [ "$$(id -u)" = 0 ]; then timeout 60 $(PYTEST) -m root tests || [ $$? = 5 ]; else echo "root tests: not run (uid $$(id -u))"; fi
 
 sim: kernels
-	MIA_SEED=$(SEED) $(PYTEST) -n $(WORKERS) tests/sim
+	MIA_SEED=$(SEED) MIA_SCHEDULES=10000 $(PYTEST) -n $(WORKERS) tests/sim tests/venues/test_binance_once.py
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks
