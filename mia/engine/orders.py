@@ -199,7 +199,10 @@ class Orders:
         diff = reconcile.order_differences(state.table, e, covered, config.execution, is_recovery=state.is_recovering)
         for theirs in diff.found:
             accepted = ev.OrderAccepted(e.seq, e.ts_event_ns, e.ts_recv_ns, theirs.client_order_id, theirs.venue_order_id)
-            self.emit(state.table.apply(accepted).effects, NO_LANE, e.ts_recv_ns, out)
+            applied = state.table.apply(accepted)
+            self.emit(applied.effects, NO_LANE, e.ts_recv_ns, out)
+            if applied.order is not None and self._is_unwanted(applied.order):
+                self.emit([CancelOrder(theirs.client_order_id, theirs.instrument)], NO_LANE, e.ts_recv_ns, out)
         for client_order_id in diff.absent:
             state.table.absent(client_order_id)
         for external in diff.external:

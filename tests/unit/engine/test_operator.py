@@ -464,6 +464,19 @@ def test_an_entry_that_the_venue_takes_after_the_kill_is_canceled(rig: Make) -> 
     assert [e.client_order_id for e in effects if isinstance(e, CancelOrder)] == [r.sent[-1].client_order_id]
 
 
+def test_an_entry_that_the_list_of_open_orders_shows_after_a_crash_is_canceled_though_killed(rig: Make) -> None:
+    r = rig(answers=False, execution=LIMIT)
+    r.decide(1.0)
+    sent = r.sent[-1]
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash")
+    r.give(ev.Kill, "hold", "kill flag")
+
+    line = ev.OpenOrder(sent.client_order_id, "V1", 0, sent.side, "limit", sent.price_ticks, 0, sent.qty_lots, 0, False)
+    effects = r.give(ev.OpenOrdersReported, "sim", (line,))
+
+    assert [e.client_order_id for e in effects if isinstance(e, CancelOrder)] == [sent.client_order_id]
+
+
 def test_a_reload_tightens_limits_and_never_widens_them(rig: Make) -> None:
     r = rig(position_lots_max=100)
     limits = r.engine.state.risk.limits
