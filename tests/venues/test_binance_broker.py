@@ -27,7 +27,7 @@ from mia.domain.events import (
 from mia.ports import Link
 from mia.venues.binance import queries
 from mia.venues.binance.connect import BinanceSpot, Credentials
-from tests.venues.scripted import FAST, SECRET, SILENCE, RecordingHost, Refusal, ScriptedVenue, venue_and_client
+from tests.venues.scripted import FAST, SECRET, SILENCE, RecordingHost, Refusal, ScriptedVenue, spot, venue_and_client
 
 pytestmark = pytest.mark.asyncio
 NAME = "mia0100010000010"
@@ -264,6 +264,63 @@ async def test_an_order_asked_for_while_the_link_is_down_is_refused_and_never_se
         assert not venue.of("order.place")
         assert not venue.of("order.cancel")
         assert host.states("broker").count(Link.DEGRADED) == 1
+
+
+async def test_no_order_leaves_after_a_reconnection_before_the_account_is_reconciled() -> None:
+    async with venue_and_client() as (venue, host, client):
+        links = len(host.links)
+        host.on_report = lambda e: client.send([submit()], host.now_ns()) if type(e) is OpenOrdersReported else None
+
+        venue.cut_api()
+        await host.until(lambda: Link.UP in host.states("broker")[links:])
+        await host.until(lambda: bool(host.of(OrderRejected)))
+
+        assert host.of(OrderRejected)[0].code == "link_down"
+        assert venue.of("order.place") == []
+
+
+async def test_what_recovery_steps_again_never_leaves_however_soon_the_connection_is_up() -> None:
+    venue, host = ScriptedVenue(), RecordingHost()
+    await venue.start()
+    client = spot(host, venue)
+    client.send([submit(), CancelOrder(NAME, 0), QueryOrder(NAME, 0)], host.now_ns())
+    task = asyncio.create_task(client.run_api())
+    await client.wait_api()
+    await client.reconcile()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await venue.stop()
+
+    assert venue.of("order.place") == venue.of("order.cancel") == []
+    assert not host.of(OrderRejected)
+
+
+async def test_while_the_socket_takes_nothing_an_order_is_refused_instead_of_leaving_late() -> None:
+    async with venue_and_client() as (venue, host, client):
+        connection = client._api._connection
+        assert connection is not None
+        connection.pause_writing()
+        client.send([submit()], host.now_ns())
+        connection.resume_writing()
+        await host.until(lambda: bool(host.of(OrderRejected)))
+        await client.reconcile()
+
+        assert host.of(OrderRejected)[0].code == "link_down"
+        assert venue.of("order.place") == []
+        assert client.counters()["api_write_stalls"] == 1
+
+
+async def test_under_a_ban_no_order_is_sent() -> None:
+    async with venue_and_client() as (venue, host, client):
+        data = {"serverTime": 1790000000200, "retryAfter": 1790000060200}
+        venue.answers["order.place"] = lambda _: Refusal(418, -1003, "IP banned until 1790000060200", data)
+        client.send([submit()], host.now_ns())
+        await host.until(lambda: len(host.of(OrderRejected)) == 1)
+        client.send([submit("mia0100010000020")], host.now_ns())
+        await host.until(lambda: len(host.of(OrderRejected)) == 2)
+
+        assert [e.code for e in host.of(OrderRejected)] == ["-1003", "rate_limited"]
+        assert len(venue.of("order.place")) == 1
 
 
 async def test_an_order_is_not_sent_a_second_time_whoever_asks() -> None:

@@ -18,6 +18,7 @@ from mia.engine.engine import Engine, EngineConfig
 from mia.engine.lane import LaneSpec
 from mia.execution.settings import ExecutionSettings
 from mia.policy.rules import make_rule
+from mia.ports import NEVER_NS
 from mia.risk.limits import RiskSettings
 from mia.risk.windows import Family, Windows
 from mia.sim.settings import PaperSettings
@@ -296,6 +297,28 @@ def test_the_missing_effects_of_the_last_event_are_journaled_and_sent_by_recover
     journal: Any = again.journal
     assert any(isinstance(e, SubmitOrder) for _, effects in journal.entries for e in effects)
     assert again.venue.snapshot() == core.venue.snapshot()
+
+
+def test_recovery_gives_a_real_venue_nothing_that_left_before() -> None:
+    core = started()
+    core.on_frame(Frames(snapshot), b"", START_NS + MS)
+    core.on_frame(Frames(quote()), b"", START_NS + 2 * MS)
+    recorded = entries(core)
+    again = new_core_like(core)
+    given: list[Any] = []
+
+    class RealVenue:
+        is_simulated, active, next_due_ns = False, False, NEVER_NS
+
+        def send(self, effects: Sequence[AnyEffect], now_ns: int) -> None:
+            given.extend(effects)
+
+    again.venue = RealVenue()  # type: ignore[misc,assignment]
+    for i, (event, effects) in enumerate(recorded):
+        again.again(event, effects, i == len(recorded) - 1)
+
+    assert any(isinstance(e, SubmitOrder) for _, effects in recorded for e in effects)
+    assert given == []
 
 
 def test_effects_that_come_out_otherwise_stop_recovery() -> None:

@@ -270,6 +270,15 @@ async def test_too_many_orders_are_refused_with_the_time_to_come_back(running: A
         assert [r["count"] for r in answers[2]["rateLimits"] if r["rateLimitType"] == "ORDERS"][1] == 3
 
 
+async def test_a_filled_order_does_not_count_against_the_limit_of_orders(running: Any) -> None:
+    async with running(orders_per_10s=3) as client:
+        api = await client.api()
+
+        answers = [await api.order(side="BUY", type="MARKET", quantity="0.00100") for _ in range(5)]
+
+        assert [(a["status"], a["result"]["status"]) for a in answers] == [(200, "FILLED")] * 5
+
+
 async def test_rest_and_websocket_see_the_same_orders_balances_and_limits(running: Any) -> None:
     async with running() as client:
         api = await client.api()
