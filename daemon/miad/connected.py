@@ -98,6 +98,7 @@ class ConnectedRun:
         self._stop: Final = stop
         self._is_begun = False  # RunStarted is in
         self._is_open = False  # TradingEnabled is in
+        self._broker = Link.CONNECTING
         self._waiting: Final[list[AnyEvent]] = []
 
     async def open(self, tasks: Supervisor, run: int, first: Sequence[AnyEvent]) -> None:
@@ -123,6 +124,8 @@ class ConnectedRun:
         if self._stop.reason:
             return
         self._is_open = True
+        if self._broker is not Link.UP:  # lost again since the venue said what is held
+            self.tell(TradingDisabled(0, 0, 0, BROKER_LINK))
         self.tell(TradingEnabled(0, 0, 0))
 
     async def _load_history(self, instrument: int, from_ns: int) -> None:
@@ -207,7 +210,10 @@ class ConnectedRun:
 
     def on_link(self, name: str, state: Link) -> None:
         """Without the order path nothing opens, until it is back (the connection reconciles before it says so)."""
-        if name != "broker" or not self._is_open:
+        if name != "broker":
+            return
+        self._broker = state
+        if not self._is_open:
             return
         is_blocked = BROKER_LINK in self._core.engine.state.blocks
         if state is Link.UP and is_blocked:

@@ -282,6 +282,7 @@ async def test_no_order_leaves_after_a_reconnection_before_the_account_is_reconc
 async def test_what_recovery_steps_again_never_leaves_however_soon_the_connection_is_up() -> None:
     venue, host = ScriptedVenue(), RecordingHost()
     await venue.start()
+    venue.answers["openOrders.status"] = lambda _: [state("NEW")]
     client = spot(host, venue)
     client.send([submit(), CancelOrder(NAME, 0), QueryOrder(NAME, 0)], host.now_ns())
     task = asyncio.create_task(client.run_api())
@@ -293,6 +294,7 @@ async def test_what_recovery_steps_again_never_leaves_however_soon_the_connectio
 
     assert venue.of("order.place") == venue.of("order.cancel") == []
     assert not host.of(OrderRejected)
+    assert [o.client_order_id for o in host.of(OpenOrdersReported)[0].orders] == [NAME]
 
 
 async def test_while_the_socket_takes_nothing_an_order_is_refused_instead_of_leaving_late() -> None:
