@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from miad.starts import KillFlag, Starts
+from mia.domain.events import Kill, TradingDisabled
+from mia.engine.engine import SAFE_MODE
+from miad.starts import KillFlag, Starts, durable, first_events
 
 
 def lives(folder: Path, *starts_s: float, ends_well: bool = False) -> list[bool]:
@@ -73,3 +76,31 @@ def test_a_kill_flag_that_cannot_be_read_holds(tmp_path: Path) -> None:
     (tmp_path / "killed").mkdir()
 
     assert KillFlag(tmp_path).reason is not None
+
+
+def test_a_start_after_bad_ends_or_a_kill_begins_with_what_forbids_to_open(tmp_path: Path) -> None:
+    assert first_events(Starts(tmp_path), KillFlag(tmp_path), is_killed=False) == []
+    for _ in range(2):
+        first_events(Starts(tmp_path), KillFlag(tmp_path), is_killed=False)
+    KillFlag(tmp_path).set("fat finger")
+
+    safe, kill = first_events(Starts(tmp_path), KillFlag(tmp_path), is_killed=False)
+
+    assert isinstance(safe, TradingDisabled)
+    assert safe.reason == SAFE_MODE
+    assert isinstance(kill, Kill)
+    assert kill.reason == "fat finger"
+    (safe,) = first_events(Starts(tmp_path), KillFlag(tmp_path), is_killed=True)  # the journal has the kill
+    assert isinstance(safe, TradingDisabled)
+
+
+def test_a_small_file_is_on_the_disk_before_it_has_its_name_and_the_name_before_it_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "killed"
+    synced: list[tuple[str, bool]] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append((Path(f"/proc/self/fd/{fd}").readlink().name, path.exists())))
+
+    durable(path, b"x")
+
+    assert synced == [("killed.tmp", False), (tmp_path.name, True)]

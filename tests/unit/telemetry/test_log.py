@@ -386,3 +386,22 @@ def test_a_file_that_cannot_be_written_is_one_clear_line_and_no_more(start: Star
     assert "miad.log" in told
     assert "console goes on" in told
     assert log.counters()["failed"] > 0
+
+
+def test_a_processor_never_sees_a_secret(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    def keep(logger: Any, level: str, event_dict: Any) -> Any:
+        seen.append(dict(event_dict))
+        return event_dict
+
+    log.configure(LoggingSettings(), state_dir=tmp_path, console_fd=None, hooks=False, processors=[keep], environ={})
+    try:
+        log.get_logger("test").info("connected", api_key="canary-of-the-key")
+        assert log.flush(10)
+    finally:
+        log.shutdown()
+
+    (found,) = [event_dict for event_dict in seen if event_dict["event"] == "connected"]
+    assert found["api_key"] == HIDDEN
+    assert "canary" not in str(found)
