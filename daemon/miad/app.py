@@ -34,7 +34,7 @@ from mia.store.projection import Projector
 from mia.store.snapshots import SnapshotStore
 from mia.store.state_dir import StateDir, resolve_state_dir
 from mia.telemetry import log as telemetry
-from miad import eventloop
+from miad import eventloop, shutdown
 from miad.alerting import Alerting, opener
 from miad.clock import SystemClock
 from miad.commands import Commands
@@ -53,7 +53,7 @@ from miad.past import Past, builder, keep_calendar
 from miad.pulled import PulledRun
 from miad.recovery import recover
 from miad.reload import Reload
-from miad.shutdown import ALERTS_S, CANCEL_S, PERFORMANCE_S, TOTAL_S, entries_gone, stage
+from miad.shutdown import entries_gone, stage
 from miad.signals import Signals, StopFlag
 from miad.slow_lane import SnapshotWriter
 from miad.starts import KillFlag, Starts, first_events
@@ -373,16 +373,16 @@ class Daemon:
         self._word = self._keeper.look().short
         self._keeper.stage = "stopping"
         self._keeper.look()
-        self._notifier.stopping(TOTAL_S)
+        self._notifier.stopping(shutdown.TOTAL_S)
         if not self._is_replay and self._engine.state.run:
             self._tell(TradingDisabled(0, 0, 0, SHUTDOWN))
-            await stage("canceling entries", CANCEL_S, entries_gone(self._engine, self._run.let_time_pass))
+            await stage("canceling entries", shutdown.CANCEL_S, entries_gone(self._engine, self._run.let_time_pass))
         if self._source is None:
             self._host.detach()
-        await stage("the last checkpoint", 30.0, asyncio.to_thread(self._writer.final))
-        await stage("the projection", 30.0, self._flush_projection(projector, journal.last_seq))
+        await stage("the last checkpoint", shutdown.CHECKPOINT_S, asyncio.to_thread(self._writer.final))
+        await stage("the projection", shutdown.PROJECTION_S, self._flush_projection(projector, journal.last_seq))
         if not self._is_replay:
-            await stage("the last performance rows", PERFORMANCE_S, self._metering.close())
+            await stage("the last performance rows", shutdown.PERFORMANCE_S, self._metering.close())
         broken = projector.failed or self._writer.failed
         failure = self._stop.failure or journal.failure or (FailStop(broken) if broken else None)
         if failure is not None:
@@ -391,7 +391,7 @@ class Daemon:
             self._starts.end()
 
     async def _flush_projection(self, projector: Projector, seq: int) -> None:
-        if not await asyncio.to_thread(projector.flush, seq, 29.0) and projector.failed is None:
+        if not await asyncio.to_thread(projector.flush, seq, shutdown.PROJECTION_S - 1) and projector.failed is None:
             _log.warning("the projection did not finish in time; it goes on at the next start")
 
     async def _close(self) -> None:
@@ -399,16 +399,16 @@ class Daemon:
         if not self._is_replay:
             self._listener.drain()
             self._hub.publish_status("STOPPING", [])
-            await stage("alerts", ALERTS_S + 0.5, self._hub.hub.flush(ALERTS_S))
+            await stage("alerts", shutdown.ALERTS_S + 0.5, self._hub.hub.flush(shutdown.ALERTS_S))
         if self._control is not None:
             await self._control.close()
-        late = await self._tasks.close()
+        late = await self._tasks.close(shutdown.TASKS_S)
         if late:
             _log.warning("shutdown: still running: %s", ", ".join(late))
         if self._demo is not None:
-            await stage("the demo exchange", 5.0, self._demo.exchange.stop())
+            await stage("the demo exchange", shutdown.EXCHANGE_S, self._demo.exchange.stop())
         if self._projector is not None:
-            self._projector.stop()
+            self._projector.stop(shutdown.REST_S)
         self._hub.hub.close()
         if self._journal is not None:
             self._journal.close()

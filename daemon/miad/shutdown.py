@@ -11,9 +11,14 @@ from mia.domain.orders import Purpose, Status
 from mia.engine.engine import Engine
 
 CANCEL_S: Final = 5.0
-ALERTS_S: Final = 3.0
+CHECKPOINT_S: Final = 15.0
+PROJECTION_S: Final = 15.0
 PERFORMANCE_S: Final = 2.0
-TOTAL_S: Final = 45.0  # of all stages, what systemd is told
+ALERTS_S: Final = 3.0
+TASKS_S: Final = 5.0
+EXCHANGE_S: Final = 5.0
+REST_S: Final = 5.0  # the projection's process
+TOTAL_S: Final = CANCEL_S + CHECKPOINT_S + PROJECTION_S + PERFORMANCE_S + ALERTS_S + TASKS_S + EXCHANGE_S + REST_S  # what systemd is told
 _log = logging.getLogger("miad.shutdown")
 
 

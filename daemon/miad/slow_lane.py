@@ -18,6 +18,7 @@ from miad.crash import crashpoint
 from miad.past import Past
 from miad.signals import StopFlag
 
+_JOIN_S: Final = 7.0  # twice within the budget of the last checkpoint
 _log = logging.getLogger("miad.snapshots")
 
 
@@ -94,4 +95,4 @@ class SnapshotWriter:
 
     def _join(self) -> None:
         if self._thread is not None:
-            self._thread.join(30)
+            self._thread.join(_JOIN_S)
