@@ -59,6 +59,7 @@ from miad.slow_lane import SnapshotWriter
 from miad.starts import KillFlag, Starts, first_events
 from miad.states import SHUTDOWN, Condition, Health, StateKeeper
 from miad.status import Identity, Reporter
+from miad.stdio import fill_gaps
 from miad.summary import summarise, text
 from miad.tasks import Supervisor
 from miad.upkeep import Upkeep
@@ -71,6 +72,7 @@ _log = logging.getLogger("miad")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon; the exit code. Every refusal is one line on stderr."""
+    fill_gaps()
     options = parse(argv)
     try:
         return run(options)
