@@ -75,6 +75,9 @@ class Exchange:
             async with asyncio.timeout(_READY_S):
                 await process.stdin.drain()
                 line = await process.stdout.readline()
+            if not line:
+                code = await process.wait()
+                raise DataError(f"the demo exchange {_ending(code)} before it was ready: its own line above says why")
             found = msgspec.json.decode(line)
         except (OSError, TimeoutError, ValueError, msgspec.DecodeError) as e:
             await self.stop()

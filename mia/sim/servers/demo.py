@@ -70,7 +70,8 @@ async def serve(
     except OSError as e:
         await server.stop()
         raise MiaError(
-            f"demo exchange: 127.0.0.1:{config.demo.port} cannot be used ({e.strerror}); choose another --port, or 0 for any"
+            f"demo exchange: 127.0.0.1:{config.demo.port} cannot be used ({os.strerror(e.errno or 0)}): "
+            "choose another port ([demo] port, or --port), or 0 for any free one"
         ) from e
     gc.freeze()  # modules and history are no garbage: a full collection over them would hold frames up
     at = f"127.0.0.1:{server.port}"

@@ -111,7 +111,7 @@ class Exchange:
         if self._log is None:
             return
         decoder = msgspec.msgpack.Decoder(_Change)
-        records = self._log.read()
+        records = self._log.read(is_precious=True)
         for record in records:
             try:
                 change = decoder.decode(record)

@@ -22,6 +22,7 @@ from mia.domain.errors import AlreadyRunning, DataError
 
 _HEAD: Final = struct.Struct("<II")  # length, CRC32
 _LONG: Final = struct.Struct("<q")
+_RECORD_BYTES_MAX: Final = 1 << 24  # a length beyond it is no length
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -39,18 +40,16 @@ class RecordFile:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.size = os.fstat(self._fd).st_size
 
-    def read(self) -> list[bytes]:
-        """All whole records; a torn tail is cut off."""
+    def read(self, *, is_precious: bool = False) -> list[bytes]:
+        """All whole records; a torn tail is cut off. is_precious: DataError when what follows is damage and no torn write."""
         data = self._path.read_bytes()
         records, at = [], 0
-        while at + _HEAD.size <= len(data):
-            length, crc = _HEAD.unpack_from(data, at)
-            body = data[at + _HEAD.size : at + _HEAD.size + length]
-            if len(body) != length or zlib.crc32(body) != crc:
-                break
-            records.append(body)
-            at += _HEAD.size + length
+        while (end := _record_end(data, at)) > at:
+            records.append(data[at + _HEAD.size : end])
+            at = end
         if at != len(data):
+            if is_precious and not _is_torn(data, at):
+                raise DataError(f"{self._path}: damaged at byte {at}: restore it from a backup, or begin anew with another --state")
             os.ftruncate(self._fd, at)
         self.size = at
         return records
@@ -75,6 +74,24 @@ class RecordFile:
     def close(self) -> None:
         """Done."""
         os.close(self._fd)
+
+
+def _record_end(data: bytes, at: int) -> int:
+    """Where the record at this place ends; `at` when there is none."""
+    if at + _HEAD.size > len(data):
+        return at
+    length, crc = _HEAD.unpack_from(data, at)
+    end: int = at + _HEAD.size + length
+    return end if length and end <= len(data) and zlib.crc32(data[at + _HEAD.size : end]) == crc else at
+
+
+def _is_torn(data: bytes, at: int) -> bool:
+    """True for the beginning of one record, or for a tail of zeros (power loss): a write that nobody was told of."""
+    rest = data[at:]
+    if not any(rest) or len(rest) < _HEAD.size:
+        return True
+    length: int = _HEAD.unpack_from(rest)[0]
+    return _HEAD.size + length > len(rest) and length <= _RECORD_BYTES_MAX
 
 
 class Position:
