@@ -373,7 +373,7 @@ class Engine:
         self.state.is_flattening = False  # kill holds what is held, with its protection; a flatten of before is over
         self._gate()
         self.orders.cancel_all(e.ts_recv_ns, out)
-        out.append(RaiseAlert("urgent", "killed", e.reason or "by the operator"))
+        out.append(RaiseAlert("urgent", "killed", f"killed ({e.reason or 'by the operator'}): no orders but protective ones"))
 
     def _on_config_changed(self, e: ev.ConfigChanged, out: list[AnyEffect]) -> None:
         """A reload may tighten a limit; a wider one waits for the next start."""

@@ -215,7 +215,7 @@ class Orders:
         state = self._engine.state
         market = self._engine.markets[e.instrument]
         is_spot = not market.terms.is_derivative
-        diff = reconcile.position_difference(state.portfolio, e, adopts=state.is_recovering, is_spot=is_spot)
+        diff = reconcile.position_difference(state.portfolio, e, market.definition, adopts=state.is_recovering, is_spot=is_spot)
         if diff is None:
             return
         out.extend(diff.effects)

@@ -14,6 +14,7 @@ import msgspec
 from mia.domain.effects import AnyEffect, Halt, QueryOrder, RaiseAlert
 from mia.domain.events import BalanceReported, OpenOrder, OpenOrdersReported, PositionReported
 from mia.domain.ids import run_of
+from mia.domain.instruments import Instrument
 from mia.domain.orders import Status
 from mia.execution.portfolio import Portfolio
 from mia.execution.settings import ExecutionSettings
@@ -88,13 +89,17 @@ def order_differences(
 
 
 def position_difference(
-    portfolio: Portfolio, report: PositionReported, *, adopts: bool, is_spot: bool = False
+    portfolio: Portfolio, report: PositionReported, definition: Instrument | None = None, *, adopts: bool, is_spot: bool = False
 ) -> PositionDifference | None:
-    """Compare one position; None when they agree. adopts: take the venue's word (recovery), else halt."""
+    """Compare one position; None when they agree. adopts: take the venue's word (recovery), else halt. definition: for the text."""
     ours = portfolio.lots(report.instrument)
     if ours == report.position_lots:
         return None
-    text = f"instrument {report.instrument}: we hold {ours} lots, the venue says {report.position_lots}"
+    if definition is not None:
+        held, said = definition.quantity(ours), definition.quantity(report.position_lots)
+        text = f"{definition.symbol}: we hold {held}, the venue says {said}" + (": the venue's word is taken" if adopts else "")
+    else:
+        text = f"instrument {report.instrument}: we hold {ours} lots, the venue says {report.position_lots}"
     if is_spot and abs(ours - report.position_lots) == 1:  # fractions of a lot, theirs from before us: nobody traded
         return PositionDifference(report.instrument, ours, report.position_lots, (RaiseAlert("info", "position_adopted", text),), True)
     if adopts:
