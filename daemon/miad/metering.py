@@ -32,6 +32,7 @@ FILL: Final = "trade_executor.fill"  # market order sent to its first fill
 _DRAIN_S: Final = 1.0
 _DRAIN_MAX: Final = 2000  # decisions counted per drain: 0.6 ms of the loop
 _IN_FLIGHT_MAX: Final = 1024
+_STOOD_STILL_NS: Final = 1_000_000_000  # not a hiccup any more: quotes are old, links may be lost
 Make = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -57,7 +58,8 @@ class Metering:
         self._in_flight: Final[dict[str, int]] = {}
         self.tracker: Final = OperationTracker()
         self.sampler: Final = ProcessSampler(interval_s=settings.interval_s, keep_samples=settings.keep_samples, children=children)
-        self.loop_delay: Final = LoopDelay(on_delay=lambda ns: self.tracker.record(LOOP_DELAY, ns))
+        self.loop_delay: Final = LoopDelay(on_delay=self._loop_was_late)
+        self._warn: Final = warn
         self.probe: Final = StageProbe(core.engine, self.tracker.record, every_s=settings.probe_every_s)
         self.csvs: Final = PerformanceCsvs(logs, max_bytes=settings.csv_max_bytes, keep=settings.csv_keep, warn=warn)
         if settings.enabled and settings.endpoint:
@@ -99,6 +101,11 @@ class Metering:
         sent_ns = self._in_flight.pop(report.client_order_id, None)
         if sent_ns is not None:
             self.tracker.record(FILL, report.ts_recv_ns - sent_ns, success)
+
+    def _loop_was_late(self, delay_ns: int) -> None:
+        self.tracker.record(LOOP_DELAY, delay_ns)
+        if delay_ns >= _STOOD_STILL_NS:
+            self._warn("stood_still", f"miad stood still for {delay_ns / 1e9:.1f} s (machine suspended, swapping or overloaded?)")
 
     def latency_of_loop(self) -> Latency:
         """The loop's delay of the last minute, as status shows it."""

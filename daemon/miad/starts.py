@@ -50,6 +50,10 @@ class Starts:
         lives.bad_ends_s = [s for s in lives.bad_ends_s if 0 <= now_s - s <= _WITHIN_S]
         if lives.is_running:
             lives.bad_ends_s.append(now_s)
+            _log.warning(
+                "the run before ended without a word (killed, power lost?), %d times within %g minutes; the third makes it SAFE",
+                len(lives.bad_ends_s), _WITHIN_S / 60,
+            )  # fmt: skip
         lives.is_safe = lives.is_safe or len(lives.bad_ends_s) >= _ENDS_MAX
         lives.is_running = self._has_begun = True
         self._write()
