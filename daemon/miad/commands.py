@@ -60,7 +60,7 @@ class Commands:
                 return Answer(ok=True, result=self._kill_at_the_end(request.args))
             if self._keeper.stage == "stopping":
                 raise NotPermitted(f"{request.verb}: the daemon is stopping")
-            _log.warning("operator: %s%s", request.verb, "".join(f" {k}={v}" for k, v in request.args.items()))
+            _log.warning("operator: %s%s", request.verb, _said(request.args))
         return Answer(ok=True, result=verb(request.args))
 
     def _status(self, args: dict[str, Any]) -> object:
@@ -123,6 +123,12 @@ class Commands:
         self._journal.sync()
         after = self._keeper.look()
         return Done(before=before.word, after=after.word, reasons=after.reasons)
+
+
+def _said(args: dict[str, Any]) -> str:
+    """What came with a verb, as it is typed: ` --reset`, ` (lunch)`."""
+    reset = " --reset" if args.get("reset") is True else ""
+    return reset + (f" ({_reason(args, '')})" if args.get("reason") else "")
 
 
 def _reason(args: dict[str, Any], default: str) -> str:

@@ -95,5 +95,5 @@ def text(s: dict[str, Any]) -> str:
             f"over {latency['n']} decisions of this process"
         )
     else:
-        lines.append("latency    no decision in this process")
+        lines.append("latency    not measured: no decision in this process came with a market frame")
     return "\n".join(lines)

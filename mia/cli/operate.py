@@ -24,6 +24,7 @@ _NOT_AS_ASKED: Final = {  # states in which `resume` has not made it trade
     "KILLED": "still killed: `mia resume --reset` clears it",
 }
 
+_NEEDS_RESET: Final = ("SAFE", "HALTED", "KILLED")
 _REASON_CHARS_MAX: Final = 100  # of each, in the one line; `mia status` tells all
 
 ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the journal.")]
@@ -105,4 +106,6 @@ def _told(verb: str, before: str, after: str, reasons: tuple[str, ...], follows:
     change = f"{before} -> {after}" if before != after else f"{after} as before"
     why = f" ({'; '.join(cut(reason, _REASON_CHARS_MAX) for reason in reasons)})" if reasons else ""
     default = _NOT_AS_ASKED.get(after, _FOLLOWS[verb]) if verb == "resume" else _FOLLOWS[verb]
+    if after in _NEEDS_RESET:  # a plain `resume` will be refused
+        default = default.replace("`mia resume`", "`mia resume --reset`")
     return f"{verb}: {change}{why}; {follows or default}"
