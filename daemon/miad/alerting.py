@@ -44,6 +44,13 @@ class Alerting:
         """Deliver from now on."""
         self._tasks.start(TASK, self.hub.run)
 
+    async def follow(self, settings: Callable[[], Settings]) -> None:
+        """Replace the hub until it is of the settings in force: they may change again while the old one says good-bye."""
+        done: Settings | None = None
+        while done is not (wanted := settings()):
+            await self.replace(wanted)
+            done = wanted
+
     async def replace(self, settings: Settings) -> None:
         """End the hub and its channels, open others; what is critical and not delivered goes over by the disk."""
         await self._tasks.stop(TASK)

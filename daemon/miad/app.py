@@ -457,7 +457,7 @@ class Daemon:
     def _replace_alerts(self) -> None:
         """After a reload of [alerts] and [mqtt]: once for both."""
         if _SWAP not in self._tasks.names():
-            self._tasks.start(_SWAP, lambda: self._hub.replace(self._reload.loaded.settings), may_end=True)
+            self._tasks.start(_SWAP, lambda: self._hub.follow(lambda: self._reload.loaded.settings), may_end=True)
 
     def _reload_by_signal(self, commands: Commands) -> None:
         try:
