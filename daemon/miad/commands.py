@@ -122,7 +122,8 @@ class Commands:
         self._tell(event)
         self._journal.sync()
         after = self._keeper.look()
-        return Done(before=before.word, after=after.word, reasons=after.reasons)
+        follows = "the daemon still starts: this stands before its first decision" if self._keeper.stage == "starting" else ""
+        return Done(before=before.word, after=after.word, reasons=after.reasons, follows=follows)
 
 
 def _said(args: dict[str, Any]) -> str:

@@ -114,3 +114,12 @@ def test_the_operators_words_are_one_printable_line(tmp_path: Path) -> None:
 
     assert done.reasons[0].startswith("paused (a b [31mccc")
     assert len(mia.core.engine.state.paused) <= 200
+
+
+def test_a_command_during_the_start_says_when_it_counts(tmp_path: Path) -> None:
+    mia = Operated(tmp_path)
+    mia.keeper.stage = "starting"
+
+    assert "before its first decision" in mia("kill").follows
+    mia.keeper.stage = "running"
+    assert mia("kill").follows == ""
