@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from itertools import chain
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -115,9 +116,7 @@ class ConnectedRun:
         begin_ns = max(core.engine.state.now_ns, self._clock.now_ns() - HISTORY_NS)
         open_run(core, self._loaded, run, begin_ns, (*first, *self._waiting))
         self._is_begun = True
-        for market in core.engine.markets:
-            if market.lanes:
-                await self._unless_stopped(self._load_history(market.index, begin_ns))
+        await self._unless_stopped(self._load_history(begin_ns))
         self._host.attach(core)
         tasks.start("feed", connection.run_feed)
         await self._unless_stopped(connection.reconcile())
@@ -128,27 +127,30 @@ class ConnectedRun:
             self.tell(TradingDisabled(0, 0, 0, BROKER_LINK))
         self.tell(TradingEnabled(0, 0, 0))
 
-    async def _load_history(self, instrument: int, from_ns: int) -> None:
-        """Trades of the past go in as market events of their own time; without them the features warm up live."""
-        core = self._core
-        try:
-            trades = await self._connection.trades_since(instrument, from_ns)
-        except Exception as e:  # the past is a convenience
-            _log.warning("no history (%s: %s): the features warm up on live data", type(e).__name__, e)
-            return
-        state = core.engine.state
-        fed, now_ns = 0, self._clock.now_ns()
-        first_ns = last_ns = 0
-        for trade in trades:
+    async def _load_history(self, from_ns: int) -> None:
+        """Trades of the past go in as market events of their own time, all instruments together; without them features warm up live."""
+        core, state = self._core, self._core.engine.state
+        past: dict[int, Sequence[Trade]] = {}
+        for market in core.engine.markets:
+            if market.lanes:
+                try:
+                    past[market.index] = await self._connection.trades_since(market.index, from_ns)
+                except Exception as e:  # the past is a convenience
+                    _log.warning("no history (%s: %s): the features warm up on live data", type(e).__name__, e)
+        fed: dict[int, list[int]] = {}  # receive times by instrument
+        now_ns = self._clock.now_ns()
+        for trade in sorted(chain.from_iterable(past.values()), key=lambda trade: trade.ts_event_ns):
             ts = max(trade.ts_event_ns, state.now_ns)
             if trade.ts_event_ns < from_ns or ts > now_ns:
                 continue
             core.advance(ts)
             core.market((msgspec.structs.replace(trade, seq=core.seq + 1, ts_recv_ns=ts),), ts)
-            first_ns, last_ns, fed = first_ns or ts, ts, fed + 1
-        symbol = core.engine.markets[instrument].symbol
-        core.report(HistoryLoaded(0, 0, 0, instrument, symbol, fed, first_ns, last_ns), self._clock.now_ns())
-        _log.info("history: %d trades of %s, %.0f s", fed, symbol, (last_ns - first_ns) / 1e9)
+            fed.setdefault(trade.instrument, []).append(ts)
+        for instrument in past:
+            times = fed.get(instrument, [0])
+            symbol, count = core.engine.markets[instrument].symbol, len(fed.get(instrument, ()))
+            core.report(HistoryLoaded(0, 0, 0, instrument, symbol, count, times[0], times[-1]), self._clock.now_ns())
+            _log.info("history: %d trades of %s, %.0f s", count, symbol, (times[-1] - times[0]) / 1e9)
 
     async def _unless_stopped(self, what: Coroutine[Any, Any, Any] | Awaitable[Any]) -> None:
         """Await it, or the wish to stop, whichever comes first."""
