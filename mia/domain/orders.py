@@ -96,6 +96,7 @@ TRANSITIONS: Final[Mapping[tuple[Status, Report], Status]] = {
     (Status.WORKING,          Report.PART_FILLED):     Status.WORKING,
     (Status.WORKING,          Report.FILLED):          Status.FILLED,
     (Status.WORKING,          Report.CANCEL_SENT):     Status.CANCEL_IN_FLIGHT,
+    (Status.WORKING,          Report.CANCEL_REJECTED): Status.WORKING,      # the late answer to a cancel that was found undone
     (Status.WORKING,          Report.CANCELED):        Status.CANCELED,     # the venue did it (one-cancels-other)
     (Status.WORKING,          Report.EXPIRED):         Status.EXPIRED,
     (Status.WORKING,          Report.REPLACED):        Status.WORKING,

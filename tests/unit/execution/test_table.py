@@ -156,6 +156,18 @@ def test_cancel_rejected_because_it_filled_converges_to_filled() -> None:
     assert table.find("a").status is Status.FILLED
 
 
+def test_a_cancel_that_is_refused_twice_halts_nobody() -> None:
+    table = table_with(submit("a"))
+    table.apply(OrderAccepted(0, 0, 0, "a", "V"))
+    table.note(CancelOrder("a", 0), 0, 1)
+
+    first = table.apply(CancelRejected(0, 0, 0, "a", "did not arrive"))
+    late = table.apply(CancelRejected(0, 0, 0, "a", "-1021"))
+
+    assert (first.effects, late.effects) == ((), ())
+    assert table.find("a").status is Status.WORKING
+
+
 def test_senseless_report_on_an_open_order_halts_and_on_a_closed_one_is_noted() -> None:
     table = table_with(submit("a"), submit("b"))
     table.apply(OrderRejected(0, 0, 0, "b", "", ""))
