@@ -144,10 +144,11 @@ def _alpha(d: Row, alpha_min: float | None) -> str:
         return "none: the policies were not asked"
     text = f"{d['alpha']:.3f} is the model's probability of a net profit"
     if d["code"] == "alpha_below_min":
-        return f"{text}; below the gate" + (f" of {alpha_min:g}" if alpha_min is not None else "") + ", so nothing may be opened"
+        gate = f" ({alpha_min:g} in the model as installed now)" if alpha_min is not None else ""
+        return f"{text}; below the gate{gate}, so nothing may be opened"
     if alpha_min is None:
         return text
-    return f"{text}; the gate for openings is {alpha_min:g}"
+    return f"{text}; the gate for openings is {alpha_min:g} in the model as installed now"
 
 
 def _rules(d: Row) -> str:

@@ -117,7 +117,10 @@ def words(alpha_min: float | None = None, **changed: Any) -> dict[str, str]:
 def test_the_alpha_gate_is_told_with_its_figure() -> None:
     found = words(0.43)
 
-    assert found["alpha"] == "0.310 is the model's probability of a net profit; below the gate of 0.43, so nothing may be opened"
+    assert (
+        found["alpha"]
+        == "0.310 is the model's probability of a net profit; below the gate (0.43 in the model as installed now), so nothing may be opened"
+    )
     assert found["rules"].startswith("refused by alpha_below_min: The trade probability is below")
     assert found["policies"] == "range short (-0.50), trend flat (0.00), defensive long (+0.40)"
     assert found["regime"] == "range 70%, trend 20%, defensive 10%: the range policy weighs most"
