@@ -292,7 +292,7 @@ def test_a_part_that_cannot_start_makes_it_degraded_and_nothing_more(miad: Any, 
     assert ended.code == 0, ended.err
     assert re.search(r"DEGRADED.*control.*in the way", ended.err)
     assert re.search(r"metrics: cannot listen on .*give another", ended.err)
-    assert "state DEGRADED(" in ended.out
+    assert re.search(r"state DEGRADED\(.*metrics-endpoint", ended.out)
     assert "Traceback" not in ended.err
 
 
