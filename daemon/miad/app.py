@@ -194,6 +194,7 @@ class Daemon:
             self._starts.end()  # starting again would not help, and nothing crashed
             raise
         except Exception as e:
+            self._keeper.stage = "stopping"  # what still asks hears no READY, and no command is taken
             self._hub.raise_alert("urgent", "fail_stop", f"miad ends: {e}")
             raise
         finally:
