@@ -39,6 +39,7 @@ Row = tuple[int, int, object]  # row id, engine time, record
 _BATCH: Final = 1000
 _POLL_S: Final = 0.05
 _APPLIED_EVERY_S: Final = 0.2
+_LOOK_EVERY_S: Final = 1.0
 _EXPORT_RETRY_S: Final = 1.0
 _LOCK_WAIT_S: Final = 10.0
 _NICE: Final = 5
@@ -99,6 +100,7 @@ class Projection:
         self._is_lagging = False
         self._said_seq, self._said_at_s = -1, 0.0
         self._retry_at_s = 0.0
+        self._look_at_s = 0.0
 
     def _warn(self, code: str, text: str) -> None:
         self._say(f"warning {code} {text}")
@@ -125,6 +127,9 @@ class Projection:
         """Until the daemon says stop or is gone."""
         while True:
             is_last = self._control.is_over
+            if not is_last and self._is_gone():  # what we write nobody can read; the next process rebuilds it
+                self._warn("projection_removed", f"{self._database.path}: was removed while miad runs")
+                return
             wanted = len(self._control.flushes)
             if not self._catch_up():  # and never again: rows that were read and not written are the next process's
                 return
@@ -139,6 +144,14 @@ class Projection:
         """Close; the last connection checkpoints the WAL."""
         self._tail.close()
         self._database.close()
+
+    def _is_gone(self) -> bool:
+        """Somebody deleted the database; looked at once a second."""
+        now_s = time.monotonic()
+        if now_s < self._look_at_s:
+            return False
+        self._look_at_s = now_s + _LOOK_EVERY_S
+        return not self._database.path.exists()
 
     def _report(self, *, force: bool) -> None:
         now_s = time.monotonic()

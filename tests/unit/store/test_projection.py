@@ -521,6 +521,21 @@ def test_rows_and_files_follow_a_journal_that_is_being_written(whole: Path, rig:
     assert rig.warnings == []
 
 
+def test_a_database_that_somebody_deletes_while_it_is_written_is_made_again(whole: Path, copy: Path) -> None:
+    rig = Rig(copy)
+    rig.projector.start()
+    assert rig.flush()
+
+    for path in rig.folder.glob("miad.db*"):
+        path.unlink()
+    until(lambda: "projection_rebuilt" in rig.warnings)
+    assert rig.flush()
+    rig.stop()
+
+    assert rig.warnings == ["projection_removed", "projector_restarted", "projection_rebuilt"]
+    assert dump(rig.folder) == dump(whole)
+
+
 def test_the_daemon_does_not_wait_for_the_process_of_a_known_database(copy: Path) -> None:
     rig = Rig(copy)
 
