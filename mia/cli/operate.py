@@ -79,11 +79,20 @@ def _command(verb: str, args: dict[str, Any], state: Path | None, config: Path |
     from mia.cli.places import state_dir
     from mia.control.client import ask
     from mia.control.messages import Done, Request
-    from mia.domain.errors import DataError
+    from mia.domain.errors import DataError, NotRunning
+    from mia.store.state_dir import is_running, read_lock
 
     path = state_dir(state, config)
     try:
         answer = ask(path, Request(verb=verb, args=args), timeout_s)
+    except NotRunning:
+        if is_running(path):  # it may trade: never say that it does not
+            pid = read_lock(path).get("pid")
+            raise DataError(
+                f"miad runs with {path} (pid {pid}), but its control socket is not there: it is starting, or the file was removed; "
+                f"then end it with `kill -TERM {pid}` and start it again"
+            ) from None
+        raise
     except TimeoutError as e:
         raise TimeoutError(f"{e}: whether it acted on it is not known yet, see `mia status`") from None
     if as_json:

@@ -59,7 +59,9 @@ def _left_behind(path: Path, as_json: bool, why: str = "") -> None:
     from mia.store.state_dir import is_running
 
     if is_running(path):
-        why = why or f"miad runs with {path} but its control socket is not open: it is starting, or was told to do without"
+        why = (
+            why or f"miad runs with {path} but its control socket is not open: it is starting, or its file was removed (then restart miad)"
+        )
     code = _NO_ANSWER if why else _NOT_RUNNING
     if not (path / "miad.db").is_file():
         holds_nothing = missing(path) if not path.is_dir() else f"{path}: holds no database yet: start `miad` with it first"

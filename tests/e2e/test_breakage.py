@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from mia.cli.main import app
 from mia.domain.errors import DataError
 from mia.sim.servers.state_files import RecordFile
+from mia.store.state_dir import StateDir
 
 
 def test_the_daemon_trades_without_stdin_stdout_and_stderr(tmp_path: Path) -> None:
@@ -51,3 +55,11 @@ def test_a_torn_record_at_the_end_of_an_account_is_cut_off(tmp_path: Path, tail:
 
     assert RecordFile(path).read(is_precious=True) == [b"one"]
     assert path.read_bytes() == good
+
+
+def test_a_command_never_calls_a_daemon_not_running_whose_socket_was_deleted(tmp_path: Path) -> None:
+    with closing(StateDir(tmp_path / "state")):  # this process is the daemon
+        result = CliRunner().invoke(app, ["pause", "--state", str(tmp_path / "state")])
+
+    assert result.exit_code == 1
+    assert f"kill -TERM {os.getpid()}" in str(result.exception or result.output)
