@@ -35,6 +35,7 @@ ATTEMPTS: Final = 3  # that fail before the link is called degraded; it goes on 
 DELAY_S_MAX: Final = 60.0
 _STABLE_S: Final = 30.0  # a connection that held so long starts the count anew: one that flaps is degraded, too
 _NEVER_S: Final = float("inf")
+_TAKEN: Final = " again soon after it was made: does another miad with the same [instance] name use this broker?"
 _GOODBYE_S: Final = 1.0
 _CANCEL_AGAIN_S: Final = 0.05
 _QOS_KEPT, _QOS_PASSING = 1, 0
@@ -144,11 +145,13 @@ class MqttChannel:
                 await self._connection(outbox)
             except Lost as e:
                 self._counts["failures"] += 1
+                was_up = self._up_since_s != _NEVER_S
                 if time.monotonic() - self._up_since_s >= _STABLE_S * self._retry_unit_s:
                     attempt = 0
                 attempt = ATTEMPTS if e.is_refusal else attempt + 1
                 delay_s = DELAY_S_MAX if e.is_refusal else retry_delay_s(attempt, random.random())
-                self._tell(Link.DEGRADED if attempt >= ATTEMPTS else Link.CONNECTING, str(e))
+                again = _TAKEN if was_up and attempt > 1 and not e.is_refusal else ""
+                self._tell(Link.DEGRADED if attempt >= ATTEMPTS else Link.CONNECTING, f"{e}{again}")
             await asyncio.sleep(delay_s * self._retry_unit_s)
 
     def _tell(self, state: Link, detail: str) -> None:
