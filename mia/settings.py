@@ -117,6 +117,8 @@ class _Places:
     def of(self, key: str) -> str:
         """`FILE:LINE` of a key, or the environment variable or the command line when that is what set it."""
         source = self._sources.get(key, "")
+        if key and not source:  # a whole section that we do not know: what named it
+            source = next((known for name, known in self._sources.items() if name.startswith(f"{key}.")), "")
         return f"{self._path}{_line(self._text, key)}" if source.startswith("file") or not source else source
 
 

@@ -160,3 +160,8 @@ def test_a_file_that_is_no_settings_file_is_refused(tmp_path: Path, text: str) -
 def test_two_instruments_of_one_name_are_refused(load: Load) -> None:
     with pytest.raises(ConfigError, match="binance_spot:BTCUSDT is defined twice"):
         load(r'^venue = "sim"\nsymbol = "SIMUSD"', 'venue = "binance_spot"\nsymbol = "BTCUSDT"')
+
+
+def test_a_section_that_only_the_environment_names_is_blamed_on_the_environment(load: Load) -> None:
+    with pytest.raises(ConfigError, match="environment MIA__FOO__BAR: unknown field `foo`"):
+        load(MIA__FOO__BAR="1")
