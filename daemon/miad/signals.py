@@ -1,7 +1,8 @@
 """How the process is asked to end, to reload and to show its stacks.
 
-SIGINT and SIGTERM ask once, politely; the same one again is the operator's kill. SIGHUP means "reload" for a daemon without a terminal
-(systemd, nohup-less scripts) and while the terminal is there; when the terminal that started us is gone, it means "stop".
+SIGINT and SIGTERM ask once, politely; the same one again, half a second later or more, is the operator's kill. SIGHUP means "reload" for a
+daemon without a terminal (systemd, nohup-less scripts) and while the terminal is there; when the terminal that started us is gone, it
+means "stop".
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
 _AWAITS_MAX: Final = 32
+_SAME_WISH_S: Final = 0.5  # the kernel tells a child of a parent's death once for each of its threads
 _log = logging.getLogger("miad.signals")
 
 
@@ -58,7 +61,7 @@ class Signals:
     def __init__(self, stop: StopFlag) -> None:
         self._stop = stop
         self._had_terminal = has_terminal()
-        self._asked: set[int] = set()
+        self._asked: dict[int, float] = {}  # signal -> monotonic seconds of the first
         self.on_reload: Callable[[], object] | None = None  # called in a signal handler: it may only schedule
 
     def catch(self) -> None:
@@ -70,10 +73,10 @@ class Signals:
         signal.signal(signal.SIGUSR1, lambda number, frame: dump_stacks())
 
     def _end(self, number: int, frame: object) -> None:
-        if number in self._asked:  # a Ctrl-C that a viewer passes on as SIGTERM is one wish, not two
+        first_s = self._asked.setdefault(number, time.monotonic())  # a Ctrl-C that a viewer passes on as SIGTERM is one wish, not two
+        if time.monotonic() - first_s > _SAME_WISH_S:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self._asked.add(number)
         self._stop.set(signal.Signals(number).name)
 
     def _hang_up(self, number: int, frame: object) -> None:

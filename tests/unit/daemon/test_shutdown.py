@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 
 import pytest
 
@@ -62,6 +63,8 @@ def test_the_same_signal_twice_is_the_operators_kill_and_two_kinds_are_one_wish(
     signals._end(signal.SIGINT, None)
     signals._end(signal.SIGTERM, None)  # a viewer passes Ctrl-C on
     assert (stop.reason, killed) == ("SIGINT", [])
+    now_s = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now_s + 1)
     signals._end(signal.SIGINT, None)
 
     assert killed == [signal.SIGINT]
