@@ -16,7 +16,7 @@ import typer
 from mia.cli.places import JsonOption
 from mia.domain.errors import ConfigError, DataError, NotPermitted
 
-_HIDDEN: Final = ("/home", "/root", "/run/user")  # ProtectHome=yes
+_HIDDEN: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # ProtectHome=yes, PrivateTmp=yes
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
@@ -125,12 +125,9 @@ def _system_commands(name: str, daemon: Path) -> tuple[tuple[str, str], ...]:
         else [("first: install mia where a service can see it (run this in a copy of the repository)", "python3.11 -m venv /opt/mia")]
     )
     if lines:
-        lines.append(
-            (
-                "",
-                "/opt/mia/bin/pip install . && /opt/mia/bin/mia install --systemd --write",
-            )
-        )
+        named = "" if name == "miad" else f" --name {name}"
+        lines.append(("", "/opt/mia/bin/pip install -c constraints.txt ."))
+        lines.append(("", f"/opt/mia/bin/mia install --systemd --write{named}"))
     lines += [
         ("only with MQTT: encrypt the broker's password for this machine", "install -d -m 700 /etc/credstore.encrypted"),
         ("", f"systemd-ask-password -n 'MQTT password:' | systemd-creds encrypt --name=mqtt-password - {credential}"),
@@ -169,7 +166,7 @@ def _write(plan: Plan, daemon: Path, root: Path | None, force: bool) -> list[Ste
         raise NotPermitted("writing to /etc needs root: use sudo, or --user for a service of your own, or --root DIR")
     if root is None and not plan.for_user and hidden_by_unit(daemon):
         raise NotPermitted(
-            f"{daemon}: lies in a home folder, which the unit hides from the daemon: install mia into /opt/mia, or use --user"
+            f"{daemon}: lies in a home or temporary folder, which the unit hides from the daemon: install mia into /opt/mia, or use --user"
         )
     try:
         steps = [_write_unit(_below(root, plan.unit_path), plan.unit, force)]

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from mia.cli.install import make_plan
+
 Mia = Callable[..., Any]
 DAEMON = "/opt/mia/bin/miad"
 
@@ -94,3 +96,12 @@ def test_bad_input_is_one_line(arguments: list[str], mia: Mia) -> None:
 
     assert result.code in (2, 4)
     assert result.err.count("\n") == 1
+
+
+def test_a_further_instance_is_installed_by_commands_that_name_it(tmp_path: Path) -> None:
+    plan = make_plan(Path("/tmp/mia/.venv/bin/miad"), for_user=False, name="miad-eth", environ={})
+
+    commands = [command for _, command in plan.commands]
+
+    assert "/opt/mia/bin/pip install -c constraints.txt ." in commands
+    assert "/opt/mia/bin/mia install --systemd --write --name miad-eth" in commands
