@@ -296,7 +296,9 @@ class Daemon:
         took_s = time.monotonic() - self._started_s
         if not self._stop.reason:
             self._keeper.stage = "running"
-            _log.info("trading %s with %s after %.2f s; state %s%s", self._venue_name, models, took_s, self._state_dir.path, again)
+            _log.info(
+                "trading %s, strategy %s, ready after %.2f s; state %s%s", self._venue_name, models, took_s, self._state_dir.path, again
+            )
             self._notifier.ready(self._keeper.look().line)
 
     async def _start_aside(self) -> None:

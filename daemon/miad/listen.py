@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from mia.alerts.message import title_of
 from mia.domain.effects import AnyEffect, Halt, RaiseAlert, RecordDecision, RecordTrade
 from mia.domain.events import AnyEvent, OrderFilled
 from mia.engine.engine import Engine
@@ -104,7 +105,7 @@ class Listener:
                 symbol = self._engine.markets[effect.instrument].symbol
                 _log.info("%s %s: signal %+.3f, alpha %.3f", effect.decision, symbol, effect.signal, effect.alpha)
         elif type(effect) is RaiseAlert:
-            _log.log(_LEVELS.get(effect.severity, logging.WARNING), "%s", effect.text)
+            _log.log(_LEVELS.get(effect.severity, logging.WARNING), "%s: %s", title_of(effect.code), effect.text)
             self._channels.raise_alert(effect.severity, effect.code, effect.text)
         elif type(effect) is Halt:
             self._channels.raise_alert("urgent", "halt", effect.reason)

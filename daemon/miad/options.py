@@ -42,7 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="miad", description="MIA's trading daemon. Paper is the default and needs no key.")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--paper", action="store_true", help="trade with simulated fills (default)")
-    mode.add_argument("--live", action="store_true", help="trade real money; needs [live] enabled = true and credentials")
+    mode.add_argument("--live", action="store_true", help="trade real money: not in this version, refused")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings; default ~/.config/mia/miad.toml, else the shipped ones")
     parser.add_argument(
         "--venue", metavar="NAME", help="where to trade: demo (an exchange of its own on this machine; shipped), sim (in this process)"

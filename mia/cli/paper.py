@@ -28,6 +28,7 @@ _STATUS_LINE_S: Final = 10.0  # without a terminal
 _START_S: Final = 20.0  # a daemon that has not told its status by then does not only start
 _LOG_SHARE: Final = 0.4  # of the window, at least
 _LINES_OF_A_FAILURE: Final = 20
+_SIGNALED: Final = 128  # an exit code above it is a signal
 
 
 def paper(
@@ -64,6 +65,8 @@ def paper(
     if code and is_live:
         for line in list(child.lines)[-_LINES_OF_A_FAILURE:]:
             _say(line)
+    if code > _SIGNALED:
+        _say(f"mia: miad was ended by signal {code - _SIGNALED}; {path} has all it did, the next start goes on from there")
     with contextlib.suppress(OSError):
         sys.stdout.write(summary)
         sys.stdout.flush()
