@@ -118,8 +118,8 @@ def _trade(r: Row, u: _Units) -> list[str]:
     is_closed = r["close_id"] is not None
     return [
         r["trade_id"], _time(r["opened_ns"]), _time(r["closed_ns"]) if is_closed else "open", u.symbol(r), _side(r["side"]),
-        u.quantity(r, r["max_lots"]), _float(r["entry_price"], 2), _float(r["exit_price"], 2) if is_closed else "",
-        _money(r["profit_e8"]) if is_closed else "", f"{r['fees_e8'] / 1e8:.2f}",
+        u.quantity(r, r["max_lots"]) if is_closed else "", _float(r["entry_price"], 2), _float(r["exit_price"], 2) if is_closed else "",
+        _money(r["profit_e8"]) if is_closed else "", f"{r['fees_e8'] / 1e8:.2f}" if is_closed else "",
     ]  # fmt: skip
 
 
