@@ -30,6 +30,7 @@ $(BIN)/python:
 	"$(PYTHON)" -m venv $(VENV)
 
 $(VENV)/.core: $(INPUTS) $(KERNELS) | $(BIN)/python
+	@echo "setting up $(VENV), once: libraries are fetched and the numeric core is compiled; one to three minutes"
 	$(PIP_INSTALL) -e .
 	@touch $@
 
