@@ -51,8 +51,8 @@ class Starts:
         if lives.is_running:
             lives.bad_ends_s.append(now_s)
             _log.warning(
-                "the run before ended without a word (killed, power lost?), %d times within %g minutes; the third makes it SAFE",
-                len(lives.bad_ends_s), _WITHIN_S / 60,
+                "the run before ended without a word (killed, power lost?), bad end %d within %g minutes; number %d makes it SAFE",
+                len(lives.bad_ends_s), _WITHIN_S / 60, _ENDS_MAX,
             )  # fmt: skip
         lives.is_safe = lives.is_safe or len(lives.bad_ends_s) >= _ENDS_MAX
         lives.is_running = self._has_begun = True
