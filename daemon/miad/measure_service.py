@@ -33,7 +33,7 @@ from mia.store.reader import JournalReader
 from mia.store.state_dir import StateDir
 from mia.telemetry import log as telemetry
 from miad import eventloop
-from miad.app import Daemon
+from miad.daemon import Daemon
 from miad.measure import percentiles, throw_away
 from miad.measure_hour import Hour, until_trading
 from miad.options import parse

@@ -14,7 +14,7 @@ from mia.domain.errors import FailStop
 from mia.settings import load_settings
 from mia.store.state_dir import StateDir
 from miad import eventloop
-from miad.app import Daemon
+from miad.daemon import Daemon
 from miad.feeds import open_source
 from miad.options import parse
 from miad.signals import Signals
