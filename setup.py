@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "mia"
 STAGE = Path("build", "kernels")  # relative: setuptools refuses absolute sources
 SHIPPED = ("config", "models", "systemd")
-FLAGS = ["-O3", "-g0", "-ffp-contract=off", *os.environ.get("MIA_XCFLAGS", "").split()]
+FLAGS = ["-O2", "-g0", "-ffp-contract=off", *os.environ.get("MIA_XCFLAGS", "").split()]
 DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": False, "initializedcheck": False}
 
 
