@@ -256,7 +256,7 @@ class Engine:
         out.append(RaiseAlert("warning", "feed_stale", f"{e.venue}: connected, yet silent for {e.age_ms / 1000:.1f} s"))
 
     def _on_clock_skewed(self, e: ev.ClockSkewed, out: list[AnyEffect]) -> None:
-        """Our time is monotonic and did not jump; the venue's and the session's may not agree with it any more."""
+        """Our time is monotonic and did not jump; the venue's clock and the trading hours may not agree with it any more."""
         out.append(RaiseAlert("warning", "clock_skewed", f"the wall clock jumped by {e.jump_ms} ms against the monotonic one"))
 
     # --- time ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from mia.ports import Link
 from mia.venues.binance import link
 from mia.venues.binance.orders import Signer
 from mia.venues.binance.requests import ApiRefused, Requests
-from mia.venues.binance.retry import LinkSays, Retry
+from mia.venues.binance.retry import LinkSays, Retry, woken
 
 _LOG: Final = logging.getLogger(__name__)
 _DRAIN_POLL_S: Final = 0.02
@@ -52,7 +52,7 @@ class Api(Requests):
                 except (Transient, ApiRefused) as e:
                     reason, pause = str(e), retry.failed()
                 says.retrying(reason, is_degraded=retry.is_degraded)
-                await self._pause(max(pause, self.back_off_s()))
+                await woken(self._wake, max(pause, self.back_off_s()))
                 if self._crash.done():
                     self._crash.result()
         finally:
@@ -62,13 +62,6 @@ class Api(Requests):
             self._crash.cancel()
             self._crash = None
             says.now(Link.DOWN)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
 
     def _close(self, reason: str) -> None:
         self.is_ready = False

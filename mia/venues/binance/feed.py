@@ -17,7 +17,7 @@ from mia.domain.instruments import Instrument, InstrumentId
 from mia.ports import Host, Link
 from mia.venues.binance import link
 from mia.venues.binance.codec import BinanceCodec
-from mia.venues.binance.retry import LinkSays, Retry
+from mia.venues.binance.retry import LinkSays, Retry, woken
 from mia.venues.settings import LinkSettings
 
 _LOG: Final = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ class Feed:
                 if self._crash.done():
                     self._crash.result()
                 says.retrying(reason, is_degraded=retry.is_degraded)
-                await self._pause(pause)
+                await woken(self._wake, pause)
         finally:
             if self._connection is not None:
                 self._connection.close("shutting down")
@@ -190,13 +190,6 @@ class Feed:
             self._crash.cancel()
             self._crash = None
             says.now(Link.DOWN)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
 
     async def _connect(self, on_text: Callable[[bytes], None]) -> link.Connection:
         url = f"{self._url.rstrip('/')}/stream?streams={'/'.join(self._streams)}"

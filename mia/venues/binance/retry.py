@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from random import Random
 from typing import Final
 
@@ -43,6 +45,13 @@ class Retry:
     def _jittered(self, ms: float) -> float:
         capped = min(ms, float(self._settings.retry_max_ms))
         return min(capped * (1.0 + _JITTER * (2.0 * self._random.random() - 1.0)), float(self._settings.retry_max_ms)) / 1000.0
+
+
+async def woken(event: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until the event is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 class LinkSays:
