@@ -7,13 +7,15 @@ from typing import Final
 
 import msgspec
 
+from mia.domain.errors import ConfigError
 from mia.domain.instruments import Instrument
 from mia.domain.sizing import Terms
 from mia.engine.state import LaneState, MarketState
 from mia.execution.portfolio import Position
 from mia.features.bars import BarSpec
+from mia.features.calendars import Calendar
 from mia.features.catalogue import shipped_catalogue
-from mia.features.plan import build_plan
+from mia.features.plan import build_plan, mask_input
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.kernels.observe import to_float32
@@ -59,11 +61,14 @@ class Lane:
         "reads_at_all", "regime", "spec", "state", "strategy", "trigger", "width",
     )  # fmt: skip
 
-    def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits) -> None:
+    def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
         strategy = spec.strategy
         where = f"lane {index} ({market.symbol}, {strategy.name})"
         params = parse_params(strategy.regime, f"{where}: regime.json")
         extra = [c for c in (params.columns if params else ()) if c not in strategy.columns]
+        masks = [c for c in strategy.columns if mask_input(c)]
+        if masks and extra:
+            raise ConfigError(f"{where}: the regime filter reads {extra[0]!r}, which the observation must then hold, beside masks")
         columns = (*strategy.columns, *extra)
         self.index: Final = index
         self.spec: Final = spec
@@ -72,7 +77,7 @@ class Lane:
         self.trigger: Final = strategy.trigger
         self.min_interval_ns: Final = strategy.min_interval_ns
         self.alpha_min: Final = strategy.alpha_min
-        self.plan: Final = build_plan(columns, market.definition, BarSpec.parse(strategy.bar), arena, market.book)
+        self.plan: Final = build_plan(columns, market.definition, BarSpec.parse(strategy.bar), arena, market.book, calendar)
         self.regime: Final = make_filter(params, arena, {name: i for i, name in enumerate(columns)})
         self.width: Final = len(strategy.columns)
         self.obs: Final = memoryview(array("f", bytes(4 * max(self.width, 1))))[: self.width]
@@ -96,5 +101,7 @@ class Lane:
 
 def reads_depth(columns: tuple[str, ...]) -> bool:
     """True when a column needs the order book, so that an invalid book must block openings."""
+    if "has(depth)" in columns:  # its policy knows what to do without
+        return False
     known = shipped_catalogue().by_name
     return any("depth" in known[name].inputs for name in columns if name in known)

@@ -12,6 +12,7 @@ from mia.kernels import account_block, calendar_block, depth_block, flow_block, 
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
+    from mia.features.calendars import Calendar
     from mia.kernels.arena import Arena
     from mia.kernels.block import Block
     from mia.kernels.book import Book
@@ -28,6 +29,7 @@ class Parts(NamedTuple):
     hist: BarHistory
     book: Book
     instrument: Instrument
+    calendar: Calendar
 
 
 class BlockSpec(NamedTuple):

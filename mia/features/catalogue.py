@@ -11,7 +11,7 @@ import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -29,17 +29,29 @@ class WarmUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: int = 0
 
 
+Input = Literal[
+    "bars", "trades", "quotes", "depth", "clock", "account", "calendar", "reference", "funding", "news", "predicted", "model", "memory"
+]
+INPUTS: Final[tuple[str, ...]] = get_args(Input)
+
+
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One column. `range` holds every value of finite input; `missing` says what stands for a value that is not there."""
+    """One column. `range` holds every value of finite input.
+
+    missing: in words, when a value is not there; neutral: the number that then stands in its place, beside a mask that says so.
+    series: the outside series that it reads (mia.features.series).
+    """
 
     name: str
     formula: str
     unit: str
     range: tuple[float, float]
     source: str
-    inputs: tuple[Literal["bars", "trades", "quotes", "depth", "clock", "account"], ...]
+    inputs: tuple[Input, ...]
     warm_up: WarmUp
     missing: str
+    neutral: float = 0.0
+    series: tuple[str, ...] = ()
     category: str = ""
 
 

@@ -11,10 +11,12 @@ import numpy as np
 from mia.domain.errors import ConfigError
 from mia.features.bars import BarSpec, build_bars
 from mia.features.blocks import BLOCK_OF, BLOCKS, BlockSpec, Parts
-from mia.features.catalogue import WarmUp, shipped_catalogue
+from mia.features.calendars import UTC_DAYS, Calendar
+from mia.features.catalogue import INPUTS, WarmUp, shipped_catalogue
 from mia.kernels import parametric
 from mia.kernels.history import BarHistory
 from mia.kernels.plan_core import PlanCore
+from mia.kernels.session import SessionClock
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 LENGTH_MAX: Final = 10_000
 BAR_FIELDS: Final = ("open", "high", "low", "close", "volume", "buy", "sell", "notional", "trades", "buys", "sells")
+_MASK: Final = re.compile(rf"has\(({'|'.join(INPUTS)})\)")
+_OPTIONAL: Final = 1 << 62  # a column that no decision waits for
 _PARAMETRIC: Final = re.compile(r"(close|mid)|(ema|sma|std|rsi|atr|highest|lowest)\(([1-9]\d{0,4})\)")
 
 
@@ -30,13 +34,15 @@ class _Column(NamedTuple):
     block: str
     slot: int  # within the block
     warm_up: WarmUp
+    neutral: float = 0.0
+    inputs: tuple[str, ...] = ()
 
 
 class Plan(PlanCore):
     """Hears the market of one instrument and fills `values`; the hot methods are those of PlanCore.
 
-    columns: names in the order asked; values: float64[width], filled by observe(); bar: float64[11], the last closed bar
-    (BAR_FIELDS, in ticks and lots).
+    columns: names in the order asked; values: float64, one per column, filled by observe(); bar: float64[11], the last closed
+    bar (BAR_FIELDS, in ticks and lots).
     """
 
     columns: tuple[str, ...]
@@ -72,7 +78,8 @@ def _resolve(columns: Sequence[str]) -> tuple[list[_Column], dict[str, BlockSpec
     for name in columns:
         block = BLOCK_OF.get(name)
         if block is not None:
-            resolved.append(_Column(block, BLOCKS[block].slots.index(name), catalogue.get(name).warm_up))
+            feature = catalogue.get(name)
+            resolved.append(_Column(block, BLOCKS[block].slots.index(name), feature.warm_up, feature.neutral, feature.inputs))
             wanted[block] = BLOCKS[block]
             continue
         parsed = parse_parametric(name)
@@ -88,23 +95,44 @@ def _resolve(columns: Sequence[str]) -> tuple[list[_Column], dict[str, BlockSpec
     return resolved, blocks
 
 
-def build_plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec, arena: Arena, book: Book) -> Plan:
+def mask_input(name: str) -> str | None:
+    """The input of a mask column such as "has(depth)"; None when it is none."""
+    match = _MASK.fullmatch(name)
+    return match[1] if match else None
+
+
+def build_plan(
+    columns: Sequence[str],
+    instrument: Instrument,
+    bars: BarSpec,
+    arena: Arena,
+    book: Book,
+    calendar: Calendar = UTC_DAYS,
+    neutral: float | None = None,
+) -> Plan:
     """A plan that fills exactly these columns, in this order; all of its state is in the arena.
 
-    columns: catalogue names or parametric ones (close, mid, ema(n), sma(n), std(n), rsi(n), atr(n), highest(n), lowest(n)).
+    columns: catalogue names or parametric ones (close, mid, ema(n), sma(n), std(n), rsi(n), atr(n), highest(n), lowest(n)),
+    then masks: `has(depth)` is 1.0 while all columns that read depth have a value. Without its mask a decision waits for a
+    column (`first_cold`); with it, a column that has no value shows its neutral one and the mask 0.0.
     book: the shared book of the instrument; whoever changes it calls on_book after it.
+    neutral: in place of the catalogue's neutral values (NaN shows holes to an analyst).
     """
-    resolved, blocks = _resolve(columns)
+    masks = [m for m in map(mask_input, columns) if m is not None]
+    features = columns[: len(columns) - len(masks)]
+    if any(mask_input(name) for name in features) or len(set(masks)) != len(masks):
+        raise ConfigError("features: masks are distinct and come after all other columns")
+    resolved, blocks = _resolve(features)
     bases: dict[str, int] = {}
     size = 0
     for name, spec in blocks.items():
         bases[name] = size
         size += len(spec.slots)
     pool = arena.doubles(size)
-    values = arena.doubles(len(resolved))[: len(resolved)]
-    hist = BarHistory(arena)
+    values = arena.doubles(len(columns))[: len(columns)]
+    hist = BarHistory(arena, SessionClock(arena, calendar.opens, calendar.closes))
     plan = Plan(arena, build_bars(bars, instrument, arena), hist, pool, book)
-    parts = Parts(arena, pool, hist, book, instrument)
+    parts = Parts(arena, pool, hist, book, instrument, calendar)
     for name, spec in blocks.items():
         plan.connect(spec.build(parts, bases[name]), spec.hears)
     slots = np.array([bases[c.block] + c.slot for c in resolved], dtype=np.int64)
@@ -116,9 +144,17 @@ def build_plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec, ar
         ],
         dtype=np.int64,
     )
-    plan.gather(values, slots.data, needs.data)
+    stand_in = np.array([c.neutral if neutral is None else neutral for c in resolved], dtype=np.float64)
+    optional = np.array([_optional(c.inputs, masks) for c in resolved], dtype=np.int64)
+    plan.gather(values, arena, slots.data, needs.data, stand_in.data, optional.data)
     plan.columns = tuple(columns)
     plan.values = values
     plan.bars_spec = bars
     plan.instrument = instrument
     return plan
+
+
+def _optional(inputs: tuple[str, ...], masks: Sequence[str]) -> int:
+    """The bits of the masks that a column of these inputs falls under, 0 when a decision waits for it."""
+    bits = sum(1 << k for k, mask in enumerate(masks) if mask in inputs)
+    return bits | _OPTIONAL if bits else 0

@@ -11,6 +11,7 @@ cdef class BarBuilder:
     cpdef long long close(self)
     cpdef long long settle(self, long long ts_ns)
     cpdef long long add(self, long long ts_ns, double price, double qty, long long side)
+    cpdef long long end_ns(self)
     cpdef long long late_count(self)
     cpdef long long skipped_count(self)
     cpdef long long closed_count(self)

@@ -117,6 +117,11 @@ class BarBuilder:
         return 1 if b[7] >= self.size else 0
 
     @cython.ccall
+    def end_ns(self) -> cython.longlong:
+        """When the open time bar ends; 0 before the first trade."""
+        return self.state[2]
+
+    @cython.ccall
     def late_count(self) -> cython.longlong:
         """Trades received before the start of the bar they were added to."""
         return self.state[3]

@@ -51,8 +51,10 @@ class DepthBlock(Block):  # type: ignore[misc]
         b: cython.Py_ssize_t = self.base
         if not self.book.is_valid() or self.book.n_bids() == 0 or self.book.n_asks() == 0:
             for k in range(8):
-                p[b + k] = 0.0
+                self.absent[b + k] = 1
             return 0
+        for k in range(8):
+            self.absent[b + k] = 0
         bids: cython.double = 0.0
         asks: cython.double = 0.0
         near: cython.double = 0.0

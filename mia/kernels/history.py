@@ -1,6 +1,7 @@
 """The last bars as columns side by side, with what nearly every bar feature needs: log return, true range, ATR.
 
-Mirrored rings of CAPACITY bars: the last n values of a column end at index `last`. All state is in the arena.
+Mirrored rings of CAPACITY bars: the last n values of a column end at index `last`. Beside them the close time of each bar and the
+session that the newest belongs to. All state is in the arena.
 """
 
 from __future__ import annotations
@@ -11,18 +12,24 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.num import ln_ratio
+    from cython.cimports.mia.kernels.session import SessionClock
 else:
     from mia.kernels.num import ln_ratio
+    from mia.kernels.session import SessionClock
 
-CAPACITY = 128  # bars; the longest window of any bar feature must be shorter
+CAPACITY = 256  # bars; the longest window of any bar feature must be shorter
 ATR_LENGTH = 14
 
 
 @cython.cclass
 class BarHistory:
-    """Open, high, low, close, volume, signed volume, notional, trades, log return of the last CAPACITY bars; Wilder ATR."""
+    """o, h, l, c; v, sv: volume and signed; notional; n, sn: trades and signed count; r: log return; tr: true range; t: close ns.
 
-    def __init__(self, arena: Arena) -> None:
+    session: of the newest bar, which belongs to the session of its last nanosecond. Wilder ATR in `atr`.
+    """
+
+    def __init__(self, arena: Arena, session: SessionClock) -> None:
+        self.session = session
         self.size = CAPACITY
         self.atr_length = ATR_LENGTH
         self.o = arena.doubles(2 * CAPACITY)
@@ -36,12 +43,13 @@ class BarHistory:
         self.sn = arena.doubles(2 * CAPACITY)
         self.r = arena.doubles(2 * CAPACITY)
         self.tr = arena.doubles(2 * CAPACITY)
+        self.t = arena.longs(2 * CAPACITY)
         self.scale = arena.doubles(1)  # ATR
         self.state = arena.longs(1)  # bars ever pushed
 
     @cython.ccall
-    def push(self, bar: cython.double[::1]) -> cython.longlong:
-        """Take one closed bar (layout of BarBuilder.closed); returns the count of bars."""
+    def push(self, bar: cython.double[::1], close_ns: cython.longlong) -> cython.longlong:
+        """Take one closed bar (layout of BarBuilder.closed) and when it closed; returns the count of bars."""
         count: cython.longlong = self.state[0]
         j: cython.Py_ssize_t = count % self.size
         previous: cython.double = self.c[j + self.size - 1] if count > 0 else bar[3]
@@ -66,6 +74,9 @@ class BarHistory:
         self._put(self.sn, j, bar[9] - bar[10])
         self._put(self.r, j, r)
         self._put(self.tr, j, tr)
+        self.t[j] = close_ns
+        self.t[j + self.size] = close_ns
+        self.session.advance(close_ns - 1)
         self.state[0] = count + 1
         return count + 1
 

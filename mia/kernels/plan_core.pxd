@@ -18,12 +18,18 @@ cdef class PlanCore:
     cdef long long[::1] state
     cdef const long long[::1] slots
     cdef const long long[::1] needs
+    cdef const double[::1] neutral
+    cdef const long long[::1] optional
+    cdef long long[::1] warm
+    cdef long long[::1] absent
     cdef list quote_blocks
     cdef list trade_blocks
     cdef list bar_blocks
     cdef list emit_blocks
+    cdef list slow_blocks
     cdef Py_ssize_t width
-    cdef long long _bar_closed(self)
+    cdef Py_ssize_t masks
+    cdef long long _bar_closed(self, long long close_ns)
     cdef long long _advance(self, long long t_ns)
     cpdef long long on_quote(self, long long ts_recv_ns, long long ts_event_ns, long long bid_ticks, long long ask_ticks, long long bid_lots, long long ask_lots)
     cpdef long long on_trade(self, long long ts_recv_ns, long long ts_event_ns, long long price_ticks, long long qty_lots, long long aggressor)
@@ -31,8 +37,13 @@ cdef class PlanCore:
     cpdef Py_ssize_t cool(self)
     cpdef long long on_time(self, long long ts_recv_ns)
     cpdef long long on_bar(self, long long ts_close_ns, double[::1] bar)
+    cpdef long long on_reference(self, long long ts_recv_ns, long long series, double value, long long known_ns, long long until_ns)
+    cpdef long long on_news(self, long long ts_recv_ns, long long source, double score, double impact, long long known_ns)
+    cpdef long long on_predicted(self, long long ts_recv_ns, long long name, double value, double confidence, long long known_ns, long long until_ns)
     cpdef long long set_account(self, double position, double entry_ticks, long long opened_ns, double drawdown_ratio, double day_pnl_ratio, double trades_60m_ratio, double last_action, double policy_dispersion, double last_alpha)
     cpdef long long observe(self, long long ts_recv_ns)
     cpdef Py_ssize_t first_cold(self)
-    cpdef bint _is_warm(self, Py_ssize_t i)
+    cpdef bint is_there(self, Py_ssize_t j)
+    cpdef bint is_warm(self, Py_ssize_t j)
+    cdef bint _is_warm(self, Py_ssize_t i)
     cpdef long long bar_count(self)

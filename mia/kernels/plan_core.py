@@ -15,6 +15,7 @@ if cython.compiled:
     from cython.cimports.mia.kernels.book import Book
     from cython.cimports.mia.kernels.depth_block import DepthBlock
     from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.num import clip
 else:
     from mia.kernels.account_block import AccountBlock
     from mia.kernels.bars import BarBuilder
@@ -22,8 +23,9 @@ else:
     from mia.kernels.book import Book
     from mia.kernels.depth_block import DepthBlock
     from mia.kernels.history import BarHistory
+    from mia.kernels.num import clip
 
-QUOTE, TRADE, TIMER, BOOK_DELTA, BOOK_SNAPSHOT, GAP = range(6)  # kinds of EventColumns
+QUOTE, TRADE, TIMER, BOOK_DELTA, BOOK_SNAPSHOT, GAP, REFERENCE, NEWS, PREDICTED = range(9)  # kinds of EventColumns
 NEEDS = ("bars", "quotes", "trades", "books", "seconds")  # what a column may wait for, per column in `needs` (seconds in ns)
 
 
@@ -31,7 +33,7 @@ NEEDS = ("bars", "quotes", "trades", "books", "seconds")  # what a column may wa
 class PlanCore:
     """Bars, blocks and columns of one instrument; `mia.features.plan` builds it and names the columns.
 
-    state: 0 engine ns, 1 bars, 2 quotes, 3 trades, 4 books, 5 first event ns, 6 columns known to be warm, 7 last decision ns,
+    state: 0 engine ns, 1 bars, 2 quotes, 3 trades, 4 books, 5 first event ns, 6 unused, 7 last decision ns,
     8 first quote ns, 9 first trade ns, 10 first valid book ns.
     """
 
@@ -39,6 +41,7 @@ class PlanCore:
         self.bars = bars
         self.hist = hist
         self.pool = pool
+        self.absent = arena.longs(len(pool))  # beside pool: 1 where a block cannot state its value
         self.book = book
         self.state = arena.longs(11)
         self.market = arena.doubles(1)  # mid in ticks
@@ -48,12 +51,14 @@ class PlanCore:
         self.trade_blocks = list[Block]()
         self.bar_blocks = list[Block]()
         self.emit_blocks = list[Block]()
+        self.slow_blocks = list[Block]()
         self.account = None
         self.depth = None
         self.width = 0
 
     def connect(self, block: Block, hears: Sequence[str]) -> None:
-        """Add one block; hears names the calls it wants: quote, trade, bar, emit."""
+        """Add one block; hears names the calls it wants: quote, trade, bar, emit, slow (references, news, predictions)."""
+        block.absent = self.absent
         if "quote" in hears:
             self.quote_blocks.append(block)
         if "trade" in hears:
@@ -62,26 +67,41 @@ class PlanCore:
             self.bar_blocks.append(block)
         if "emit" in hears:
             self.emit_blocks.append(block)
+        if "slow" in hears:
+            self.slow_blocks.append(block)
         if isinstance(block, AccountBlock):
             self.account = block
         if isinstance(block, DepthBlock):
             self.depth = block
 
-    def gather(self, values: memoryview[float], slots: memoryview, needs: memoryview) -> None:
-        """values: float64[width]; slots: int64[width] into the pool; needs: int64[width * 5] in the order of NEEDS."""
-        if len(slots) != len(values) or len(needs) != 5 * len(values):
-            raise ValueError("plan: values, slots and needs do not fit together")
+    def gather(
+        self, values: memoryview[float], arena: Arena, slots: memoryview, needs: memoryview, neutral: memoryview, optional: memoryview
+    ) -> None:
+        """values: float64[width + masks]; slots: int64[width] into the pool; needs: int64[width * 5] in the order of NEEDS.
+
+        neutral: float64[width], what stands for a value that is not there; optional: int64[width], 0 for a column that a
+        decision waits for, else the masks that fall to 0.0 while the column is not there, as bits 0 .. masks - 1, plus bit 62.
+        """
+        width = len(slots)
+        if len(values) < width or len(needs) != 5 * width or len(neutral) != width or len(optional) != width:
+            raise ValueError("plan: values, slots, needs, neutral and optional do not fit together")
+        if len(values) - width > 60:
+            raise ValueError("plan: at most 60 masks")
         self.out = values
         self.slots = slots
         self.needs = needs
-        self.width = len(slots)
+        self.neutral = neutral
+        self.optional = optional
+        self.width = width
+        self.masks = len(values) - width
+        self.warm = arena.longs(width)
 
     @cython.cfunc
-    def _bar_closed(self) -> cython.longlong:
+    def _bar_closed(self, close_ns: cython.longlong) -> cython.longlong:
         """Push the closed bar through the blocks."""
         block: Block
         k: cython.Py_ssize_t
-        self.state[1] = self.hist.push(self.bar)
+        self.state[1] = self.hist.push(self.bar, close_ns)
         for k in range(len(self.bar_blocks)):
             block = self.bar_blocks[k]
             block.bar()
@@ -98,10 +118,12 @@ class PlanCore:
         if due == 0:
             return 0
         closed: cython.longlong = 0
+        close_ns: cython.longlong = self.bars.end_ns()
         for _ in range(due):
             if self.bars.close() == 1:
-                self._bar_closed()
+                self._bar_closed(close_ns)
                 closed += 1
+            close_ns += self.bars.interval_ns
         self.bars.settle(t_ns)
         return closed
 
@@ -164,7 +186,7 @@ class PlanCore:
             block.trade(self.state[0], price, qty, side)
         if self.bars.add(ts_recv_ns, price, qty, side) == 1:
             self.bars.close()
-            self._bar_closed()
+            self._bar_closed(self.state[0])
             closed += 1
         return closed
 
@@ -201,8 +223,64 @@ class PlanCore:
         for k in range(11):
             self.bar[k] = bar[k]
         self.market[0] = bar[3]
-        self._bar_closed()
+        self._bar_closed(ts_close_ns)
         return 1
+
+    @cython.ccall
+    def on_reference(
+        self,
+        ts_recv_ns: cython.longlong,
+        series: cython.longlong,
+        value: cython.double,
+        known_ns: cython.longlong,
+        until_ns: cython.longlong,
+    ) -> cython.longlong:
+        """A value of an outside series; one that is not finite moves time only. Returns the number of bars closed."""
+        closed: cython.longlong = self._advance(ts_recv_ns)
+        if value - value != 0.0:
+            return closed
+        block: Block
+        k: cython.Py_ssize_t
+        for k in range(len(self.slow_blocks)):
+            block = self.slow_blocks[k]
+            block.reference(self.state[0], series, value, known_ns, until_ns)
+        return closed
+
+    @cython.ccall
+    def on_news(
+        self, ts_recv_ns: cython.longlong, source: cython.longlong, score: cython.double, impact: cython.double, known_ns: cython.longlong
+    ) -> cython.longlong:
+        """A scored piece of news, clipped to its ranges; not finite: moves time only. Returns the number of bars closed."""
+        closed: cython.longlong = self._advance(ts_recv_ns)
+        if score - score != 0.0 or impact - impact != 0.0:
+            return closed
+        block: Block
+        k: cython.Py_ssize_t
+        for k in range(len(self.slow_blocks)):
+            block = self.slow_blocks[k]
+            block.news(self.state[0], source, clip(score, -1.0, 1.0), clip(impact, 0.0, 1.0), known_ns)
+        return closed
+
+    @cython.ccall
+    def on_predicted(
+        self,
+        ts_recv_ns: cython.longlong,
+        name: cython.longlong,
+        value: cython.double,
+        confidence: cython.double,
+        known_ns: cython.longlong,
+        until_ns: cython.longlong,
+    ) -> cython.longlong:
+        """A prediction of a slow model; not finite: moves time only. Returns the number of bars closed."""
+        closed: cython.longlong = self._advance(ts_recv_ns)
+        if value - value != 0.0 or confidence - confidence != 0.0:
+            return closed
+        block: Block
+        k: cython.Py_ssize_t
+        for k in range(len(self.slow_blocks)):
+            block = self.slow_blocks[k]
+            block.predicted(self.state[0], name, value, clip(confidence, 0.0, 1.0), known_ns, until_ns)
+        return closed
 
     @cython.ccall
     def set_account(
@@ -238,50 +316,69 @@ class PlanCore:
         for k in range(len(self.emit_blocks)):
             block = self.emit_blocks[k]
             block.emit(t_ns, self.market[0])
+        lost: cython.longlong = 0
+        slot: cython.Py_ssize_t
         j: cython.Py_ssize_t
         for j in range(self.width):
-            self.out[j] = self.pool[self.slots[j]]
+            slot = self.slots[j]
+            if self.absent[slot] == 0 and (self.warm[j] != 0 or self._is_warm(j)):
+                self.out[j] = self.pool[slot]
+            else:
+                self.out[j] = self.neutral[j]
+                lost |= self.optional[j]
+        for j in range(self.masks):
+            self.out[self.width + j] = 1.0 if (lost >> j) & 1 == 0 else 0.0
         return 0
 
     @cython.ccall
     def first_cold(self) -> cython.Py_ssize_t:
-        """Index of the first column that has not seen what it needs, -1 when there is none. Warm stays warm."""
-        i: cython.Py_ssize_t = self.state[6]
-        while i < self.width:
-            if not self._is_warm(i):
-                break
-            i += 1
-        self.state[6] = i
-        if i >= self.width:
-            return -1
-        return i
+        """Index of the first column that a decision waits for and that is not there, as of the last observe; -1: there is none."""
+        j: cython.Py_ssize_t
+        for j in range(self.width):
+            if self.optional[j] == 0 and not self.is_there(j):
+                return j
+        return -1
 
     @cython.ccall
+    def is_there(self, j: cython.Py_ssize_t) -> cython.bint:
+        """Has column j a value: is it warm, and does its block state one?"""
+        return self.absent[self.slots[j]] == 0 and (self.warm[j] != 0 or self._is_warm(j))
+
+    @cython.ccall
+    def is_warm(self, j: cython.Py_ssize_t) -> cython.bint:
+        """Has column j seen what it needs at the start? Warm stays warm."""
+        return self.warm[j] != 0 or self._is_warm(j)
+
+    @cython.cfunc
     def _is_warm(self, i: cython.Py_ssize_t) -> cython.bint:
         n = self.needs
         s = self.state
         j: cython.Py_ssize_t = 5 * i
         if s[1] < n[j] or s[2] < n[j + 1] or s[3] < n[j + 2] or s[4] < n[j + 3]:
             return False
-        if n[j + 4] == 0:
-            return True
-        # The window fills from the first event of the inputs that the column reads, whichever came last: a history of trades
-        # fills no window of quotes.
-        since: cython.longlong = s[5]
-        k: cython.Py_ssize_t
-        for k in range(3):
-            if n[j + 1 + k] > 0 and s[8 + k] > since:
-                since = s[8 + k]
-        return since > 0 and s[0] - since >= n[j + 4]
+        if n[j + 4] > 0:
+            # The window fills from the first event of the inputs that the column reads, whichever came last: a history of
+            # trades fills no window of quotes.
+            since: cython.longlong = s[5]
+            k: cython.Py_ssize_t
+            for k in range(3):
+                if n[j + 1 + k] > 0 and s[8 + k] > since:
+                    since = s[8 + k]
+            if since == 0 or s[0] - since < n[j + 4]:
+                return False
+        self.warm[i] = 1
+        return True
 
     @cython.ccall
     def cool(self) -> cython.Py_ssize_t:
         """Begin the warm-up anew: after a long pause what was seen before says little about now. The values themselves stay."""
         i: cython.Py_ssize_t
-        for i in range(1, 7):
+        for i in range(1, 6):
             self.state[i] = 0
         for i in range(8, 11):
             self.state[i] = 0
+        for i in range(self.width):
+            self.warm[i] = 0
         return 0
 
     @cython.ccall
@@ -299,6 +396,8 @@ class PlanCore:
         c: cython.longlong[::1],
         d: cython.longlong[::1],
         offset: cython.longlong[::1],
+        x: cython.double[::1],
+        y: cython.double[::1],
         levels: bytes,
         min_interval_ns: cython.longlong,
         on_bars: cython.bint,
@@ -324,6 +423,12 @@ class PlanCore:
                 closed = self.on_trade(recv[i], event[i], a[i], b[i], c[i])
             elif kind[i] == 2:
                 closed = self.on_time(recv[i])
+            elif kind[i] == 6:
+                closed = self.on_reference(recv[i], a[i], x[i], b[i], c[i])
+            elif kind[i] == 7:
+                closed = self.on_news(recv[i], a[i], x[i], y[i], b[i])
+            elif kind[i] == 8:
+                closed = self.on_predicted(recv[i], a[i], x[i], y[i], b[i], c[i])
             else:
                 start = 16 * offset[i]
                 middle = start + 16 * a[i]
@@ -341,13 +446,13 @@ class PlanCore:
             elif kind[i] != 0 or (self.state[7] > 0 and recv[i] - self.state[7] < min_interval_ns):
                 continue
             self.state[7] = recv[i]
+            self.observe(recv[i])
             if not with_cold and self.first_cold() >= 0:
                 continue
             if rows >= out_ts.shape[0]:
                 break
-            self.observe(recv[i])
             out_ts[rows] = recv[i]
-            for j in range(self.width):
+            for j in range(self.width + self.masks):
                 out[rows, j] = self.out[j]
             rows += 1
         return rows
@@ -356,23 +461,43 @@ class PlanCore:
         self,
         close_ns: cython.longlong[::1],
         bars: cython.double[:, ::1],
+        slow_kind: cython.longlong[::1],
+        slow_recv: cython.longlong[::1],
+        slow_a: cython.longlong[::1],
+        slow_b: cython.longlong[::1],
+        slow_c: cython.longlong[::1],
+        slow_x: cython.double[::1],
+        slow_y: cython.double[::1],
         with_cold: cython.bint,
         out_ts: cython.longlong[::1],
         out: cython.double[:, ::1],
     ) -> int:
-        """Feed finished bars in order and observe after each; returns rows written. Shapes as in mia.features.batch."""
+        """Feed finished bars in order and observe after each; returns rows written. Shapes as in mia.features.batch.
+
+        slow_*: references, news and predictions, in the columns and with the kinds of EventColumns, ordered by slow_recv; one
+        enters before the first bar that closes after it (a bar goes first at equal times).
+        """
         i: cython.Py_ssize_t
         j: cython.Py_ssize_t
+        k: cython.Py_ssize_t = 0
         rows: cython.Py_ssize_t = 0
         for i in range(close_ns.shape[0]):
+            while k < slow_recv.shape[0] and slow_recv[k] < close_ns[i]:
+                if slow_kind[k] == 6:
+                    self.on_reference(slow_recv[k], slow_a[k], slow_x[k], slow_b[k], slow_c[k])
+                elif slow_kind[k] == 7:
+                    self.on_news(slow_recv[k], slow_a[k], slow_x[k], slow_y[k], slow_b[k])
+                elif slow_kind[k] == 8:
+                    self.on_predicted(slow_recv[k], slow_a[k], slow_x[k], slow_y[k], slow_b[k], slow_c[k])
+                k += 1
             for j in range(11):
                 self.inbox[j] = bars[i, j]
             self.on_bar(close_ns[i], self.inbox)
+            self.observe(close_ns[i])
             if not with_cold and self.first_cold() >= 0:
                 continue
-            self.observe(close_ns[i])
             out_ts[rows] = close_ns[i]
-            for j in range(self.width):
+            for j in range(self.width + self.masks):
                 out[rows, j] = self.out[j]
             rows += 1
         return rows

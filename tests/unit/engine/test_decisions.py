@@ -207,13 +207,13 @@ def test_a_lane_that_reads_depth_waits_for_a_whole_book_after_a_gap(rig: Make, s
     r.give(ev.FeedGap, 0, 5, 9)
 
     broken = r.decide(1.0)
-    exit_ = r.decide(0.0)
+    blind = r.decide(0.0)
     r.book()
     mended = r.decide(1.0)
 
     assert before.code == Code.OK
     assert (broken.decision, broken.code) == ("refused", Code.BOOK_INVALID)
-    assert exit_.decision == "flat"
+    assert (blind.decision, blind.target_lots) == ("refused", blind.position_lots)  # never asked on made-up depth; stop and take guard
     assert mended.code == Code.OK
     assert r.engine.state.counters.gaps == 1
 

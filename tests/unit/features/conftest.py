@@ -40,7 +40,7 @@ class Bench:
     """A plan with its own arena and book, fed event by event."""
 
     def __init__(self, columns: Sequence[str], instrument: Instrument, bars: str = "time:1s") -> None:
-        self.arena = Arena(8_000_000)
+        self.arena = Arena(32_000_000)
         self.book = Book(self.arena)
         self.plan: Plan = build_plan(columns, instrument, BarSpec.parse(bars), self.arena, self.book)
 
