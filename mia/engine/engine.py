@@ -88,7 +88,8 @@ class Engine:
             calendar = config.calendars.get(market.definition.family, UTC_DAYS)
             lane = Lane(index, spec, market, self.arena, self.state.risk.limits, calendar)
             lane.market.lanes.append(lane)
-            lane.market.needs_book = lane.market.needs_book or lane.needs_book
+            market.reads_book = market.reads_book or lane.reads_book
+            market.needs_book = market.needs_book or lane.needs_book
             self.lanes.append(lane)
         self.orders: Final = Orders(self)
         self.decider: Final = Decider(self)

@@ -28,7 +28,7 @@ from mia.risk.review import Question
 class Market:
     """One instrument inside the engine: its book, its last quote, the lanes that trade it."""
 
-    __slots__ = ("book", "definition", "index", "lanes", "needs_book", "position", "state", "terms")
+    __slots__ = ("book", "definition", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms")
 
     def __init__(self, index: int, definition: Instrument, arena: Arena) -> None:
         self.index: Final = index
@@ -36,7 +36,8 @@ class Market:
         self.terms: Final = Terms.of(index, definition)
         self.book: Final = Book(arena)
         self.lanes: Final[list[Lane]] = []
-        self.needs_book = False  # a lane reads depth: an invalid book blocks its openings
+        self.reads_book = False  # a lane reads depth
+        self.needs_book = False  # a lane reads it without a mask: an invalid book blocks its openings
         self.state: MarketState
         self.position: Position
 
@@ -58,7 +59,7 @@ class Lane:
 
     __slots__ = (
         "alpha_min", "cap", "hi", "index", "lo", "market", "min_interval_ns", "needs_book", "obs", "plan", "question",
-        "reads_at_all", "regime", "spec", "state", "strategy", "trigger", "width",
+        "reads_book", "regime", "spec", "state", "strategy", "trigger", "width",
     )  # fmt: skip
 
     def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
@@ -84,7 +85,8 @@ class Lane:
         self.lo: Final = memoryview(array("d", strategy.lo))
         self.hi: Final = memoryview(array("d", strategy.hi))
         self.question: Final = Question.of(index, market.terms, market.symbol, limits)
-        self.needs_book: Final = reads_depth(columns)
+        self.reads_book: Final = reads_depth(columns)
+        self.needs_book: Final = self.reads_book and "has(depth)" not in columns  # with the mask its policy knows what to do without
         self.cap = 0
         self.state: LaneState
 
@@ -100,8 +102,6 @@ class Lane:
 
 
 def reads_depth(columns: tuple[str, ...]) -> bool:
-    """True when a column needs the order book, so that an invalid book must block openings."""
-    if "has(depth)" in columns:  # its policy knows what to do without
-        return False
+    """True when a column needs the order book."""
     known = shipped_catalogue().by_name
     return any("depth" in known[name].inputs for name in columns if name in known)

@@ -19,6 +19,12 @@ from mia import shipped
 from mia.domain.errors import ConfigError
 
 
+COUNTS: Final = {  # columns per category, 350 in all
+    "price": 24, "order_flow": 42, "book": 48, "trend": 44, "volatility": 36, "volume_profile": 22, "structure": 20, "cross_asset": 30,
+    "calendar": 24, "news_predictions": 16, "regime": 10, "latent": 12, "memory": 8, "account_self": 14,
+}  # fmt: skip
+
+
 class WarmUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a column must have seen: closed bars, two-sided quotes, trades, states of the book, seconds since the first event."""
 

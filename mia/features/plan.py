@@ -15,7 +15,7 @@ from mia.features.calendars import UTC_DAYS, Calendar
 from mia.features.catalogue import INPUTS, WarmUp, shipped_catalogue
 from mia.kernels import parametric
 from mia.kernels.history import BarHistory
-from mia.kernels.plan_core import PlanCore
+from mia.kernels.plan_core import NEEDS, PlanCore
 from mia.kernels.session import SessionClock
 
 if TYPE_CHECKING:
@@ -93,6 +93,33 @@ def _resolve(columns: Sequence[str]) -> tuple[list[_Column], dict[str, BlockSpec
     blocks = {name: wanted[name] for name in BLOCKS if name in wanted}
     blocks.update((name, spec) for name, spec in wanted.items() if name not in BLOCKS)
     return resolved, blocks
+
+
+class Missing(NamedTuple):
+    """A column that has no value now, and why."""
+
+    column: str
+    is_warming: bool
+    is_waited_for: bool  # no mask says so: decisions wait
+    why: str
+
+
+def missing_columns(plan: Plan) -> list[Missing]:
+    """The plan's columns without a value as of the last observe, in order; masks are none."""
+    found = []
+    catalogue = shipped_catalogue().by_name
+    seen = dict(zip(NEEDS, plan.seen(), strict=True))
+    for j, name in enumerate(plan.columns):
+        if mask_input(name) or plan.is_there(j):
+            continue
+        feature = catalogue.get(name)
+        if plan.is_warm(j):
+            found.append(Missing(name, False, plan.is_waited_for(j), feature.missing if feature else "its input is missing"))
+            continue
+        wanted = {kind: getattr(feature.warm_up, kind) for kind in NEEDS} if feature else {}
+        waits = [f"{seen[kind]} of {n} {kind}" for kind, n in wanted.items() if n > seen[kind]]
+        found.append(Missing(name, True, plan.is_waited_for(j), "warms up" + (f": {', '.join(waits)}" if waits else "")))
+    return found
 
 
 def mask_input(name: str) -> str | None:

@@ -17,7 +17,7 @@ else:
     from mia.kernels.num import ln_ratio
     from mia.kernels.session import SessionClock
 
-CAPACITY = 256  # bars; the longest window of any bar feature must be shorter
+CAPACITY = 256  # bars, a power of two; the longest window of any bar feature must be shorter
 ATR_LENGTH = 14
 
 
@@ -51,7 +51,7 @@ class BarHistory:
     def push(self, bar: cython.double[::1], close_ns: cython.longlong) -> cython.longlong:
         """Take one closed bar (layout of BarBuilder.closed) and when it closed; returns the count of bars."""
         count: cython.longlong = self.state[0]
-        j: cython.Py_ssize_t = count % self.size
+        j: cython.Py_ssize_t = count & (self.size - 1)
         previous: cython.double = self.c[j + self.size - 1] if count > 0 else bar[3]
         tr: cython.double = bar[1] - bar[2]
         if bar[1] - previous > tr:
@@ -89,7 +89,7 @@ class BarHistory:
     @cython.ccall
     def last(self) -> cython.Py_ssize_t:
         """Index of the newest bar in every column; at least CAPACITY - 1 values lie before it."""
-        return (self.state[0] + self.size - 1) % self.size + self.size
+        return ((self.state[0] + self.size - 1) & (self.size - 1)) + self.size
 
     @cython.ccall
     def count(self) -> cython.longlong:

@@ -344,6 +344,16 @@ class PlanCore:
         """Has column j a value: is it warm, and does its block state one?"""
         return self.absent[self.slots[j]] == 0 and (self.warm[j] != 0 or self._is_warm(j))
 
+    def seen(self) -> tuple[int, int, int, int, int]:
+        """Bars, quotes, trades and states of the book since the warm-up began, and whole seconds since its first event."""
+        s = self.state
+        seconds: cython.longlong = (s[0] - s[5]) // 1_000_000_000 if s[5] > 0 else 0
+        return s[1], s[2], s[3], s[4], seconds
+
+    def is_waited_for(self, j: int) -> bool:
+        """Does a decision wait for column j (no mask covers it)?"""
+        return bool(self.optional[j] == 0)
+
     @cython.ccall
     def is_warm(self, j: cython.Py_ssize_t) -> cython.bint:
         """Has column j seen what it needs at the start? Warm stays warm."""
@@ -351,20 +361,21 @@ class PlanCore:
 
     @cython.cfunc
     def _is_warm(self, i: cython.Py_ssize_t) -> cython.bint:
-        n = self.needs
-        s = self.state
+        # No local names for the views: each costs two atomic counts, and this runs for every cold column of every row.
         j: cython.Py_ssize_t = 5 * i
-        if s[1] < n[j] or s[2] < n[j + 1] or s[3] < n[j + 2] or s[4] < n[j + 3]:
+        if self.state[1] < self.needs[j] or self.state[2] < self.needs[j + 1]:
             return False
-        if n[j + 4] > 0:
+        if self.state[3] < self.needs[j + 2] or self.state[4] < self.needs[j + 3]:
+            return False
+        if self.needs[j + 4] > 0:
             # The window fills from the first event of the inputs that the column reads, whichever came last: a history of
             # trades fills no window of quotes.
-            since: cython.longlong = s[5]
+            since: cython.longlong = self.state[5]
             k: cython.Py_ssize_t
             for k in range(3):
-                if n[j + 1 + k] > 0 and s[8 + k] > since:
-                    since = s[8 + k]
-            if since == 0 or s[0] - since < n[j + 4]:
+                if self.needs[j + 1 + k] > 0 and self.state[8 + k] > since:
+                    since = self.state[8 + k]
+            if since == 0 or self.state[0] - since < self.needs[j + 4]:
                 return False
         self.warm[i] = 1
         return True

@@ -25,17 +25,18 @@ class Ring:
             raise ValueError(f"ring size must be at least 1, got {size}")
         self.size = size
         self.x = arena.doubles(2 * size)
-        self.state = arena.longs(1)  # count of values ever pushed
+        self.state = arena.longs(2)  # count of values ever pushed, slot of the next
 
     @cython.ccall
     def push(self, value: cython.double) -> cython.longlong:
         """Store one value; returns how many were ever pushed."""
-        count: cython.longlong = self.state[0]
-        slot: cython.Py_ssize_t = count % self.size
+        slot: cython.Py_ssize_t = self.state[1]
         self.x[slot] = value
         self.x[slot + self.size] = value
-        self.state[0] = count + 1
-        return count + 1
+        slot += 1
+        self.state[1] = 0 if slot == self.size else slot
+        self.state[0] += 1
+        return self.state[0]
 
     @cython.ccall
     def count(self) -> cython.longlong:
@@ -45,7 +46,7 @@ class Ring:
     @cython.ccall
     def last(self) -> cython.Py_ssize_t:
         """Index into x of the newest value: x[last - n + 1 .. last] are the last n, n <= size."""
-        return (self.state[0] + self.size - 1) % self.size + self.size
+        return self.state[1] + self.size - 1 if self.state[1] > 0 else 2 * self.size - 1
 
     @cython.ccall
     def back(self, k: cython.Py_ssize_t) -> cython.double:

@@ -26,7 +26,8 @@ class Tape(msgspec.Struct, frozen=True, kw_only=True):
     """One market, one row per decision.
 
     columns: names of features, [T, m] float32, normalised, all finite. bid_ticks, ask_ticks, ts_ns [T]. probs [T, 3]: the filter's.
-    labels [T]: hidden phase 0 range, 1 trend, 2 defensive, -1 unknown; used to choose where episodes start, never seen.
+    masks [T, k]: the observation's availability masks. labels [T]: hidden phase 0 range, 1 trend, 2 defensive, -1 unknown; used
+    to choose where episodes start, never seen.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Tape(msgspec.Struct, frozen=True, kw_only=True):
     ask_ticks: I64
     ts_ns: I64
     probs: F32
+    masks: F32
     labels: npt.NDArray[np.int8]
 
 
@@ -74,7 +76,7 @@ class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class TradingEnv(gym.Env[F32, F32]):
-    """One lane on randomly chosen stretches of tapes. Observation: market columns, then account columns. Action: target in [-1, 1]."""
+    """One lane on randomly chosen stretches of tapes. Observation: market columns, account columns, masks. Action: target in [-1, 1]."""
 
     metadata: dict[str, Any] = {"render_modes": []}
 
@@ -84,7 +86,8 @@ class TradingEnv(gym.Env[F32, F32]):
         self._account = account
         self._settings = settings
         self._market = len(tapes[0].columns)
-        width = self._market + len(account.columns)
+        self._own = self._market + len(account.columns)
+        width = self._own + tapes[0].masks.shape[1]
         self._width = width
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -137,7 +140,8 @@ class TradingEnv(gym.Env[F32, F32]):
         """The observation at the present row."""
         out = np.empty(self._width, dtype=np.float32)
         out[: self._market] = self.tape.features[self.row]
-        self._account.write(self.tape, self.row, self.ledger, self.state, out[self._market :])
+        self._account.write(self.tape, self.row, self.ledger, self.state, out[self._market : self._own])
+        out[self._own :] = self.tape.masks[self.row]
         return out
 
     def step(self, action: F32) -> tuple[F32, float, bool, bool, dict[str, Any]]:

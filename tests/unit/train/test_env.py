@@ -31,6 +31,7 @@ def tape(rows: int = 40, seed: int = 3) -> Tape:
         ask_ticks=bid + rng.integers(1, 5, rows),
         ts_ns=1_700_000_000_000_000_000 + np.arange(rows) * 1_000_000_000,
         probs=np.full((rows, 3), 1 / 3, np.float32),
+        masks=np.ones((rows, 0), np.float32),
         labels=(np.arange(rows) % 3).astype(np.int8),
     )
 
