@@ -16,8 +16,8 @@ from mia.domain.instruments import MONEY_SCALE, Instrument, InstrumentId
 from mia.engine.engine import Engine, EngineConfig
 from mia.engine.lane import LaneSpec
 from mia.engine.settings import LaneSettings
-from mia.features.blocks import BLOCK_OF
 from mia.features.catalogue import shipped_catalogue
+from mia.features.plan import KNOWN_COLUMNS
 from mia.policy.bundle import load_bundle
 from mia.policy.rules import make_rule
 from mia.policy.strategy import Strategy
@@ -110,7 +110,7 @@ def _load(lane: LaneSettings, family: str) -> Strategy:
         catalogue_sha256=shipped_catalogue().hash,
         family=family,
         trigger=lane.trigger,
-        known_columns=BLOCK_OF,
+        known_columns=KNOWN_COLUMNS,
         folders=model_folders(),
     )
 

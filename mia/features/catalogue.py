@@ -18,7 +18,6 @@ import msgspec
 from mia import shipped
 from mia.domain.errors import ConfigError
 
-
 COUNTS: Final = {  # columns per category, 350 in all
     "price": 24, "order_flow": 42, "book": 48, "trend": 44, "volatility": 36, "volume_profile": 22, "structure": 20, "cross_asset": 30,
     "calendar": 24, "news_predictions": 16, "regime": 10, "latent": 12, "memory": 8, "account_self": 14,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LENGTH_MAX: Final = 10_000
 BAR_FIELDS: Final = ("open", "high", "low", "close", "volume", "buy", "sell", "notional", "trades", "buys", "sells")
 _MASK: Final = re.compile(rf"has\(({'|'.join(INPUTS)})\)")
+KNOWN_COLUMNS: Final = frozenset([*BLOCK_OF, *(f"has({name})" for name in INPUTS)])  # what a model may name
 _OPTIONAL: Final = 1 << 62  # a column that no decision waits for
 _PARAMETRIC: Final = re.compile(r"(close|mid)|(ema|sma|std|rsi|atr|highest|lowest)\(([1-9]\d{0,4})\)")
 

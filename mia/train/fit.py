@@ -29,6 +29,7 @@ from mia.features.observation import (
     regime_weights,
     write_ranking,
 )
+from mia.features.plan import KNOWN_COLUMNS
 from mia.policy.bundle import GOLDEN_TOLERANCE, Bundle, load_bundle
 from mia.policy.manifest import FORMAT, REGIMES, Manifest, Training
 from mia.regime.filter import RegimeParams
@@ -244,13 +245,12 @@ def _git_commit() -> str:
 def _export(out: Path, manifest: Manifest, weights: PolicyWeights, params: RegimeParams, obs: F32, probs: F32) -> Bundle:
     """Write and load as the daemon would."""
     write_bundle(out, manifest, weights, msgspec.json.encode(params), obs, probs)
-    known = {*shipped_catalogue().names}
     return load_bundle(
         str(out.resolve()),
         catalogue_sha256=manifest.catalogue_sha256,
         family=manifest.family,
         trigger=manifest.trigger,
-        known_columns=known,
+        known_columns=KNOWN_COLUMNS,
     )
 
 

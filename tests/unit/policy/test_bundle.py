@@ -88,7 +88,7 @@ def test_alpha_belongs_to_the_side_of_the_action(tiny: Path) -> None:
 
     action, _, alpha = reference(weights, obs, probs)
 
-    x = np.clip((obs - weights.mean) * weights.inv_std, -5, 5)
+    x = np.clip((obs - weights.mean) * weights.inv_std, -5, 5) * (probs @ weights.gate)
     hidden = np.maximum(np.concatenate([x, probs], axis=1) @ weights.alpha[0].weight + weights.alpha[0].bias, 0)
     sides = 1 / (1 + np.exp(-(hidden @ weights.alpha[1].weight + weights.alpha[1].bias)))
     clear = np.abs(action[:, 0]) > 0.05
