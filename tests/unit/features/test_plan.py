@@ -22,13 +22,15 @@ from mia.features.batch import compute
 from mia.features.blocks import BLOCK_OF, BLOCKS
 from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import EventColumns, from_events
-from mia.features.plan import build_plan
+from mia.features.plan import build_plan, missing_columns
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
+from tests.unit.features.conftest import pack
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = (*shipped_catalogue().names, "ema(20)", "sma(50)", "std(20)", "rsi(14)", "atr(14)", "highest(20)", "lowest(20)", "close", "mid")
 STEP_NS = 100_000_000
+START_NS = 1_723_161_253_937_085_768
 
 
 def one_by_one(b: Any, events: list[Event], min_interval_ns: int) -> tuple[list[int], list[list[float]]]:
@@ -110,7 +112,7 @@ from mia.domain.instruments import Instrument
 from mia.features.bars import BarSpec
 from mia.features.batch import compute
 from mia.features.columns import EventColumns
-from mia.features.plan import build_plan
+from mia.features.plan import build_plan, missing_columns
 from mia.kernels import plan_core
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
@@ -255,3 +257,64 @@ def test_a_history_of_trades_fills_no_window_of_quotes(bench: Callable[..., Any]
 
     assert early == 0
     assert b.plan.first_cold() == -1
+
+
+def test_a_column_under_a_mask_is_not_waited_for_and_shows_its_neutral_value(bench: Callable[..., Any]) -> None:
+    b = bench(["queue_imb_1", "depth_imb_5", "book_slope_bid", "has(depth)"])
+    b.plan.on_quote(START_NS, 0, 99, 101, 6, 2)
+    before = (b.row(START_NS), b.plan.first_cold(), missing_columns(b.plan))
+
+    b.book.load(pack([(99, 30)]), pack([(101, 10)]))
+    b.plan.on_book(START_NS + 1)
+    with_book = b.row(START_NS + 1)
+    b.book.invalidate()
+    b.plan.on_book(START_NS + 2)
+    lost = (b.row(START_NS + 2), missing_columns(b.plan))
+
+    assert before[:2] == ([0.5, 0.0, 0.0, 0.0], -1)
+    assert [(m.column, m.is_warming, m.is_waited_for) for m in before[2]] == [("depth_imb_5", True, False), ("book_slope_bid", True, False)]
+    assert "0 of 1 books" in before[2][0].why
+    assert with_book == [0.5, 0.5, 0.0, 1.0]
+    assert lost[0] == [0.5, 0.0, 0.0, 0.0]
+    assert [(m.column, m.is_warming) for m in lost[1]] == [("depth_imb_5", False), ("book_slope_bid", False)]
+
+
+def test_a_mask_covers_only_the_columns_that_read_its_input(bench: Callable[..., Any]) -> None:
+    b = bench(["queue_imb_1", "depth_imb_5", "ret_1", "has(depth)", "has(quotes)"])
+    b.plan.on_time(START_NS)
+
+    row = b.row(START_NS)
+
+    assert row == [0.0, 0.0, 0.0, 0.0, 0.0]
+    assert b.plan.first_cold() == 2  # ret_1 reads bars, and no mask speaks of bars
+    b.plan.on_quote(START_NS, 0, 99, 101, 6, 2)
+    assert b.row(START_NS)[3:] == [0.0, 1.0]
+
+
+def test_an_analyst_sees_holes(instrument: Instrument) -> None:
+    arena = Arena(8_000_000)
+    plan = build_plan(["queue_imb_1", "ret_1"], instrument, BarSpec.parse("time:1s"), arena, Book(arena), neutral=float("nan"))
+    plan.on_quote(START_NS, 0, 99, 101, 6, 2)
+
+    plan.observe(START_NS)
+
+    assert plan.values[0] == 0.5
+    assert np.isnan(plan.values[1])
+
+
+@pytest.mark.parametrize("columns", [["has(depth)", "ret_1"], ["ret_1", "has(depth)", "has(depth)"]])
+def test_masks_are_distinct_and_come_last(columns: list[str], bench: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match="masks are distinct and come after"):
+        bench(columns)
+
+
+def test_a_pause_cools_the_columns_down(bench: Callable[..., Any]) -> None:
+    b = bench(["queue_imb_1"])
+    b.plan.on_quote(START_NS, 0, 99, 101, 6, 2)
+    b.row(START_NS)
+    warm = b.plan.first_cold()
+
+    b.plan.cool()
+
+    assert (warm, b.plan.first_cold()) == (-1, 0)
+    assert b.row(START_NS) == [0.0]
