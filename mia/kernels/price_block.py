@@ -42,6 +42,7 @@ def frac_return_weights() -> array[float]:
     return array("d", weights[::-1])
 
 
+@cython.final
 @cython.cclass
 class PriceBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. weights: of frac_return_weights, a constant."""
@@ -100,7 +101,7 @@ class PriceBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def _standard(self, i: cython.Py_ssize_t, ret_5: cython.double) -> cython.longlong:
         """Returns of one and of five bars in standard deviations of the last 50, in two passes of five sums each."""
-        r = self.hist.r
+        x: BarHistory = self.hist
         a0: cython.double = 0.0
         a1: cython.double = 0.0
         a2: cython.double = 0.0
@@ -108,11 +109,11 @@ class PriceBlock(Block):  # type: ignore[misc]
         a4: cython.double = 0.0
         k: cython.Py_ssize_t
         for k in range(i - 49, i + 1, 5):
-            a0 += r[k]
-            a1 += r[k + 1]
-            a2 += r[k + 2]
-            a3 += r[k + 3]
-            a4 += r[k + 4]
+            a0 += x.r[k]
+            a1 += x.r[k + 1]
+            a2 += x.r[k + 2]
+            a3 += x.r[k + 3]
+            a4 += x.r[k + 4]
         mean: cython.double = (a0 + a1 + a2 + a3 + a4) / 50.0
         a0 = 0.0
         a1 = 0.0
@@ -120,32 +121,31 @@ class PriceBlock(Block):  # type: ignore[misc]
         a3 = 0.0
         a4 = 0.0
         for k in range(i - 49, i + 1, 5):
-            a0 += (r[k] - mean) * (r[k] - mean)
-            a1 += (r[k + 1] - mean) * (r[k + 1] - mean)
-            a2 += (r[k + 2] - mean) * (r[k + 2] - mean)
-            a3 += (r[k + 3] - mean) * (r[k + 3] - mean)
-            a4 += (r[k + 4] - mean) * (r[k + 4] - mean)
+            a0 += (x.r[k] - mean) * (x.r[k] - mean)
+            a1 += (x.r[k + 1] - mean) * (x.r[k + 1] - mean)
+            a2 += (x.r[k + 2] - mean) * (x.r[k + 2] - mean)
+            a3 += (x.r[k + 3] - mean) * (x.r[k + 3] - mean)
+            a4 += (x.r[k + 4] - mean) * (x.r[k + 4] - mean)
         std: cython.double = root((a0 + a1 + a2 + a3 + a4) / 50.0)
-        self.pool[self.base + 4] = ratio(r[i], std, 10.0)
+        self.pool[self.base + 4] = ratio(x.r[i], std, 10.0)
         self.pool[self.base + 19] = ratio(ret_5, 2.23606797749979 * std, 10.0)  # sqrt(5)
         return 0
 
     @cython.cfunc
     def _frac_diff(self, i: cython.Py_ssize_t) -> cython.double:
         """Fractional difference of the last 100 log closes, measured from the oldest of them."""
-        r = self.hist.r
-        w = self.weights
+        x: BarHistory = self.hist
         j: cython.Py_ssize_t = i - 98
-        a0: cython.double = r[j] * w[0]
-        a1: cython.double = r[j + 1] * w[1]
-        a2: cython.double = r[j + 2] * w[2]
+        a0: cython.double = x.r[j] * self.weights[0]
+        a1: cython.double = x.r[j + 1] * self.weights[1]
+        a2: cython.double = x.r[j + 2] * self.weights[2]
         a3: cython.double = 0.0
         k: cython.Py_ssize_t
         for k in range(3, 99, 4):
-            a0 += r[j + k] * w[k]
-            a1 += r[j + k + 1] * w[k + 1]
-            a2 += r[j + k + 2] * w[k + 2]
-            a3 += r[j + k + 3] * w[k + 3]
+            a0 += x.r[j + k] * self.weights[k]
+            a1 += x.r[j + k + 1] * self.weights[k + 1]
+            a2 += x.r[j + k + 2] * self.weights[k + 2]
+            a3 += x.r[j + k + 3] * self.weights[k + 3]
         return (a0 + a1) + (a2 + a3)
 
     @cython.cfunc
@@ -193,10 +193,10 @@ class PriceBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def _run(self, i: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.double:
         """Signed number of newest bars in a row whose closes moved the same way, as a share of n, the most that counts."""
-        r = self.hist.r
-        up: cython.bint = r[i] > 0.0
+        x: BarHistory = self.hist
+        up: cython.bint = x.r[i] > 0.0
         length: cython.Py_ssize_t = 0
-        while length < n and (r[i - length] > 0.0 if up else r[i - length] < 0.0):
+        while length < n and (x.r[i - length] > 0.0 if up else x.r[i - length] < 0.0):
             length += 1
         share: cython.double = (1.0 * length) / n
         return share if up else -share

@@ -19,7 +19,7 @@ SLOTS = (
     "atr_14", "rv_30", "parkinson_20", "garman_klass_20", "rogers_satchell_20", "yang_zhang_20", "bollinger_width_20",
     "bipower_30", "jump_share_30", "semivar_down_30", "vol_ratio_10_60", "vol_ratio_5_30", "range_ratio_20",
     "ewma_vol_94", "vol_surprise_94", "shock_age_60", "jump_z_30", "quarticity_ratio_30", "ret_skew_60", "ret_kurt_60",
-    "abs_autocorr_60", "leverage_corr_60", "volume_vol_corr_60", "vol_of_vol_60", "vol_rank_120", "vol_change_10",
+    "abs_autocorr_60", "leverage_corr_60", "volume_vol_corr_60", "vol_of_vol_60", "vol_rank_240", "vol_change_10",
     "vol_ratio_60_240", "atr_ratio_60", "squeeze_20", "range_close_balance_20", "gap_share_20", "range_down_share_20",
 )  # fmt: skip
 
@@ -27,10 +27,9 @@ LANES = 24
 TWO_ROWS = 16  # rows kept of the sums of 2 bars: a power of two above the 8 that a sum of 10 reaches back
 TEN_ROWS = 64  # of 10 bars: above the 50 that a sum of 60 reaches back
 HOUR_ROWS = 256  # of 60 bars: above the 180 that a sum of 240 reaches back
-RANKED = 120
+VOL_ROWS = 256  # of root mean squares of 10 returns: above the 230 that the rank reaches back
 
 _LANES = cython.declare(cython.Py_ssize_t, 24)
-_RANKED = cython.declare(cython.Py_ssize_t, 120)
 _LN2 = cython.declare(cython.double, 0.6931471805599453)
 _PI = cython.declare(cython.double, 3.141592653589793)
 _THETA = cython.declare(cython.double, 0.6089937538621327)  # pi^2 / 4 + pi - 5
@@ -57,7 +56,7 @@ class VolBlock(Block):  # type: ignore[misc]
     s30: cython.double[::1]
     s60: cython.double[::1]
     hour: cython.double[::1]
-    ranked: cython.double[::1]
+    vols: cython.double[::1]
     ewma: cython.double[::1]
     age: cython.longlong[::1]
 
@@ -71,7 +70,7 @@ class VolBlock(Block):  # type: ignore[misc]
         self.s30 = arena.doubles(LANES)
         self.s60 = arena.doubles(LANES)
         self.hour = arena.doubles(HOUR_ROWS)  # sums of 60 squared returns
-        self.ranked = arena.doubles(RANKED)  # root mean squares of 10 returns
+        self.vols = arena.doubles(VOL_ROWS)
         self.ewma = arena.doubles(1)  # of squared returns
         self.age = arena.longs(1)  # bars since the last shock, at most 60
 
@@ -127,10 +126,9 @@ class VolBlock(Block):  # type: ignore[misc]
     def _terms(self, i: cython.Py_ssize_t) -> cython.longlong:
         """What the newest bar adds to each lane; four logarithms, all of ratios near 1, give the rest by subtraction."""
         x: BarHistory = self.hist
-        t = self.terms
         k: cython.Py_ssize_t
         for k in range(24):
-            self.before[k] = t[k]
+            self.before[k] = self.terms[k]
         r: cython.double = x.r[i]
         lagged: cython.double = x.r[i - 1]
         size: cython.double = -r if r < 0.0 else r
@@ -139,38 +137,37 @@ class VolBlock(Block):  # type: ignore[misc]
         pair: cython.double = r * lagged
         if pair < 0.0:
             pair = -pair
-        t[0] = r
-        t[1] = square
-        t[2] = square * r
-        t[3] = square * square
-        t[4] = size
-        t[5] = pair
-        t[6] = size * lagged
-        t[7] = square if r < 0.0 else 0.0
-        t[8] = pair * (-older if older < 0.0 else older)
+        self.terms[0] = r
+        self.terms[1] = square
+        self.terms[2] = square * r
+        self.terms[3] = square * square
+        self.terms[4] = size
+        self.terms[5] = pair
+        self.terms[6] = size * lagged
+        self.terms[7] = square if r < 0.0 else 0.0
+        self.terms[8] = pair * (-older if older < 0.0 else older)
         up: cython.double = ln_ratio(x.h[i], x.o[i])
         low: cython.double = ln_ratio(x.l[i], x.o[i])
         body: cython.double = ln_ratio(x.c[i], x.o[i])
         gap: cython.double = ln_ratio(x.o[i], x.c[i - 1])
-        t[9] = (up - low) * (up - low)
-        t[10] = body
-        t[11] = body * body
-        t[12] = gap
-        t[13] = gap * gap
-        t[14] = (up - body) * up + (low - body) * low
-        t[15] = up * up
-        t[16] = low * low
-        t[17] = x.h[i] - x.l[i]
-        t[18] = x.tr[i]
-        t[19] = x.v[i]
-        t[20] = x.v[i] * x.v[i]
-        t[21] = x.v[i] * size
+        self.terms[9] = (up - low) * (up - low)
+        self.terms[10] = body
+        self.terms[11] = body * body
+        self.terms[12] = gap
+        self.terms[13] = gap * gap
+        self.terms[14] = (up - body) * up + (low - body) * low
+        self.terms[15] = up * up
+        self.terms[16] = low * low
+        self.terms[17] = x.h[i] - x.l[i]
+        self.terms[18] = x.tr[i]
+        self.terms[19] = x.v[i]
+        self.terms[20] = x.v[i] * x.v[i]
+        self.terms[21] = x.v[i] * size
         return 0
 
     @cython.cfunc
     def _roll(self, n: cython.Py_ssize_t, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
         """Sums of the last two and ten bars of the lanes first .. stop - 1; n: number of the bar."""
-        two = self.two
         row: cython.Py_ssize_t = n % 16 * _LANES
         row2: cython.Py_ssize_t = (n + 14) % 16 * _LANES
         row4: cython.Py_ssize_t = (n + 12) % 16 * _LANES
@@ -181,14 +178,13 @@ class VolBlock(Block):  # type: ignore[misc]
         k: cython.Py_ssize_t
         for k in range(first, stop):
             pair = self.terms[k] + self.before[k]
-            two[row + k] = pair
-            self.ten[ten + k] = ((pair + two[row2 + k]) + (two[row4 + k] + two[row6 + k])) + two[row8 + k]
+            self.two[row + k] = pair
+            self.ten[ten + k] = ((pair + self.two[row2 + k]) + (self.two[row4 + k] + self.two[row6 + k])) + self.two[row8 + k]
         return 0
 
     @cython.cfunc
     def _windows(self, n: cython.Py_ssize_t) -> cython.longlong:
         """Sums of the last 20, 30 and 60 bars of every lane."""
-        ten = self.ten
         row: cython.Py_ssize_t = n % 64 * _LANES
         row1: cython.Py_ssize_t = (n + 54) % 64 * _LANES
         row2: cython.Py_ssize_t = (n + 44) % 64 * _LANES
@@ -198,39 +194,37 @@ class VolBlock(Block):  # type: ignore[misc]
         total: cython.double
         k: cython.Py_ssize_t
         for k in range(24):
-            total = ten[row + k] + ten[row1 + k]
+            total = self.ten[row + k] + self.ten[row1 + k]
             self.s20[k] = total
-            total += ten[row2 + k]
+            total += self.ten[row2 + k]
             self.s30[k] = total
-            self.s60[k] = total + ((ten[row3 + k] + ten[row4 + k]) + ten[row5 + k])
+            self.s60[k] = total + ((self.ten[row3 + k] + self.ten[row4 + k]) + self.ten[row5 + k])
         return 0
 
     @cython.cfunc
     def _ranges(self, width: cython.double) -> cython.longlong:
         """Parkinson (1980), Garman-Klass (1980), Rogers-Satchell (1991), Yang-Zhang (2000), per bar; what ranges say of each other."""
-        s = self.s20
-        p = self.pool
         b: cython.Py_ssize_t = self.base
-        parkinson: cython.double = s[9] / 20.0 / (4.0 * _LN2)
-        rogers: cython.double = s[14] / 20.0
-        var_gap: cython.double = (s[13] - s[12] * s[12] / 20.0) / 19.0
-        var_body: cython.double = (s[11] - s[10] * s[10] / 20.0) / 19.0
+        parkinson: cython.double = self.s20[9] / 20.0 / (4.0 * _LN2)
+        rogers: cython.double = self.s20[14] / 20.0
+        var_gap: cython.double = (self.s20[13] - self.s20[12] * self.s20[12] / 20.0) / 19.0
+        var_body: cython.double = (self.s20[11] - self.s20[10] * self.s20[10] / 20.0) / 19.0
         weight: cython.double = 0.34 / (1.34 + 21.0 / 19.0)
-        p[b + 2] = clip(root(parkinson), 0.0, 1.0)
-        p[b + 3] = clip(root((0.5 * s[9] - (2.0 * _LN2 - 1.0) * s[11]) / 20.0), 0.0, 1.0)
-        p[b + 4] = clip(root(rogers), 0.0, 1.0)
-        p[b + 5] = clip(root(var_gap + weight * var_body + (1.0 - weight) * rogers), 0.0, 1.0)
-        p[b + 12] = ratio(width, s[17] / 20.0, 20.0)
-        p[b + 29] = div(parkinson - s[1] / 20.0, parkinson + s[1] / 20.0)
-        p[b + 30] = div(s[13], s[13] + s[11])
-        p[b + 31] = div(s[16], s[16] + s[15])
+        self.pool[b + 2] = clip(root(parkinson), 0.0, 1.0)
+        self.pool[b + 3] = clip(root((0.5 * self.s20[9] - (2.0 * _LN2 - 1.0) * self.s20[11]) / 20.0), 0.0, 1.0)
+        self.pool[b + 4] = clip(root(rogers), 0.0, 1.0)
+        self.pool[b + 5] = clip(root(var_gap + weight * var_body + (1.0 - weight) * rogers), 0.0, 1.0)
+        self.pool[b + 12] = ratio(width, self.s20[17] / 20.0, 20.0)
+        self.pool[b + 29] = div(parkinson - self.s20[1] / 20.0, parkinson + self.s20[1] / 20.0)
+        self.pool[b + 30] = div(self.s20[13], self.s20[13] + self.s20[11])
+        self.pool[b + 31] = div(self.s20[16], self.s20[16] + self.s20[15])
         return 0
 
     @cython.cfunc
     def _closes(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Bollinger bands, and how they lie in Keltner's: of distances from the newest close, whole numbers that sum exactly."""
-        c = self.hist.c
-        close: cython.double = c[i]
+        x: BarHistory = self.hist
+        close: cython.double = x.c[i]
         s0: cython.double = 0.0
         s1: cython.double = 0.0
         q0: cython.double = 0.0
@@ -239,8 +233,8 @@ class VolBlock(Block):  # type: ignore[misc]
         e: cython.double
         k: cython.Py_ssize_t
         for k in range(i - 19, i + 1, 2):
-            d = c[k] - close
-            e = c[k + 1] - close
+            d = x.c[k] - close
+            e = x.c[k + 1] - close
             s0 += d
             s1 += e
             q0 += d * d
@@ -248,7 +242,7 @@ class VolBlock(Block):  # type: ignore[misc]
         mean: cython.double = (s0 + s1) / 20.0
         std: cython.double = root((q0 + q1) / 20.0 - mean * mean)
         self.pool[self.base + 6] = clip(div(4.0 * std, close + mean), 0.0, 2.0)
-        self.pool[self.base + 28] = ratio(2.0 * std, 1.5 * self.hist.atr(), 20.0)
+        self.pool[self.base + 28] = ratio(2.0 * std, 1.5 * x.atr(), 20.0)
         return 0
 
     @cython.cfunc
@@ -257,29 +251,26 @@ class VolBlock(Block):  # type: ignore[misc]
 
         Sources: Barndorff-Nielsen and Shephard (2004); Huang and Tauchen (2005), with quad-power quarticity.
         """
-        s = self.s30
-        p = self.pool
         b: cython.Py_ssize_t = self.base
-        power: cython.double = s[1]
-        bipower: cython.double = 0.5 * _PI * s[5]
-        uneven: cython.double = div(30.0 * s[8], s[5] * s[5])  # quad-power quarticity / bipower^2
+        power: cython.double = self.s30[1]
+        bipower: cython.double = 0.5 * _PI * self.s30[5]
+        uneven: cython.double = div(30.0 * self.s30[8], self.s30[5] * self.s30[5])  # quad-power quarticity / bipower^2
         share: cython.double = div(power - bipower, power)
-        p[b + 1] = clip(root(power), 0.0, 1.0)
-        p[b + 7] = clip(bipower, 0.0, 1.0)
-        p[b + 8] = clip(share, 0.0, 1.0)
-        p[b + 9] = div(s[7], power)
-        p[b + 16] = ratio(share, root(_THETA / 30.0 * (uneven if uneven > 1.0 else 1.0)), 10.0)
-        p[b + 17] = clip(uneven, 0.0, 30.0)
+        self.pool[b + 1] = clip(root(power), 0.0, 1.0)
+        self.pool[b + 7] = clip(bipower, 0.0, 1.0)
+        self.pool[b + 8] = clip(share, 0.0, 1.0)
+        self.pool[b + 9] = div(self.s30[7], power)
+        self.pool[b + 16] = ratio(share, root(_THETA / 30.0 * (uneven if uneven > 1.0 else 1.0)), 10.0)
+        self.pool[b + 17] = clip(uneven, 0.0, 30.0)
         return 0
 
     @cython.cfunc
     def _moments(self) -> cython.longlong:
         """Skewness and excess kurtosis of the last 60 returns; 0 when they are all but equal."""
-        s = self.s60
-        mean: cython.double = s[0] / 60.0
-        m2: cython.double = s[1] / 60.0
-        m3: cython.double = s[2] / 60.0
-        m4: cython.double = s[3] / 60.0
+        mean: cython.double = self.s60[0] / 60.0
+        m2: cython.double = self.s60[1] / 60.0
+        m3: cython.double = self.s60[2] / 60.0
+        m4: cython.double = self.s60[3] / 60.0
         variance: cython.double = m2 - mean * mean
         third: cython.double
         fourth: cython.double
@@ -298,33 +289,33 @@ class VolBlock(Block):  # type: ignore[misc]
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
         now: cython.double = self.terms[22]
-        then: cython.double = self.ranked[(n + 110) % _RANKED]
+        then: cython.double = self.vols[(n + 246) % 256]
         mean: cython.double = self.s60[22] / 60.0
         slow: cython.double = root(self.s60[1] / 60.0)
         five: cython.double = (x.r[i - 4] * x.r[i - 4] + x.r[i - 3] * x.r[i - 3]) + (x.r[i - 2] * x.r[i - 2] + x.r[i - 1] * x.r[i - 1])
         five += x.r[i] * x.r[i]
-        self.ranked[n % _RANKED] = now
+        self.vols[n % 256] = now
         self.hour[n % 256] = self.s60[1]
         hours: cython.double = (self.hour[n % 256] + self.hour[(n + 196) % 256]) + (self.hour[(n + 136) % 256] + self.hour[(n + 76) % 256])
         self.pool[b + 10] = ratio(now, slow, 20.0)
         self.pool[b + 11] = ratio(root(five / 5.0), root(self.s30[1] / 30.0), 20.0)
         self.pool[b + 23] = ratio(root(self.s60[23] / 60.0 - mean * mean), mean, 8.0)
-        self.pool[b + 24] = self._rank(now)
+        self.pool[b + 24] = self._rank(now, n)
         self.pool[b + 25] = div(now - then, now + then)
         self.pool[b + 26] = ratio(slow, root(hours / 240.0), 2.0)
         self.pool[b + 27] = ratio(x.atr(), self.s60[18] / 60.0, 20.0)
         return 0
 
     @cython.cfunc
-    def _rank(self, now: cython.double) -> cython.double:
-        """Where `now` lies among the last 120 volatilities, itself one of them: 0 lowest, 1 highest, 0.5 when all are equal."""
+    def _rank(self, now: cython.double, n: cython.Py_ssize_t) -> cython.double:
+        """Where `now` lies among the volatilities of the 23 stretches of ten bars before: 0 lowest, 1 highest, 0.5 when all are equal."""
         below: cython.longlong = 0
         above: cython.longlong = 0
-        k: cython.Py_ssize_t
-        for k in range(0, 120, 2):
-            below += (self.ranked[k] < now) + (self.ranked[k + 1] < now)
-            above += (self.ranked[k] > now) + (self.ranked[k + 1] > now)
-        return 0.5 + 0.5 * (below - above) / 119.0
+        row: cython.Py_ssize_t
+        for row in range(n + 26, n + 256, 10):
+            below += self.vols[row % 256] < now
+            above += self.vols[row % 256] > now
+        return 0.5 + 0.5 * (below - above) / 23.0
 
 
 @cython.cfunc
