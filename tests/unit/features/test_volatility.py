@@ -98,6 +98,28 @@ def test_every_volatility_feature_of_bars_matches_its_formula(bench: Callable[..
             assert matrix[row, column] == pytest.approx(expected[name], rel=1e-8, abs=1e-10), (name, row)
 
 
+def test_small_numbers_match_to_the_last_digits(bench: Callable[..., Any]) -> None:
+    ts, bars = clustered(120, 9)
+    o, h, low, c = bars[:, :4].T
+    r = np.diff(np.log(c))
+    hl2, body = np.log(h / low)[-20:] ** 2, np.log(c / o)[-20:]
+    rs = (np.log(h / c) * np.log(h / o) + np.log(low / c) * np.log(low / o))[-20:].mean()
+    k = 0.34 / (1.34 + 21 / 19)
+    expected = {
+        "rv_30": np.sqrt((r[-30:] ** 2).sum()),
+        "bipower_30": np.pi / 2 * np.abs(r[-30:] * r[-31:-1]).sum(),
+        "parkinson_20": np.sqrt(hl2.mean() / (4 * np.log(2))),
+        "garman_klass_20": np.sqrt((hl2 / 2 - (2 * np.log(2) - 1) * body**2).mean()),
+        "rogers_satchell_20": np.sqrt(rs),
+        "yang_zhang_20": np.sqrt(np.log(o[1:] / c[:-1])[-20:].var(ddof=1) + k * body.var(ddof=1) + (1 - k) * rs),
+        "bollinger_width_20": 4 * c[-20:].std() / c[-20:].mean(),
+    }
+
+    _, matrix = compute_bars(bench(list(expected)).plan, ts, bars)
+
+    assert dict(zip(expected, matrix[-1], strict=True)) == pytest.approx(expected, rel=1e-9, abs=0.0)
+
+
 def test_volatility_is_36_columns_of_which_4_read_trades() -> None:
     catalogue = shipped_catalogue()
     names = catalogue.category("volatility")
