@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mia.kernels import account_block, calendar_block, depth_block, flow_block, price_block, quote_block, trend_block, vol_block
+from mia.kernels import (
+    account_block,
+    calendar_block,
+    depth_block,
+    flow_block,
+    price_block,
+    quote_block,
+    trade_vol_block,
+    trend_block,
+    vol_block,
+)
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
@@ -59,5 +69,6 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "depth": BlockSpec(depth_block.SLOTS, ("emit",), _depth),
     "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
+    "trade_vol": BlockSpec(trade_vol_block.SLOTS, ("trade", "bar", "emit"), _plain(trade_vol_block.TradeVolBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}

@@ -1,7 +1,7 @@
-cdef double div(double a, double b)
-cdef double clip(double x, double low, double high)
-cdef double ratio(double a, double b, double bound)
-cdef double ln_ratio(double a, double b)
-cdef double ln1p_pos(double x)
-cdef double root(double x)
-cdef double decay(long long dt_ns, double tau_s)
+cdef double div(double a, double b) noexcept
+cdef double clip(double x, double low, double high) noexcept
+cdef double ratio(double a, double b, double bound) noexcept
+cdef double ln_ratio(double a, double b) noexcept
+cdef double ln1p_pos(double x) noexcept
+cdef double root(double x) noexcept
+cdef double decay(long long dt_ns, double tau_s) noexcept

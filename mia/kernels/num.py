@@ -14,6 +14,7 @@ else:
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
 def div(a: cython.double, b: cython.double) -> cython.double:
     """a / b for a divisor above 0; 0.0 where b is 0 or negative."""
     if b <= 0.0:
@@ -22,6 +23,7 @@ def div(a: cython.double, b: cython.double) -> cython.double:
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
 def clip(x: cython.double, low: cython.double, high: cython.double) -> cython.double:
     """x held inside [low, high]."""
     if x < low:
@@ -32,6 +34,7 @@ def clip(x: cython.double, low: cython.double, high: cython.double) -> cython.do
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
 def ratio(a: cython.double, b: cython.double, bound: cython.double) -> cython.double:
     """div(a, b) clipped to [-bound, bound]."""
     x: cython.double = div(a, b)
@@ -43,6 +46,7 @@ def ratio(a: cython.double, b: cython.double, bound: cython.double) -> cython.do
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
 def ln_ratio(a: cython.double, b: cython.double) -> cython.double:
     """ln(a / b) of two positive numbers; 0.0 where either is not above 0 (a NaN passes through)."""
     if a <= 0.0 or b <= 0.0:
@@ -54,6 +58,7 @@ def ln_ratio(a: cython.double, b: cython.double) -> cython.double:
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
 def ln1p_pos(x: cython.double) -> cython.double:
     """ln(1 + x), 0.0 for x at or below 0."""
     if x <= 0.0:
@@ -62,6 +67,7 @@ def ln1p_pos(x: cython.double) -> cython.double:
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
 def root(x: cython.double) -> cython.double:
     """Square root, 0.0 for x at or below 0."""
     if x <= 0.0:
@@ -70,6 +76,7 @@ def root(x: cython.double) -> cython.double:
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
 def decay(dt_ns: cython.longlong, tau_s: cython.double) -> cython.double:
     """exp(-dt / tau); 1.0 for a dt at or below 0, 0.0 beyond 700 time constants."""
     if dt_ns <= 0:

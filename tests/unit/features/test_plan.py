@@ -208,7 +208,7 @@ def test_only_the_blocks_that_are_asked_for_hold_state(bench: Callable[..., Any]
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("ret_2", "ret_1"), ("ema(0)", "unknown feature"), ("ema(99999)", "unknown"), ("ofi_scor", "ofi_score"), ("sma()", "unknown")],
+    [("ret_2", "ret_20"), ("ema(0)", "unknown feature"), ("ema(99999)", "unknown"), ("ofi_scor", "ofi_score"), ("sma()", "unknown")],
 )
 def test_unknown_column_is_one_clear_error(name: str, hint: str, bench: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match=hint) as error:
