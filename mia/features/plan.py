@@ -184,5 +184,8 @@ def build_plan(
 
 def _optional(inputs: tuple[str, ...], masks: Sequence[str]) -> int:
     """The bits of the masks that a column of these inputs falls under, 0 when a decision waits for it."""
-    bits = sum(1 << k for k, mask in enumerate(masks) if mask in inputs)
+    bits = 0
+    for k, mask in enumerate(masks):
+        if mask in inputs:
+            bits |= 1 << k
     return bits | _OPTIONAL if bits else 0

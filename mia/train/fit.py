@@ -20,15 +20,6 @@ import numpy as np
 from mia.domain.errors import ConfigError
 from mia.features.bars import BarSpec
 from mia.features.catalogue import shipped_catalogue
-from mia.features.observation import (
-    RANKING_FILE,
-    Observation,
-    choose_columns,
-    find_ranking,
-    fit_normaliser,
-    regime_weights,
-    write_ranking,
-)
 from mia.features.plan import KNOWN_COLUMNS
 from mia.policy.bundle import GOLDEN_TOLERANCE, Bundle, load_bundle
 from mia.policy.manifest import FORMAT, REGIMES, Manifest, Training
@@ -42,6 +33,15 @@ from mia.train.env import F32, Tape
 from mia.train.evaluate import Decide, Result, evaluate
 from mia.train.graph import PolicyWeights
 from mia.train.importance import rank_columns
+from mia.train.observation import (
+    RANKING_FILE,
+    Observation,
+    choose_columns,
+    find_ranking,
+    fit_normaliser,
+    regime_weights,
+    write_ranking,
+)
 from mia.train.parts import Parts, bar_parts, simulated_parts
 from mia.train.sac import SacSettings, Trained, train_regime
 from mia.train.settings import REGIME_COLUMNS, FitSettings, recorded_instruments

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mia.features.observation import Ranked
 from mia.train.alpha import dataset, fit_alpha
 from mia.train.env import F32, Tape
 from mia.train.graph import Layer
+from mia.train.observation import Ranked
 
 F64 = npt.NDArray[np.float64]
 _ROWS: Final = 512  # explained per fold

@@ -19,7 +19,6 @@ from mia.features.bars import BarSpec
 from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import QUOTE, EventColumns
 from mia.features.columns import from_events as columns_of
-from mia.features.observation import Observation
 from mia.features.plan import Plan, build_plan, mask_input
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
@@ -27,6 +26,7 @@ from mia.regime.filter import UNIFORM, RegimeFilter, RegimeParams
 from mia.sim.market import SimMarket
 from mia.sim.settings import SimMarketSettings
 from mia.train.env import F32, Tape
+from mia.train.observation import Observation
 from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]

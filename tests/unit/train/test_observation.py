@@ -10,7 +10,7 @@ import pytest
 from mia import shipped
 from mia.domain.errors import ConfigError
 from mia.features.catalogue import shipped_catalogue
-from mia.features.observation import (
+from mia.train.observation import (
     Normaliser,
     Observation,
     Ranked,
