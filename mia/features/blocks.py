@@ -8,7 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mia.kernels import account_block, calendar_block, depth_block, flow_block, price_block, quote_block, trend_block, vol_block
+from mia.kernels import (
+    account_block,
+    calendar_block,
+    depth_block,
+    flow_block,
+    flow_window_block,
+    impact_block,
+    price_block,
+    quote_block,
+    trade_block,
+    trend_block,
+    vol_block,
+    vpin_block,
+)
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
@@ -59,5 +72,9 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "depth": BlockSpec(depth_block.SLOTS, ("emit",), _depth),
     "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
+    "vpin": BlockSpec(vpin_block.SLOTS, ("trade",), _plain(vpin_block.VpinBlock)),
+    "trade": BlockSpec(trade_block.SLOTS, ("trade", "emit"), _plain(trade_block.TradeBlock)),
+    "impact": BlockSpec(impact_block.SLOTS, ("quote", "trade", "emit"), _plain(impact_block.ImpactBlock)),
+    "flow_window": BlockSpec(flow_window_block.SLOTS, ("bar",), _plain(flow_window_block.FlowWindowBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}
