@@ -13,7 +13,6 @@ from mia.kernels import (
     calendar_block,
     depth_block,
     flow_block,
-    flow_window_block,
     impact_block,
     price_block,
     quote_block,
@@ -75,6 +74,5 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "vpin": BlockSpec(vpin_block.SLOTS, ("trade",), _plain(vpin_block.VpinBlock)),
     "trade": BlockSpec(trade_block.SLOTS, ("trade", "emit"), _plain(trade_block.TradeBlock)),
     "impact": BlockSpec(impact_block.SLOTS, ("quote", "trade", "emit"), _plain(impact_block.ImpactBlock)),
-    "flow_window": BlockSpec(flow_window_block.SLOTS, ("bar",), _plain(flow_window_block.FlowWindowBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}

@@ -83,34 +83,31 @@ class ImpactBlock(Block):  # type: ignore[misc]
         self, t_ns: cython.longlong, price: cython.double, qty: cython.double, side: cython.longlong, mid: cython.double
     ) -> cython.longlong:
         """What the aggressor paid beyond the mid, and whether the trade went through the touch."""
-        s = self.s
         e10: cython.double = decay(t_ns - self.q[0], 10.0)
         paid: cython.double = price - mid
         if side < 0 or (side == 0 and paid < 0.0):  # of unknown aggressors, those above the mid are buyers
             paid = -paid
-        s[9] = s[9] * e10 + qty
-        s[10] = s[10] * e10 + qty * (2.0 * paid / mid)
-        s[11] = s[11] * e10 + (qty if price > s[1] or price < s[0] else 0.0)
+        self.s[9] = self.s[9] * e10 + qty
+        self.s[10] = self.s[10] * e10 + qty * (2.0 * paid / mid)
+        self.s[11] = self.s[11] * e10 + (qty if price > self.s[1] or price < self.s[0] else 0.0)
         return 0
 
     @cython.cfunc
     def _sign(self, sign: cython.double, mid: cython.double) -> cython.longlong:
         """Take the sign of a trade and the mid before it."""
-        s = self.s
-        q = self.q
-        count: cython.longlong = q[2]
+        count: cython.longlong = self.q[2]
         j: cython.Py_ssize_t = count % 10
         before: cython.double = self.mids[j]
         if count > 0:
-            s[6] += (sign * self.signs[(j + 9) % 10] - s[6]) * self._weight(count)
+            self.s[6] += (sign * self.signs[(j + 9) % 10] - self.s[6]) * self._weight(count)
         if count >= 10:
-            s[7] += (sign * self.signs[j] - s[7]) * self._weight(count - 9)
+            self.s[7] += (sign * self.signs[j] - self.s[7]) * self._weight(count - 9)
             if before > 0.0 and mid > 0.0:
-                q[3] += 1
-                s[8] += (self.signs[j] * (mid - before) / before - s[8]) * self._weight(q[3])
+                self.q[3] += 1
+                self.s[8] += (self.signs[j] * (mid - before) / before - self.s[8]) * self._weight(self.q[3])
         self.signs[j] = sign
         self.mids[j] = mid
-        q[2] = count + 1
+        self.q[2] = count + 1
         return 0
 
     @cython.cfunc

@@ -1,1 +1,1 @@
-cdef double tick_sign(double price, double last, double sign)
+cdef double tick_sign(double price, double last, double sign) noexcept

@@ -6,6 +6,7 @@ import cython
 
 
 @cython.cfunc
+@cython.exceptval(check=False)  # -1.0 is an answer here, not the mark of an error
 def tick_sign(price: cython.double, last: cython.double, sign: cython.double) -> cython.double:
     """1.0 above the last price, -1.0 below it; at it, or when there is none (last at or below 0), the sign of before.
 

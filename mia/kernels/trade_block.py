@@ -37,7 +37,8 @@ class TradeBlock(Block):  # type: ignore[misc]
     s: 0 large lots 60 s, 1 signed large lots 60 s, 2 lots 10 s, 3 lots 60 s, 4 lots 300 s, 5 signed lots 60 s, 6 signed lots
     300 s, 7 buyers' lots, 8 trades, 9 lots x price 60 s, 10-12 sellers' likewise, 13 tick-signed lots 10 s, 14 last price,
     15 tick sign, 16 mean interval in s, 17 its variance.
-    q: 0 last trade ns, 1 first trade ns, 2 trades, 3 threshold class, 4 trades of the window above it, 5 sum of n ln n.
+    q: 0 last trade ns, 1 first trade ns, 2 trades, 3 threshold class, 4 trades of the window above it, 5 sum of n ln n,
+    6 whether a trade had a known aggressor.
     """
 
     s: cython.double[::1]
@@ -50,7 +51,7 @@ class TradeBlock(Block):  # type: ignore[misc]
     def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory) -> None:
         Block.__init__(self, arena, pool, base, hist)
         self.s = arena.doubles(18)
-        self.q = arena.longs(6)
+        self.q = arena.longs(7)
         self.ring = arena.longs(512)
         self.classes = arena.longs(256)
         self.octaves = arena.longs(64)
@@ -87,6 +88,8 @@ class TradeBlock(Block):  # type: ignore[misc]
         k: cython.Py_ssize_t
         for k in range(7, 13):
             s[k] *= e60
+        if side != 0:
+            q[6] = 1
         if sign != 0.0:
             k = 7 if sign > 0.0 else 10
             s[k] += qty
@@ -98,44 +101,42 @@ class TradeBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def _interval(self, x: cython.double) -> cython.longlong:
         """Mean and variance of the time between trades: of all while fewer than 100, then with weight 1/100 of the newest."""
-        s = self.s
         weight: cython.double = 1.0 / self.q[2] if self.q[2] < 100 else 0.01
-        d: cython.double = x - s[16]
-        s[16] += weight * d
-        s[17] = (1.0 - weight) * (s[17] + weight * d * d)
+        d: cython.double = x - self.s[16]
+        self.s[16] += weight * d
+        self.s[17] = (1.0 - weight) * (self.s[17] + weight * d * d)
         return 0
 
     @cython.cfunc
     def _is_large(self, qty: cython.double) -> cython.bint:
         """Is a trade above the 95th percentile of the 512 before it (100 at least)? It then enters their window."""
-        q = self.q
         k: cython.longlong = self._class_of(qty)
-        count: cython.longlong = q[2]
-        large: cython.bint = count >= 100 and k > q[3]
+        count: cython.longlong = self.q[2]
+        large: cython.bint = count >= 100 and k > self.q[3]
         j: cython.Py_ssize_t = count & 511
         gone: cython.longlong
         if count >= 512:
             gone = self.ring[j]
             self.classes[gone] -= 1
-            if gone > q[3]:
-                q[4] -= 1
+            if gone > self.q[3]:
+                self.q[4] -= 1
         if count >= 64:
             gone = self.ring[(count - 64) & 511] >> 2
             self._count_octave(gone, -1)
         self.ring[j] = k
         self.classes[k] += 1
-        if k > q[3]:
-            q[4] += 1
+        if k > self.q[3]:
+            self.q[4] += 1
         self._count_octave(k >> 2, 1)
-        q[2] = count + 1
+        self.q[2] = count + 1
         # The threshold is the lowest class with at most 5 % of the window above it.
         held: cython.longlong = count + 1 if count < 511 else 512
-        while 20 * q[4] > held:
-            q[3] += 1
-            q[4] -= self.classes[q[3]]
-        while q[3] > 0 and 20 * (q[4] + self.classes[q[3]]) <= held:
-            q[4] += self.classes[q[3]]
-            q[3] -= 1
+        while 20 * self.q[4] > held:
+            self.q[3] += 1
+            self.q[4] -= self.classes[self.q[3]]
+        while self.q[3] > 0 and 20 * (self.q[4] + self.classes[self.q[3]]) <= held:
+            self.q[4] += self.classes[self.q[3]]
+            self.q[3] -= 1
         return large
 
     @cython.cfunc
@@ -194,6 +195,8 @@ class TradeBlock(Block):  # type: ignore[misc]
         p[b + 5] = self._acceleration(t_ns)
         p[b + 6] = clip(div(s[5], s[3]), -1.0, 1.0)
         p[b + 7] = clip(div(s[6], s[4]), -1.0, 1.0)
+        self.absent[b + 6] = 1 - self.q[6]
+        self.absent[b + 7] = 1 - self.q[6]
         vwap: cython.double = div(s[9] + s[12], s[7] + s[10])
         gap: cython.double = div(s[9] + size * vwap, s[7] + size) - div(s[12] + size * vwap, s[10] + size)
         p[b + 8] = ratio(gap, self.hist.atr(), 20.0)

@@ -92,15 +92,14 @@ class VpinBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def _close(self, t_ns: cython.longlong) -> cython.longlong:
         """Put the open bucket, which is full, behind the others and empty it."""
-        s = self.s
         j: cython.Py_ssize_t = self.q[2] % 50
-        value: cython.double = clip((-s[4] if s[4] < 0.0 else s[4]) / s[2], 0.0, 1.0)
+        value: cython.double = clip((-self.s[4] if self.s[4] < 0.0 else self.s[4]) / self.s[2], 0.0, 1.0)
         self.one_sided[j] = value
         self.one_sided[j + 50] = value
         self.ends[self.q[2] & 63] = t_ns
         self.q[2] += 1
-        s[3] = 0.0
-        s[4] = 0.0
+        self.s[3] = 0.0
+        self.s[4] = 0.0
         return 0
 
     @cython.cfunc
