@@ -13,11 +13,14 @@ from mia.kernels import (
     calendar_block,
     depth_block,
     flow_block,
+    impact_block,
     price_block,
     quote_block,
+    trade_block,
     trade_vol_block,
     trend_block,
     vol_block,
+    vpin_block,
 )
 
 if TYPE_CHECKING:
@@ -70,5 +73,8 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
     "trade_vol": BlockSpec(trade_vol_block.SLOTS, ("trade", "bar", "emit"), _plain(trade_vol_block.TradeVolBlock)),
+    "vpin": BlockSpec(vpin_block.SLOTS, ("trade",), _plain(vpin_block.VpinBlock)),
+    "trade": BlockSpec(trade_block.SLOTS, ("trade", "emit"), _plain(trade_block.TradeBlock)),
+    "impact": BlockSpec(impact_block.SLOTS, ("quote", "trade", "emit"), _plain(impact_block.ImpactBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}
