@@ -68,6 +68,9 @@ def spread(values: F64) -> Spread:
     deciles = np.unique(np.quantile(known, np.linspace(0.1, 0.9, 9), method="inverted_cdf"))
     tied = [v for v in deciles.tolist() if np.mean(known == v) > _TIED]
     edges = np.unique(np.concatenate([deciles, np.nextafter(tied, np.inf)]))
+    # An inner bin that hardly anything fell into goes to its neighbour: PSI would be the logarithm of the floor there.
+    shares = _shares(edges, known)
+    edges = edges[np.concatenate([[True], shares[1:-1] >= _TIED])]
     return Spread(edges=edges.tolist(), shares=_shares(edges, known).tolist(), present=len(known) / len(values))
 
 

@@ -109,7 +109,8 @@ def _plain(x: float) -> float | None:
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """One column: differences[factor] is the largest difference, in spreads of the column, of a value whose data began `factor` warm-ups
-    earlier from that over all data; None: no value. settles: the smallest factor from which on it stays below SETTLED, None: never.
+    earlier from that over all data; None: no value. settles: the smallest factor from which on it stays below SETTLED, None: not by the
+    largest that the data allows.
     """
 
     column: str
@@ -315,7 +316,7 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
         if self.is_constant:
             out.append(f"always {self.min:g}")
         if self.twins:
-            out.append(f"the same as {', '.join(self.twins)}")
+            out.append(f"moves as {', '.join(self.twins)}")
         if not self.present:
             out.append("never there")
         return out

@@ -230,8 +230,6 @@ def candle_source(candles: Candles, request: Request) -> Source:
 
 def recording_source(paths: Sequence[Path], request: Request) -> Source:
     """Recorded frames, decoded as the replay venue does it, with the timers that live would have."""
-    if request.tz is not None:
-        raise ConfigError("--tz: recordings state their times in UTC: leave it out")
     feed = ReplayFeed(paths, request.instruments)
     if len(feed.instruments) > 1:
         raise DataError(f"{paths[0]}: holds {', '.join(feed.instruments)}; compute one instrument at a time")
@@ -424,9 +422,10 @@ def counts(events: EventColumns) -> dict[str, I64]:
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What `compute` did. absent: columns without a single value."""
+    """What `compute` did. size: bars or events taken; absent: columns without a single value."""
 
     file: str
+    size: int
     rows: int
     columns: int
     first_ns: int
@@ -446,10 +445,13 @@ def write_parquet(source: Source, columns: Sequence[str], out: Path, versions: d
     )
     scratch = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     seen = np.zeros(len(columns), np.int64)
-    n = first = last = 0
+    size = n = first = last = 0
     try:
         with pq.ParquetWriter(scratch, schema, compression="zstd", use_dictionary=False) as writer:
-            for ts, matrix in rows(source, columns):
+            run = Run(source, columns)
+            for piece in source.pieces():
+                ts, matrix = run.take(piece)
+                size += piece.size
                 if np.isinf(matrix).any():
                     row, j = np.argwhere(np.isinf(matrix))[0]
                     raise DataError(f"{source.name}: {columns[j]} at {utc(ts[row])} is no finite number: a fault of its kernel")
@@ -459,7 +461,7 @@ def write_parquet(source: Source, columns: Sequence[str], out: Path, versions: d
                     writer.write_table(pa.Table.from_arrays(data, schema=schema))
                     first, last = first or int(ts[0]), int(ts[-1])
                 n += len(ts)
-                say(f"{n} rows" + (f" of {source.size}" if source.size and source.trigger == "bar" and source.kind == "candles" else ""))
+                say(f"{size} of {source.size} bars" if source.size else f"{size} events, {n} rows")
         if not n:
             raise DataError(f"{source.name}: no decision falls into it: use smaller --bars, or --at quote")
         with scratch.open("rb") as file:
@@ -470,7 +472,7 @@ def write_parquet(source: Source, columns: Sequence[str], out: Path, versions: d
     finally:
         scratch.unlink(missing_ok=True)
     absent = [name for name, count in zip(columns, seen, strict=True) if not count]
-    return Written(file=str(out), rows=n, columns=len(columns), first_ns=first, last_ns=last, absent=absent)
+    return Written(file=str(out), size=size, rows=n, columns=len(columns), first_ns=first, last_ns=last, absent=absent)
 
 
 def arrow() -> tuple[Any, Any]:

@@ -259,7 +259,7 @@ def _times(path: Path, frame: pl.DataFrame, tz: str | None, naive_is_utc: bool) 
     if column.null_count():
         raise DataError(f"{path}: row {_first(column.is_null().to_numpy()) + 1}: {name} is missing")
     if column.dtype.is_numeric():
-        return _epoch(path, name, column.cast(polars.Float64).to_numpy(), column, tz), name
+        return _epoch(path, name, column.cast(polars.Float64).to_numpy(), column), name
     if name == "date" and "time" in frame.columns and column.dtype == polars.String:
         column = column.str.strip_chars() + " " + frame["time"].cast(polars.String).str.strip_chars()
         if column.null_count():
@@ -270,20 +270,15 @@ def _times(path: Path, frame: pl.DataFrame, tz: str | None, naive_is_utc: bool) 
         column = column.cast(polars.Datetime("ns"))
     elif not isinstance(column.dtype, polars.Datetime):
         raise DataError(f"{path}: column {name!r} holds no times but {column.dtype}")
-    zone = getattr(column.dtype, "time_zone", None)
-    if zone is None:
+    if getattr(column.dtype, "time_zone", None) is None:
         column = _placed(
             path, name, column, tz or ("America/Chicago" if name == "ts_chicago" else None) or ("UTC" if naive_is_utc else None)
         )
-    elif tz is not None:
-        raise ConfigError(f"--tz: the times of {path} state their zone ({zone}): leave it out")
     return column.dt.cast_time_unit("ns").dt.timestamp("ns").to_numpy().astype(np.int64), name
 
 
-def _epoch(path: Path, name: str, values: F64, column: pl.Series, tz: str | None) -> I64:
+def _epoch(path: Path, name: str, values: F64, column: pl.Series) -> I64:
     """Numbers since 1970: the unit is in the name, or else in the size (s below 1e11, ms below 1e14, us below 1e17)."""
-    if tz is not None:
-        raise ConfigError(f"--tz: the times of {path} count from 1970 in UTC: leave it out")
     if not np.isfinite(values).all():
         raise DataError(f"{path}: row {_first(~np.isfinite(values)) + 1}: {name} is not a finite number")
     largest = float(np.abs(values).max())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,14 @@ from mia.cli.places import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.distribution import Shift
+    from mia.backtest.feature_checks import Memory
     from mia.backtest.feature_run import Request, Source
 
 app = typer.Typer(help="Features: what they are, columns of files, checks of them.", rich_markup_mode=None, no_args_is_help=True)
 _QUIET_S: Final = 3.0  # a shorter run says nothing of its progress
 _AGAIN_S: Final = 5.0
 _DRIFT_ROWS: Final = 50_000
+_DATA: Final = (".feather", ".parquet", ".csv", ".gz", ".zst")
 
 
 class OnDuplicate(enum.StrEnum):
@@ -186,6 +189,8 @@ def compute(
         raise typer.BadParameter(f"--out {out}: end it in .parquet")
     if not out.absolute().parent.is_dir():
         raise DataError(f"{out.absolute().parent}: no such folder: make it first")
+    if any(out.exists() and path.exists() and out.samefile(path) for path in files):
+        raise DataError(f"--out {out}: is one of the files to read")
     names = chosen(columns, category)
     started = time.perf_counter()
     source = open_source(files, _request(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config))
@@ -200,7 +205,7 @@ def compute(
         ("file", f"{done.file}, {done.rows} rows, {done.columns} columns"),
         ("span", f"{_utc(done.first_ns)} to {_utc(done.last_ns)} UTC"),
         ("bars", f"{source.bars.text}, {_when(source)}"),
-        ("time", f"{seconds:.1f} s, {done.rows / seconds:,.0f} rows/s, reading and writing included"),
+        ("time", f"{seconds:.1f} s, {done.size / seconds:,.0f} {_what(source)} a second, reading and writing included"),
     ]
     if done.absent:
         facts.append(("no value", _why_absent(done.absent, source)))
@@ -244,8 +249,7 @@ def lookahead(
             right=("cut at", "rows", "first row", "whole", "cut"),
         )
     else:
-        what = "bars" if source.kind == "candles" else "events"
-        print(f"no column knows the future: {found.columns} columns, {found.size} {what} cut at {len(found.cuts)} places,")
+        print(f"no column knows the future: {found.columns} columns, {found.size} {_what(source)} cut at {len(found.cuts)} places,")
         print(f"{found.compared} rows compared bit for bit")
     if found.leaks:
         leaking = sorted({k.column for k in found.leaks})
@@ -284,14 +288,16 @@ def recursive(
     factors = sorted({k for m in found for k in m.differences})
     moving = [m for m in found if m.settles != 1]
     if moving:
-        table = [(m.column, *(_small(m.differences.get(k)) for k in factors), f"{m.settles}x" if m.settles else "never") for m in moving]
+        table = [(m.column, *(_small(m.differences.get(k)) for k in factors), _settled(m)) for m in moving]
         head = ("column", *(f"{k}x" for k in factors), "settles")
         print_table(head, table, right=head[1:])
     print(f"{len(found) - len(moving)} columns are exact after one warm-up, {len(moving)} are not (above: largest difference in")
     print(f"spreads of the column by multiples of the warm-up; settled below {feature_checks.SETTLED:g})")
-    never = [m.column for m in found if m.settles is None]
-    if never:
-        print_note(f"{len(never)} columns never settle within this data: {', '.join(never)}")
+    words = [_settled(m) for m in found]
+    if never := [m.column for m, word in zip(found, words, strict=True) if word == "never"]:
+        print_note(f"never settle, even after {max(factors)} warm-ups: {', '.join(never)}")
+    if short := sum(word.startswith(">") for word in words):
+        print_note(f"{short} columns (marked >) have not settled where this data begins: a longer file, or more --rows, would tell")
     if silent:
         print_note(f"no value to compare (no input, or too little data): {', '.join(silent)}")
 
@@ -316,7 +322,7 @@ def profile(
     from mia.backtest.feature_checks import Profile
     from mia.cli.output import print_json, print_table
 
-    names, pieces = _pieces(file, columns, category, _request(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config))
+    names, pieces, _ = _pieces(file, columns, category, _request(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config))
     seen = Profile(names)
     progress = _Progress(file.name)
     for _, matrix in pieces:
@@ -340,7 +346,7 @@ def profile(
     absent = [p.column for p in report if not p.present]
     print(f"\n{seen.rows} rows, {len(report)} columns: {len(wrong)} with a problem, {len(absent)} never there")
     if absent:
-        print(f"never there: {', '.join(absent)}")
+        print(textwrap.fill(f"never there: {', '.join(absent)}", 80))
     print("there: share of rows with a value; edge: share of values at an end of the catalogue's range")
 
 
@@ -365,7 +371,8 @@ def drift(
     from mia.cli.output import print_json, print_note, print_table
 
     request = _request(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config)
-    found = _against_data(Path(a), b, columns, category, request) if Path(a).is_file() else _against_model(a, b, columns, category, request)
+    is_data = Path(a).is_file() or a.endswith(_DATA)
+    found = _against_data(Path(a), b, columns, category, request) if is_data else _against_model(a, b, columns, category, request)
     found.sort(key=lambda s: (s.psi is None, -(s.psi or 0.0), s.column))
     if as_json:
         print_json(found)
@@ -386,7 +393,8 @@ def drift(
 def _against_data(a: Path, b: Path, columns: str | None, category: str | None, request: Request) -> list[Shift]:
     from mia.backtest.distribution import shift_between
 
-    (names_a, pieces_a), (names_b, pieces_b) = (_pieces(path, columns, category, request) for path in (a, b))
+    (names_a, pieces_a, bars_a), (names_b, pieces_b, bars_b) = (_pieces(path, columns, category, request) for path in (a, b))
+    _same_bars(a.name, bars_a, b.name, bars_b)
     first, second = _sampled(a.name, pieces_a), _sampled(b.name, pieces_b)
     both = [n for n in names_a if n in names_b]
     return [shift_between(n, first[:, names_a.index(n)], second[:, names_b.index(n)]) for n in both]
@@ -398,6 +406,7 @@ def _against_model(model: str, data: Path, columns: str | None, category: str | 
     from mia.assemble import model_folders
     from mia.backtest.distribution import read_distribution, shift
     from mia.backtest.feature_run import chosen
+    from mia.backtest.readers import is_candle_file
     from mia.cli.output import print_note
     from mia.domain.errors import ConfigError
     from mia.features.bars import BarSpec
@@ -414,12 +423,21 @@ def _against_model(model: str, data: Path, columns: str | None, category: str | 
         raise ConfigError(f"model {manifest.name}: none of these columns is in its {len(then.columns)}")
     if then.catalogue_sha256 != shipped_catalogue().hash:
         print_note(f"model {manifest.name} was fitted on another feature catalogue: a formula may have changed since")
-    request = msgspec.structs.replace(request, bars=request.bars or BarSpec.parse(manifest.bar))
-    if manifest.trigger == "quote" and not data.name.endswith((".parquet", ".feather", ".csv", ".csv.gz")) and not request.every_ms:
-        request = msgspec.structs.replace(request, at="quote", every_ms=manifest.min_interval_ms)
-    found, pieces = _pieces(data, ",".join(names), None, request)
+    if not is_candle_file(data):  # a recording is looked at as the model would look at it
+        request = msgspec.structs.replace(request, bars=request.bars or BarSpec.parse(manifest.bar))
+        if manifest.trigger == "quote" and not request.every_ms:
+            request = msgspec.structs.replace(request, at="quote", every_ms=manifest.min_interval_ms)
+    found, pieces, bars = _pieces(data, ",".join(names), None, request)
+    _same_bars(f"model {manifest.name}", then.bars, data.name, bars)
     matrix = _sampled(data.name, pieces)
     return [shift(n, then.columns[n], matrix[:, found.index(n)]) for n in names]
+
+
+def _same_bars(a: str, bars_a: str, b: str, bars_b: str) -> None:
+    from mia.cli.output import print_note
+
+    if bars_a != bars_b:
+        print_note(f"{a} has {bars_a} bars, {b} {bars_b}: part of the shift is that of the bars")
 
 
 def _sampled(name: str, pieces: Any) -> Any:
@@ -434,8 +452,8 @@ def _sampled(name: str, pieces: Any) -> Any:
     return sample.matrix
 
 
-def _pieces(path: Path, columns: str | None, category: str | None, request: Request) -> tuple[tuple[str, ...], Any]:
-    """Names and rows of a parquet file of compute, or computed from candles or a recording."""
+def _pieces(path: Path, columns: str | None, category: str | None, request: Request) -> tuple[tuple[str, ...], Any, str]:
+    """Names, rows and bars of a parquet file of compute, or computed from candles or a recording."""
     from mia.backtest.feature_run import chosen, open_source, read_features, rows
     from mia.cli.output import print_note
     from mia.domain.errors import ConfigError, DataError
@@ -448,13 +466,13 @@ def _pieces(path: Path, columns: str | None, category: str | None, request: Requ
         source = open_source([path], request)
         for note in source.notes:
             print_note(note)
-        return names, rows(source, names)
+        return names, rows(source, names), source.bars.text
     if columns is None and category is None:
         names = made.columns
     if missing := [n for n in names if n not in made.columns]:
         raise ConfigError(f"{path}: column {missing[0]!r} is not in it; it has {len(made.columns)}: compute it again")
     at = [made.columns.index(n) for n in names]
-    return names, ((ts, matrix[:, at]) for ts, matrix in made.rows())
+    return names, ((ts, matrix[:, at]) for ts, matrix in made.rows()), str(made.facts["bars"])
 
 
 def _request(
@@ -529,13 +547,17 @@ def _why_absent(absent: Sequence[str], source: Source) -> str:
     from mia.backtest.feature_run import lacking
 
     missing = {name: [i for i in source.lacks if lacking(name, (i,))] for name in absent}
-    parts = [f"{len(absent)} columns (--json names them)"]
-    for wanted in source.lacks:
-        if n := sum(inputs[:1] == [wanted] for inputs in missing.values()):
-            parts.append(f"{n} read {wanted}, which {'candles' if source.kind == 'candles' else 'recordings'} do not hold")
+    parts = [f"{len(absent)} columns, --json names them"]
+    reads = [(sum(inputs[:1] == [wanted] for inputs in missing.values()), wanted) for wanted in source.lacks]
+    if lacks := [f"{wanted} ({n})" for n, wanted in reads if n]:
+        parts.append(f"{'candles' if source.kind == 'candles' else 'recordings'} hold no {', '.join(lacks)}")
     if others := [name for name, inputs in missing.items() if not inputs]:
         parts.append(f"never warm, or an input is missing: {', '.join(others)}")
     return "; ".join(parts)
+
+
+def _what(source: Source) -> str:
+    return "bars" if source.kind == "candles" else "events"
 
 
 def _when(source: Source) -> str:
@@ -565,6 +587,16 @@ def _short(x: float | None) -> str:
         return "-"
     text = f"{x:.4g}"
     return text if len(text) <= 8 else f"{x:.1e}"
+
+
+def _settled(m: Memory) -> str:
+    """The multiple of the warm-up; "never" when the largest was tried, else beyond which the data does not reach."""
+    from mia.backtest.feature_checks import FACTORS
+
+    if m.settles:
+        return f"{m.settles}x"
+    tried = max((k for k, d in m.differences.items() if d is not None), default=0)
+    return "never" if tried == FACTORS[-1] else f">{tried}x"
 
 
 def _small(x: float | None) -> str:
