@@ -45,8 +45,10 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def checks(root: Path | None = None) -> list[Check]:
-    """All of them; root: the checkout, by default the folder that this package lies in."""
-    root = root or Path(shipped.__file__).resolve().parents[1]
+    """All of them; root: the checkout, by default the one that this package lies in, or the installed package alone."""
+    if root is None:
+        root = Path(shipped.__file__).resolve().parents[1]
+        root = root if (root / "pyproject.toml").is_file() else root / "mia"
     source = shipped.config_file("feature_sets.yaml")
     catalogue = read_catalogue(source.with_name("feature_catalogue.json"))
     return [_compiled(source), *counted(catalogue), _behind(catalogue), _withdrawn(root), _withdrawn_widths(root)]
@@ -99,7 +101,7 @@ def _withdrawn_widths(root: Path) -> Check:
 
 def _manifest_widths(root: Path) -> Iterator[tuple[Path, int]]:
     """Features and masks of each bundle."""
-    for path in sorted((root / "models").rglob("manifest.toml")):
+    for path in sorted((root / "models" if (root / "models").is_dir() else root).rglob("manifest.toml")):
         try:
             manifest = tomllib.loads(path.read_text(encoding="utf-8"))
             yield path, len(manifest.get("features", [])) + len(manifest.get("masks", []))
@@ -109,10 +111,11 @@ def _manifest_widths(root: Path) -> Iterator[tuple[Path, int]]:
 
 def _lines(root: Path) -> Iterator[tuple[Path, int, str]]:
     """Lines of code, settings and manifests."""
-    single = [path for path in sorted(root.glob("*")) if path.suffix in _FILES and path.is_file()]
-    for folder in _FOLDERS:
-        single += [p for p in sorted((root / folder).rglob("*")) if p.suffix in _FILES and p.is_file()]
-    for path in single:
+    folders = [root / name for name in _FOLDERS if (root / name).is_dir()]
+    found = [*root.glob("*")] if folders else [*root.rglob("*")]
+    for folder in folders:
+        found += sorted(folder.rglob("*"))
+    for path in (p for p in found if p.suffix in _FILES and p.is_file()):
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             yield path, number, line
 

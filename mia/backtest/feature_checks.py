@@ -70,7 +70,7 @@ def lookahead(source: Source, columns: Sequence[str], points: int, compute: Comp
         ts, part = compute(head(source, cut), columns)
         n = min(len(ts), len(whole_ts))
         compared += n
-        due = int(np.searchsorted(whole_ts, times[cut - 1], side="left"))
+        due = int(np.searchsorted(whole_ts, times[cut - 1], side="right" if source.kind == "candles" else "left"))
         other = np.flatnonzero(ts[:n] != whole_ts[:n])
         if len(other) or n < due:
             row = int(other[0]) if len(other) else n
@@ -323,9 +323,9 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Profile:
-    """Takes rows piece by piece and keeps sums; correlations are those of at most rows_max rows, spread over all."""
+    """Takes rows piece by piece and keeps sums; correlations are those of at most 2 x rows_max rows, spread over all."""
 
-    def __init__(self, columns: Sequence[str], rows_max: int = 20_000) -> None:
+    def __init__(self, columns: Sequence[str], rows_max: int = 10_000) -> None:
         catalogue = shipped_catalogue().by_name
         ranges = [catalogue[c].range if c in catalogue else (-math.inf, math.inf) for c in columns]
         self.columns = tuple(columns)

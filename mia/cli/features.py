@@ -347,7 +347,7 @@ def profile(
     print(f"\n{seen.rows} rows, {len(report)} columns: {len(wrong)} with a problem, {len(absent)} never there")
     if absent:
         print(textwrap.fill(f"never there: {', '.join(absent)}", 80))
-    print("there: share of rows with a value; edge: share of values at an end of the catalogue's range")
+    print("there: share of rows with a value; edge: of values at an end of the range")
 
 
 @app.command("drift", short_help="How far data lies from training, or from other data.")
