@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from mia.backtest.distribution import distribution, write_distribution
 from mia.domain.errors import ConfigError
 from mia.features.bars import BarSpec
 from mia.features.catalogue import shipped_catalogue
@@ -111,6 +112,7 @@ def fit(
     metrics = _metrics(results, alpha, difference)
     manifest = msgspec.structs.replace(manifest, alpha_min=alpha_min, metrics=metrics)
     _export(out, manifest, weights, parts.params, check, check_probs)
+    write_distribution(out, distribution(parts.train[0].columns, raw, manifest.catalogue_sha256, parts.bar))
     (out / "train_sac_performance.csv").write_text(performance_csv(trained), encoding="utf-8")
     fitted = Fitted(
         folder=out, seconds=time.perf_counter() - started, difference=difference, alpha_min=alpha_min, alpha=alpha, metrics=metrics

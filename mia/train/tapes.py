@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mia.backtest.readers import read_bars
 from mia.domain.errors import DataError
 from mia.domain.events import AnyEvent
 from mia.domain.instruments import Instrument, InstrumentId
@@ -162,31 +163,6 @@ def from_bar_file(
         bar_inputs=bar_inputs,
         bar_labels=np.full(len(bar_ts), -1, np.int8),
     )
-
-
-def read_bars(path: Path) -> tuple[I64, F64]:
-    """(open time ns [n], OHLCV [n, 5]) of a candle file, in order; DataError names the file and what is wrong with it."""
-    import polars as pl
-
-    readers = {".feather": pl.read_ipc, ".parquet": pl.read_parquet, ".csv": pl.read_csv}
-    if path.suffix not in readers:
-        raise DataError(f"{path}: use .feather, .parquet or .csv")
-    try:
-        frame = readers[path.suffix](path)
-    except (OSError, pl.exceptions.PolarsError) as e:
-        raise DataError(f"{path}: cannot be read: {str(e).splitlines()[0]}") from None
-    if missing := [c for c in ("open", "high", "low", "close", "volume") if c not in frame.columns]:
-        raise DataError(f"{path}: column {missing[0]!r} is missing")
-    if "ts_ms" in frame.columns:
-        times = frame["ts_ms"].cast(pl.Int64).to_numpy() * 1_000_000
-    elif "date" in frame.columns and frame["date"].dtype.is_temporal():
-        times = frame["date"].dt.timestamp("ms").to_numpy() * 1_000_000
-    else:
-        raise DataError(f"{path}: a time column is missing: date (timestamps) or ts_ms")
-    ohlcv = np.stack([frame[c].cast(pl.Float64).to_numpy() for c in ("open", "high", "low", "close", "volume")], axis=1)
-    if not (np.isfinite(ohlcv).all() and (ohlcv[:, :4] > 0.0).all() and (np.diff(times) > 0).all()):
-        raise DataError(f"{path}: prices must be finite and above 0, and times must rise")
-    return times.astype(np.int64), ohlcv
 
 
 class Lost:

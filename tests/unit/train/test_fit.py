@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from mia.backtest.distribution import read_distribution
 from mia.domain.errors import ConfigError, DataError
 from mia.features.catalogue import shipped_catalogue
 from mia.features.plan import KNOWN_COLUMNS
@@ -17,7 +18,7 @@ from mia.policy.bundle import load_bundle
 from mia.train.card import PERFORMANCE_COLUMNS
 from mia.train.fit import fit
 from mia.train.main import app
-from mia.train.settings import FitSettings
+from mia.train.settings import BAR_COLUMNS, FitSettings
 
 SMALL = FitSettings(steps=300, workers=1, train_markets=4, validation_markets=1, test_markets=2, market_s=900.0)
 
@@ -71,6 +72,9 @@ def test_a_fit_on_bars_decides_on_bars(tmp_path: Path) -> None:
     bundle = load_bundle(str(tmp_path / "bars"), catalogue_sha256=shipped_catalogue().hash, trigger="bar")
     assert bundle.bar == "time:5m"
     assert bundle.manifest.training.seeds_train == []
+    seen = read_distribution(tmp_path / "bars")
+    assert (tuple(seen.columns), seen.bars) == (BAR_COLUMNS, "time:5m")
+    assert all(sum(s.shares) == pytest.approx(1.0) for s in seen.columns.values())
 
 
 def test_a_missing_bar_file_is_named(tmp_path: Path) -> None:

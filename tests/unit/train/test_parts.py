@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mia.backtest.readers import read_bars
 from mia.domain.errors import DataError
 from mia.features.bars import BarSpec
 from mia.kernels.arena import Arena
@@ -20,7 +21,7 @@ from mia.train.graph import Layer, PolicyWeights, build_graph
 from mia.train.regime_fit import fit_by_moments, fit_regime
 from mia.train.settings import REGIME_COLUMNS, perpetual
 from mia.train.stats import auc, brier, mean_interval
-from mia.train.tapes import Lost, chosen, complete_columns, filtered, read_bars, simulated
+from mia.train.tapes import Lost, chosen, complete_columns, filtered, simulated
 from tests.unit.train.test_env import SETTINGS, tape
 
 
