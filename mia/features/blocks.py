@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mia.kernels import account_block, calendar_block, depth_block, flow_block, price_block, quote_block, trend_block, vol_block
+from mia.kernels import account_block, calendar_block, depth_block, flow_block, oscillator_block, price_block, quote_block, trend_block, vol_block
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
@@ -59,5 +59,6 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "depth": BlockSpec(depth_block.SLOTS, ("emit",), _depth),
     "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
+    "oscillator": BlockSpec(oscillator_block.SLOTS, ("bar",), _plain(oscillator_block.OscillatorBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}
