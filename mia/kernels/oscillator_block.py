@@ -74,7 +74,7 @@ class OscillatorBlock(Block):  # type: ignore[misc]
         atr: cython.double = x.atr()
         top: cython.double = self.highest.push(x.h[i])
         bottom: cython.double = self.lowest.push(x.l[i])
-        self.pool[b + 3] = div(2.0 * c - top - bottom, top - bottom)
+        self.pool[b + 3] = ratio(2.0 * c - top - bottom, top - bottom, 1.0)
         before: cython.double = self.trix3.get()
         self.pool[b + 5] = ratio(self.trix3.push(self.trix2.push(self.trix1.push(c))) - before, atr, 20.0)
         self.pool[b + 6] = ratio(c - self._kama(i), atr, 20.0)

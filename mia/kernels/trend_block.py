@@ -233,7 +233,7 @@ class TrendBlock(Block):  # type: ignore[misc]
         d = even + odd
         # Rounding of a flat window is not a deviation.
         self.pool[b + 8] = 0.0 if d <= 1e-9 * mean else ratio(newest - mean, 1.5 * d / n, 10.0)
-        self.pool[b + 13] = div(x.c[i] - x.c[i - n], path)
+        self.pool[b + 13] = ratio(x.c[i] - x.c[i - n], path, 1.0)
         d = high - low
         self.pool[b + 15] = d / n
         return 0
