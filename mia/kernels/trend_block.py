@@ -87,7 +87,7 @@ class TrendBlock(Block):  # type: ignore[misc]
         self.rsi_past = arena.doubles(size)
         self.adx_past = arena.doubles(size)
         self.stoch_past = arena.doubles(size)
-        self.typical = arena.doubles(size)  # (h + l + c) / 3
+        self.typical = arena.doubles(size)  # h + l + c: thrice the typical price
         self.r2 = arena.doubles(size)  # sums of the last 2, 4, 5 and 8 returns
         self.r4 = arena.doubles(size)
         self.r5 = arena.doubles(size)
@@ -122,7 +122,8 @@ class TrendBlock(Block):  # type: ignore[misc]
         self.rsi_past[i - x.size] = rsi
         top: cython.double = highest_of(self.rsi_past, i, 14)
         bottom: cython.double = lowest_of(self.rsi_past, i, 14)
-        self.pool[b + 16] = 0.5 if top <= bottom else (rsi - bottom) / (top - bottom)
+        # While nothing moves RSI stays where it is but for rounding, which has no place in a range.
+        self.pool[b + 16] = 0.5 if top - bottom <= 1e-9 else (rsi - bottom) / (top - bottom)
         rise: cython.double = x.h[i] - x.h[i - 1]
         fall: cython.double = x.l[i - 1] - x.l[i]
         up: cython.double = self.up.push(rise if rise > fall and rise > 0.0 else 0.0)
@@ -195,16 +196,17 @@ class TrendBlock(Block):  # type: ignore[misc]
 
     @cython.cfunc
     def _window(self, i: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.longlong:
-        """CCI / 100 (Lambert 1980), signed efficiency (Kaufman 1995) and Aroon oscillator (Chande 1995) of the last n bars.
+        """CCI / 100 (Lambert 1980), signed efficiency (Kaufman 1995) and Aroon oscillator (Chande 1995) of the last n bars; n is even.
 
-        CCI takes typical prices (h + l + c) / 3; Aroon counts from the newest extreme within n + 1 bars.
+        CCI does not depend on the unit: in 3 n ticks everything is whole and exact. Aroon counts from the newest extreme
+        within n + 1 bars.
         """
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
-        newest: cython.double = (x.h[i] + x.l[i] + x.c[i]) / 3.0
+        newest: cython.double = x.h[i] + x.l[i] + x.c[i]
         self.typical[i] = newest
         self.typical[i - x.size] = newest
-        mean: cython.double = 0.0
+        total: cython.double = 0.0
         path: cython.double = 0.0
         d: cython.double
         top: cython.double = x.h[i - n]
@@ -213,7 +215,7 @@ class TrendBlock(Block):  # type: ignore[misc]
         low: cython.Py_ssize_t = i - n
         k: cython.Py_ssize_t
         for k in range(i - n + 1, i + 1):
-            mean += self.typical[k]
+            total += self.typical[k]
             d = x.c[k] - x.c[k - 1]
             path += abs(d)
             if x.h[k] >= top:
@@ -222,17 +224,16 @@ class TrendBlock(Block):  # type: ignore[misc]
             if x.l[k] <= bottom:
                 bottom = x.l[k]
                 low = k
-        mean /= n
         even: cython.double = 0.0
         odd: cython.double = 0.0
         for k in range(i - n + 1, i, 2):
-            d = self.typical[k] - mean
+            d = n * self.typical[k] - total
             even += abs(d)
-            d = self.typical[k + 1] - mean
+            d = n * self.typical[k + 1] - total
             odd += abs(d)
         d = even + odd
         # Rounding of a flat window is not a deviation.
-        self.pool[b + 8] = 0.0 if d <= 1e-9 * mean else ratio(newest - mean, 1.5 * d / n, 10.0)
+        self.pool[b + 8] = 0.0 if d <= 1e-9 * total else ratio(n * newest - total, 1.5 * d / n, 10.0)
         self.pool[b + 13] = ratio(x.c[i] - x.c[i - n], path, 1.0)
         d = high - low
         self.pool[b + 15] = d / n
