@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mia.kernels import account_block, calendar_block, depth_block, flow_block, oscillator_block, price_block, quote_block, trend_block, vol_block
+from mia.kernels import (
+    account_block,
+    calendar_block,
+    depth_block,
+    flow_block,
+    oscillator_block,
+    price_block,
+    quote_block,
+    trend_block,
+    vol_block,
+)
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument

@@ -144,7 +144,7 @@ class OscillatorBlock(Block):  # type: ignore[misc]
 
     @cython.cfunc
     def _kama(self, i: cython.Py_ssize_t) -> cython.double:
-        """Adaptive mean: as fast as EMA2 where price goes straight over 10 bars, as slow as EMA30 where it wanders. Source: Kaufman (1995)."""
+        """Adaptive mean: as fast as EMA2 where 10 bars go straight, as slow as EMA30 where they wander. Source: Kaufman (1995)."""
         x: BarHistory = self.hist
         if x.count() <= 10:
             self.state[0] = x.c[i]

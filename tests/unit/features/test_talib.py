@@ -13,7 +13,7 @@ squares of prices lose up to nine digits, ours are exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,8 +72,8 @@ def load(market_data: Path, instrument: Any, n: int) -> Bars:
 
 
 @pytest.fixture(scope="module", params=[50_000, pytest.param(2_000_000, marks=pytest.mark.slow)])
-def bars(request: Any, market_data: Path, instrument: Any) -> Iterator[Bars]:
-    yield load(market_data, instrument, request.param)
+def bars(request: Any, market_data: Path, instrument: Any) -> Bars:
+    return load(market_data, instrument, request.param)
 
 
 def agree(ours: Array, theirs: Array, unit: float | Array = 0.0, start: int = 15) -> None:
