@@ -14,6 +14,7 @@ from mia.kernels import (
     depth_block,
     flow_block,
     impact_block,
+    oscillator_block,
     price_block,
     quote_block,
     trade_block,
@@ -76,5 +77,6 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "vpin": BlockSpec(vpin_block.SLOTS, ("trade",), _plain(vpin_block.VpinBlock)),
     "trade": BlockSpec(trade_block.SLOTS, ("trade", "emit"), _plain(trade_block.TradeBlock)),
     "impact": BlockSpec(impact_block.SLOTS, ("quote", "trade", "emit"), _plain(impact_block.ImpactBlock)),
+    "oscillator": BlockSpec(oscillator_block.SLOTS, ("bar",), _plain(oscillator_block.OscillatorBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}
