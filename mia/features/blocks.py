@@ -8,7 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mia.kernels import account_block, calendar_block, depth_block, flow_block, price_block, quote_block, trend_block, vol_block
+from mia.kernels import (
+    account_block,
+    calendar_block,
+    depth_block,
+    flow_block,
+    price_block,
+    profile_block,
+    quote_block,
+    session_block,
+    structure_block,
+    trend_block,
+    vol_block,
+    vwap_block,
+)
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
@@ -45,6 +58,10 @@ def _depth(parts: Parts, base: int) -> Block:
     return depth_block.DepthBlock(parts.arena, parts.pool, base, parts.hist, parts.book, budget)
 
 
+def _structure(parts: Parts, base: int) -> Block:
+    return structure_block.StructureBlock(parts.arena, parts.pool, base, parts.hist, float(parts.instrument.tick_size))
+
+
 def _plain(kernel: Callable[..., Block]) -> Callable[[Parts, int], Block]:
     return lambda parts, base: kernel(parts.arena, parts.pool, base, parts.hist)
 
@@ -59,5 +76,9 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "depth": BlockSpec(depth_block.SLOTS, ("emit",), _depth),
     "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
+    "profile": BlockSpec(profile_block.SLOTS, ("bar",), _plain(profile_block.ProfileBlock)),
+    "vwap": BlockSpec(vwap_block.SLOTS, ("bar",), _plain(vwap_block.VwapBlock)),
+    "structure": BlockSpec(structure_block.SLOTS, ("bar",), _structure),
+    "session": BlockSpec(session_block.SLOTS, ("bar",), _plain(session_block.SessionBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}
