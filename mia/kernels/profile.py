@@ -63,116 +63,107 @@ class Profile:
             if m > z:
                 m = z
         self._reach(a, z)
-        x = self.x
-        q = self.q
         mask: cython.longlong = self.mask
-        k: cython.longlong = q[0]
+        k: cython.longlong = self.q[0]
         first: cython.longlong = a >> k
         last: cython.longlong = z >> k
-        x[(m >> k) & mask] += 0.5 * lots
+        self.x[(m >> k) & mask] += 0.5 * lots
         if self.s[0] == 0.0:
-            q[3] = m >> k
+            self.q[3] = m >> k
         self.s[0] += lots
         if first == last:
-            x[first & mask] += 0.5 * lots
+            self.x[first & mask] += 0.5 * lots
         else:
             tick: cython.double = 0.5 * lots / (z - a + 1)
             width: cython.longlong = self.one << k
-            x[first & mask] += tick * ((first + 1) * width - a)
-            x[last & mask] += tick * (z - last * width + 1)
+            self.x[first & mask] += tick * ((first + 1) * width - a)
+            self.x[last & mask] += tick * (z - last * width + 1)
             whole: cython.double = tick * width
             b: cython.longlong
             for b in range(first + 1, last):
-                x[b & mask] += whole
+                self.x[b & mask] += whole
         self._seek(first, last)
         return 1
 
     @cython.cfunc
     def _reach(self, a: cython.longlong, z: cython.longlong) -> cython.longlong:
         """Make the range hold the ticks a .. z, with wider bins if it must."""
-        q = self.q
         if self.s[0] == 0.0:
-            q[1] = a
-            q[2] = z
-            while q[2] - q[1] >= self.span:
-                q[0] += 1
-                q[1] = a >> q[0]
-                q[2] = z >> q[0]
+            self.q[1] = a
+            self.q[2] = z
+            while self.q[2] - self.q[1] >= self.span:
+                self.q[0] += 1
+                self.q[1] = a >> self.q[0]
+                self.q[2] = z >> self.q[0]
             return 0
-        low: cython.longlong = a >> q[0]
-        high: cython.longlong = z >> q[0]
-        while (high if high > q[2] else q[2]) - (low if low < q[1] else q[1]) >= self.span:
+        low: cython.longlong = a >> self.q[0]
+        high: cython.longlong = z >> self.q[0]
+        while (high if high > self.q[2] else self.q[2]) - (low if low < self.q[1] else self.q[1]) >= self.span:
             self._merge()
             low = low >> 1
             high = high >> 1
-        if low < q[1]:
-            q[1] = low
-        if high > q[2]:
-            q[2] = high
+        if low < self.q[1]:
+            self.q[1] = low
+        if high > self.q[2]:
+            self.q[2] = high
         return 0
 
     @cython.cfunc
     def _merge(self) -> cython.longlong:
         """Double the width of the bins."""
-        x = self.x
-        spare = self.spare
-        q = self.q
         mask: cython.longlong = self.mask
         k: cython.Py_ssize_t
         b: cython.longlong
         for k in range(mask + 1):
-            spare[k] = 0.0
-        for b in range(q[1], q[2] + 1):
-            spare[(b >> 1) & mask] += x[b & mask]
+            self.spare[k] = 0.0
+        for b in range(self.q[1], self.q[2] + 1):
+            self.spare[(b >> 1) & mask] += self.x[b & mask]
         for k in range(mask + 1):
-            x[k] = spare[k]
-        q[0] += 1
-        q[1] = q[1] >> 1
-        q[2] = q[2] >> 1
-        q[3] = q[3] >> 1
-        self._seek(q[1], q[2])
+            self.x[k] = self.spare[k]
+        self.q[0] += 1
+        self.q[1] = self.q[1] >> 1
+        self.q[2] = self.q[2] >> 1
+        self.q[3] = self.q[3] >> 1
+        self._seek(self.q[1], self.q[2])
         return 0
 
     @cython.cfunc
     def _seek(self, first: cython.longlong, last: cython.longlong) -> cython.longlong:
         """The fullest bin after the bins first .. last have grown."""
-        x = self.x
         mask: cython.longlong = self.mask
         at: cython.longlong = self.q[3]
-        best: cython.double = x[at & mask]
+        best: cython.double = self.x[at & mask]
         b: cython.longlong
         for b in range(first, last + 1):
-            if x[b & mask] > best:
-                best = x[b & mask]
+            if self.x[b & mask] > best:
+                best = self.x[b & mask]
                 at = b
         self.q[3] = at
         return 0
 
     @cython.ccall
     def settle(self) -> cython.longlong:
-        """Find the value area: from the point of control on, the heavier pair of bins above or below (both when equal) until 70 % are in."""
-        x = self.x
-        q = self.q
+        """Find the value area: from the point of control on, the heavier pair of bins above or below (both when equal) until 70 % is in."""
         mask: cython.longlong = self.mask
-        low: cython.longlong = q[1]
-        high: cython.longlong = q[2]
-        down: cython.longlong = q[3]
+        low: cython.longlong = self.q[1]
+        high: cython.longlong = self.q[2]
+        down: cython.longlong = self.q[3]
         up: cython.longlong = down
-        held: cython.double = x[down & mask]
+        held: cython.double = self.x[down & mask]
         target: cython.double = self.share * self.s[0]
         above: cython.double
         below: cython.double
         while held < target and (up < high or down > low):
-            above = x[(up + 1) & mask] + x[(up + 2) & mask] if up < high else -1.0
-            below = x[(down - 1) & mask] + x[(down - 2) & mask] if down > low else -1.0
+            above = self.x[(up + 1) & mask] + self.x[(up + 2) & mask] if up < high else -1.0
+            below = self.x[(down - 1) & mask] + self.x[(down - 2) & mask] if down > low else -1.0
             if above >= below:
                 held += above
                 up += 2
             if below >= above:
                 held += below
                 down -= 2
-        q[4] = down if down > low else low
-        q[5] = up if up < high else high
+        self.q[4] = down if down > low else low
+        self.q[5] = up if up < high else high
         return 0
 
     @cython.ccall
@@ -218,7 +209,6 @@ class Profile:
         """Share of the lots in bins above that of a price, with half of its own, in [0, 1]; 0.0 of nothing."""
         if self.s[0] <= 0.0:
             return 0.0
-        x = self.x
         mask: cython.longlong = self.mask
         low: cython.longlong = self.q[1]
         high: cython.longlong = self.q[2]
@@ -228,17 +218,17 @@ class Profile:
         if b < low:
             return 1.0
         other: cython.double = 0.0
-        total: cython.double = 0.5 * x[b & mask]
+        total: cython.double = 0.5 * self.x[b & mask]
         upper: cython.bint = high - b < b - low  # the shorter side is added up
         first: cython.longlong = b + 1 if upper else low
         last: cython.longlong = high if upper else b - 1
         k: cython.longlong = first
         while k < last:
-            total += x[k & mask]
-            other += x[(k + 1) & mask]
+            total += self.x[k & mask]
+            other += self.x[(k + 1) & mask]
             k += 2
         if k == last:
-            total += x[k & mask]
+            total += self.x[k & mask]
         total = (total + other) / self.s[0]
         if total > 1.0:
             total = 1.0

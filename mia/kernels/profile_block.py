@@ -83,7 +83,6 @@ class ProfileBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def _session(self, c: cython.double, atr: cython.double) -> cython.longlong:
         """The profile of the session so far."""
-        p = self.pool
         b: cython.Py_ssize_t = self.base
         k: cython.Py_ssize_t
         empty: cython.longlong = 0 if self.profile.lots() > 0.0 else 1
@@ -94,37 +93,35 @@ class ProfileBlock(Block):  # type: ignore[misc]
         poc: cython.double = self.profile.control()
         top: cython.double = self.profile.value_high()
         bottom: cython.double = self.profile.value_low()
-        p[b] = ratio(c - poc, atr, 50.0)
-        p[b + 1] = ratio(c - top, atr, 50.0)
-        p[b + 2] = ratio(c - bottom, atr, 50.0)
-        p[b + 3] = 1.0 if bottom <= c and c <= top else 0.0
-        p[b + 4] = ratio(top - bottom, atr, 50.0)
-        p[b + 5] = self.profile.height(c)
-        p[b + 6] = div(2.0 * poc - top - bottom, top - bottom)
-        p[b + 7] = self.profile.above(c)
+        self.pool[b] = ratio(c - poc, atr, 50.0)
+        self.pool[b + 1] = ratio(c - top, atr, 50.0)
+        self.pool[b + 2] = ratio(c - bottom, atr, 50.0)
+        self.pool[b + 3] = 1.0 if bottom <= c and c <= top else 0.0
+        self.pool[b + 4] = ratio(top - bottom, atr, 50.0)
+        self.pool[b + 5] = self.profile.height(c)
+        self.pool[b + 6] = div(2.0 * poc - top - bottom, top - bottom)
+        self.pool[b + 7] = self.profile.above(c)
         return 0
 
     @cython.cfunc
     def _before(self, c: cython.double, atr: cython.double) -> cython.longlong:
         """The profile of the session before."""
-        p = self.pool
-        s = self.s
         b: cython.Py_ssize_t = self.base
         k: cython.Py_ssize_t
-        unknown: cython.longlong = 0 if s[0] > 0.0 else 1
+        unknown: cython.longlong = 0 if self.s[0] > 0.0 else 1
         for k in range(8, 11):
             self.absent[b + k] = unknown
         self.absent[b + 11] = 1 if unknown == 1 or self.absent[b] == 1 else 0
         if unknown == 1:
             return 0
-        p[b + 8] = ratio(c - s[0], atr, 50.0)
-        p[b + 9] = ratio(c - s[1], atr, 50.0)
-        p[b + 10] = ratio(c - s[2], atr, 50.0)
+        self.pool[b + 8] = ratio(c - self.s[0], atr, 50.0)
+        self.pool[b + 9] = ratio(c - self.s[1], atr, 50.0)
+        self.pool[b + 10] = ratio(c - self.s[2], atr, 50.0)
         top: cython.double = self.profile.value_high()
         bottom: cython.double = self.profile.value_low()
-        common: cython.double = (top if top < s[1] else s[1]) - (bottom if bottom > s[2] else s[2]) + 1.0
-        span: cython.double = (top if top > s[1] else s[1]) - (bottom if bottom < s[2] else s[2]) + 1.0
-        p[b + 11] = div(common, span) if common > 0.0 else 0.0
+        common: cython.double = (top if top < self.s[1] else self.s[1]) - (bottom if bottom > self.s[2] else self.s[2]) + 1.0
+        span: cython.double = (top if top > self.s[1] else self.s[1]) - (bottom if bottom < self.s[2] else self.s[2]) + 1.0
+        self.pool[b + 11] = div(common, span) if common > 0.0 else 0.0
         return 0
 
     @cython.cfunc

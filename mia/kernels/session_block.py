@@ -46,7 +46,6 @@ class SessionBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
-        s = self.s
         i: cython.Py_ssize_t = x.last()
         t: cython.longlong = x.t[i]
         length: cython.longlong = x.session.close_ns() - x.session.open_ns()
@@ -54,7 +53,7 @@ class SessionBlock(Block):  # type: ignore[misc]
             self._turn(i, length)
         elif t <= x.session.close_ns():  # what trades after the close is no part of the day's range
             self._widen(0, i)
-            s[2] = x.c[i]
+            self.s[2] = x.c[i]
         if self.watch.is_whole() and t <= x.session.open_ns() + 1_800_000_000_000:
             self._gather(6, 0, i)
         self._night(i, length)
@@ -65,30 +64,27 @@ class SessionBlock(Block):  # type: ignore[misc]
     def _turn(self, i: cython.Py_ssize_t, length: cython.longlong) -> cython.longlong:
         """A session begins with bar i."""
         x: BarHistory = self.hist
-        s = self.s
-        q = self.q
-        s[3] = s[0]
-        s[4] = s[1]
-        s[5] = s[2]
-        s[0] = x.h[i]
-        s[1] = x.l[i]
-        s[2] = x.c[i]
-        q[0] = 0
-        if length < 43_200_000_000_000 and q[1] > 0 and self.watch.is_whole():
+        self.s[3] = self.s[0]
+        self.s[4] = self.s[1]
+        self.s[5] = self.s[2]
+        self.s[0] = x.h[i]
+        self.s[1] = x.l[i]
+        self.s[2] = x.c[i]
+        self.q[0] = 0
+        if length < 43_200_000_000_000 and self.q[1] > 0 and self.watch.is_whole():
             self._night_over()
-        q[1] = 0
-        q[3] = 1 if length >= 43_200_000_000_000 and self.watch.is_whole() else 0
+        self.q[1] = 0
+        self.q[3] = 1 if length >= 43_200_000_000_000 and self.watch.is_whole() else 0
         return 0
 
     @cython.cfunc
     def _widen(self, k: cython.Py_ssize_t, i: cython.Py_ssize_t) -> cython.longlong:
         """Let the range at s[k], s[k + 1] hold bar i."""
         x: BarHistory = self.hist
-        s = self.s
-        if x.h[i] > s[k]:
-            s[k] = x.h[i]
-        if x.l[i] < s[k + 1]:
-            s[k + 1] = x.l[i]
+        if x.h[i] > self.s[k]:
+            self.s[k] = x.h[i]
+        if x.l[i] < self.s[k + 1]:
+            self.s[k + 1] = x.l[i]
         return 0
 
     @cython.cfunc
@@ -103,9 +99,8 @@ class SessionBlock(Block):  # type: ignore[misc]
 
     @cython.cfunc
     def _night(self, i: cython.Py_ssize_t, length: cython.longlong) -> cython.longlong:
-        """Gather the night: of a UTC day its first 8 hours, of a long session all until 7.5 hours before its close, else what follows it."""
+        """Gather the night: of a UTC day its first 8 hours, of a long session all until 7.5 h before its close, else what follows it."""
         x: BarHistory = self.hist
-        q = self.q
         t: cython.longlong = x.t[i]
         if length < 43_200_000_000_000:
             if t > x.session.close_ns():
@@ -114,11 +109,11 @@ class SessionBlock(Block):  # type: ignore[misc]
         end: cython.longlong = x.session.open_ns() + 28_800_000_000_000
         if length < 86_400_000_000_000:
             end = x.session.close_ns() - 27_000_000_000_000
-        if q[3] == 1 and t <= end:
+        if self.q[3] == 1 and t <= end:
             self._gather(8, 1, i)
-        if q[3] == 1 and t >= end:
-            q[3] = 0
-            if q[1] > 0:
+        if self.q[3] == 1 and t >= end:
+            self.q[3] = 0
+            if self.q[1] > 0:
                 self._night_over()
         return 0
 
@@ -134,26 +129,25 @@ class SessionBlock(Block):  # type: ignore[misc]
     def _write(self, i: cython.Py_ssize_t) -> cython.longlong:
         """The columns."""
         x: BarHistory = self.hist
-        p = self.pool
-        s = self.s
         b: cython.Py_ssize_t = self.base
         c: cython.double = x.c[i]
+        atr: cython.double = x.atr()
         opened: cython.bint = self.q[0] > 0 and x.t[i] >= x.session.open_ns() + 1_800_000_000_000
         self.absent[b] = 0 if opened else 1
-        p[b] = self._place(c, s[6], s[7]) if opened else 0.0
+        self.pool[b] = self._place(c, self.s[6], self.s[7]) if opened else 0.0
         before: cython.bint = self.watch.was_whole()
         k: cython.Py_ssize_t
         for k in range(1, 4):
             self.absent[b + k] = 0 if before else 1
         self.absent[b + 6] = self.absent[b + 1]
         if before:
-            p[b + 1] = ratio(c - s[3], x.atr(), 50.0)
-            p[b + 2] = ratio(c - s[4], x.atr(), 50.0)
-            p[b + 3] = ratio(c - s[5], x.atr(), 50.0)
-            p[b + 6] = ratio(s[0] - s[1], s[3] - s[4], 20.0)
+            self.pool[b + 1] = ratio(c - self.s[3], atr, 50.0)
+            self.pool[b + 2] = ratio(c - self.s[4], atr, 50.0)
+            self.pool[b + 3] = ratio(c - self.s[5], atr, 50.0)
+            self.pool[b + 6] = ratio(self.s[0] - self.s[1], self.s[3] - self.s[4], 20.0)
         self.absent[b + 4] = 0 if self.q[2] == 1 else 1
-        p[b + 4] = self._place(c, s[10], s[11])
-        p[b + 5] = clip(self._place(c, s[0], s[1]), 0.0, 1.0)
+        self.pool[b + 4] = self._place(c, self.s[10], self.s[11])
+        self.pool[b + 5] = clip(self._place(c, self.s[0], self.s[1]), 0.0, 1.0)
         return 0
 
     @cython.cfunc

@@ -14,7 +14,7 @@ else:
 
 @cython.cclass
 class SessionWatch:
-    """Follows a session clock bar by bar. state: 0 sessions the clock has begun, 1 close ns of the last, 2 begun in a row while watching."""
+    """Follows a session clock bar by bar. state: 0 sessions the clock began, 1 close ns of the last, 2 begun in a row while watching."""
 
     def __init__(self, arena: Arena) -> None:
         self.state = arena.longs(3)
@@ -22,17 +22,16 @@ class SessionWatch:
     @cython.ccall
     def step(self, clock: SessionClock) -> cython.bint:
         """Once a bar: does it open a session, or is it the first bar of all? Counts, since others may move the clock in between."""
-        s = self.state
         n: cython.longlong = clock.begun()
-        if n == s[0]:
+        if n == self.state[0]:
             return False
         # Four days bridge any weekend with a holiday. A longer hole means that sessions are missing in between.
-        if s[0] > 0 and clock.open_ns() - s[1] <= 345_600_000_000_000:
-            s[2] += 1
+        if self.state[0] > 0 and clock.open_ns() - self.state[1] <= 345_600_000_000_000:
+            self.state[2] += 1
         else:
-            s[2] = 0
-        s[0] = n
-        s[1] = clock.close_ns()
+            self.state[2] = 0
+        self.state[0] = n
+        self.state[1] = clock.close_ns()
         return True
 
     @cython.ccall

@@ -21,7 +21,7 @@ SLOTS = (
     "round_number_dist",
 )  # fmt: skip
 
-LEVELS = 8  # swings of either kind that are remembered
+LEVELS = 8  # swings of either kind that are remembered; a power of two
 DECADES = 40
 
 
@@ -70,34 +70,30 @@ class StructureBlock(Block):  # type: ignore[misc]
     def _swings(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Take the bar before the last two for a swing when it towers above two bars on each side. Source: Williams (1995), fractals."""
         x: BarHistory = self.hist
-        q = self.q
-        h = x.h
-        low = x.l
         j: cython.Py_ssize_t = i - 2
         if x.count() >= 5:
-            if h[j] > h[j - 1] and h[j] > h[j - 2] and h[j] > h[j + 1] and h[j] > h[j + 2]:
-                self.highs[q[0] % self.levels] = h[j]
-                q[0] += 1
-            if low[j] < low[j - 1] and low[j] < low[j - 2] and low[j] < low[j + 1] and low[j] < low[j + 2]:
-                self.lows[q[1] % self.levels] = low[j]
-                q[1] += 1
-        p = self.pool
+            if x.h[j] > x.h[j - 1] and x.h[j] > x.h[j - 2] and x.h[j] > x.h[j + 1] and x.h[j] > x.h[j + 2]:
+                self.highs[self.q[0] & (self.levels - 1)] = x.h[j]
+                self.q[0] += 1
+            if x.l[j] < x.l[j - 1] and x.l[j] < x.l[j - 2] and x.l[j] < x.l[j + 1] and x.l[j] < x.l[j + 2]:
+                self.lows[self.q[1] & (self.levels - 1)] = x.l[j]
+                self.q[1] += 1
         b: cython.Py_ssize_t = self.base
-        self.absent[b] = 0 if q[0] > 0 else 1
-        self.absent[b + 1] = 0 if q[1] > 0 else 1
-        self.absent[b + 2] = 0 if q[0] > 2 and q[1] > 2 else 1
-        if q[0] > 0:
-            p[b] = ratio(x.c[i] - self._past(self.highs, q[0], 1), x.atr(), 50.0)
-        if q[1] > 0:
-            p[b + 1] = ratio(x.c[i] - self._past(self.lows, q[1], 1), x.atr(), 50.0)
-        if q[0] > 2 and q[1] > 2:
-            p[b + 2] = 0.25 * (self._rises(self.highs, q[0]) + self._rises(self.lows, q[1]))
+        self.absent[b] = 0 if self.q[0] > 0 else 1
+        self.absent[b + 1] = 0 if self.q[1] > 0 else 1
+        self.absent[b + 2] = 0 if self.q[0] > 2 and self.q[1] > 2 else 1
+        if self.q[0] > 0:
+            self.pool[b] = ratio(x.c[i] - self._past(self.highs, self.q[0], 1), x.atr(), 50.0)
+        if self.q[1] > 0:
+            self.pool[b + 1] = ratio(x.c[i] - self._past(self.lows, self.q[1], 1), x.atr(), 50.0)
+        if self.q[0] > 2 and self.q[1] > 2:
+            self.pool[b + 2] = 0.25 * (self._rises(self.highs, self.q[0]) + self._rises(self.lows, self.q[1]))
         return 0
 
     @cython.cfunc
     def _past(self, ring: cython.double[::1], n: cython.longlong, k: cython.longlong) -> cython.double:
         """The swing k swings ago, 1 the last, of n ever."""
-        return ring[(n - k) % self.levels]
+        return ring[(n - k) & (self.levels - 1)]
 
     @cython.cfunc
     def _rises(self, ring: cython.double[::1], n: cython.longlong) -> cython.double:
@@ -120,32 +116,31 @@ class StructureBlock(Block):  # type: ignore[misc]
     def _extremes(self, i: cython.Py_ssize_t, n: cython.longlong) -> cython.longlong:
         """Age of the highest high and the lowest low of n bars, the newer of equals; searched again only when one leaves the window."""
         x: BarHistory = self.hist
-        q = self.q
         count: cython.longlong = x.count()
         at: cython.Py_ssize_t
         k: cython.Py_ssize_t
         m: cython.longlong = n if count > n else count
-        if q[2] > 0 and q[2] > count - n:
-            if x.h[i] >= x.h[i - (count - q[2])]:
-                q[2] = count
+        if self.q[2] > 0 and self.q[2] > count - n:
+            if x.h[i] >= x.h[i - (count - self.q[2])]:
+                self.q[2] = count
         else:
             at = i - m + 1
             for k in range(i - m + 2, i + 1):
                 if x.h[k] >= x.h[at]:
                     at = k
-            q[2] = count - (i - at)
-        if q[3] > 0 and q[3] > count - n:
-            if x.l[i] <= x.l[i - (count - q[3])]:
-                q[3] = count
+            self.q[2] = count - (i - at)
+        if self.q[3] > 0 and self.q[3] > count - n:
+            if x.l[i] <= x.l[i - (count - self.q[3])]:
+                self.q[3] = count
         else:
             at = i - m + 1
             for k in range(i - m + 2, i + 1):
                 if x.l[k] <= x.l[at]:
                     at = k
-            q[3] = count - (i - at)
-        age: cython.double = count - q[2]
+            self.q[3] = count - (i - at)
+        age: cython.double = count - self.q[2]
         self.pool[self.base + 6] = age / n
-        age = count - q[3]
+        age = count - self.q[3]
         self.pool[self.base + 7] = age / n
         return 0
 
@@ -153,7 +148,6 @@ class StructureBlock(Block):  # type: ignore[misc]
     def _ranges(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Breaks of the range of 20 bars before, range of 10 bars against 60, length of the narrow stretch that ends here."""
         x: BarHistory = self.hist
-        p = self.pool
         b: cython.Py_ssize_t = self.base
         c: cython.double = x.c[i]
         atr: cython.double = x.atr()
@@ -166,12 +160,12 @@ class StructureBlock(Block):  # type: ignore[misc]
         span: cython.double = (x.h[i] if x.h[i] > top else top) - (x.l[i] if x.l[i] < bottom else bottom)
         count: cython.longlong = x.count()
         wide: cython.double = x.h[i - (count - self.q[2])] - x.l[i - (count - self.q[3])]
-        p[b + 5] = div(span, wide) if count >= 60 else 0.0
+        self.pool[b + 5] = div(span, wide) if count >= 60 else 0.0
         for k in range(i - 20, i - 9):
             top = x.h[k] if x.h[k] > top else top
             bottom = x.l[k] if x.l[k] < bottom else bottom
-        p[b + 3] = ratio(c - top, atr, 20.0)
-        p[b + 4] = ratio(c - bottom, atr, 20.0)
+        self.pool[b + 3] = ratio(c - top, atr, 20.0)
+        self.pool[b + 4] = ratio(c - bottom, atr, 20.0)
         m: cython.longlong = 0
         top = x.h[i]
         bottom = x.l[i]
@@ -182,68 +176,79 @@ class StructureBlock(Block):  # type: ignore[misc]
                 break
             m += 1
         length: cython.double = m
-        p[b + 11] = length / 60.0
+        self.pool[b + 11] = length / 60.0
         return 0
 
     @cython.cfunc
     def _levels(self, i: cython.Py_ssize_t) -> cython.longlong:
-        """Touches of the nearer of the last two swings, and how near the nearest of the remembered swings is above and below."""
+        """Touches of the nearer of the last two swings, and the nearest of all that are remembered."""
         x: BarHistory = self.hist
-        p = self.pool
-        q = self.q
         b: cython.Py_ssize_t = self.base
         k: cython.Py_ssize_t
-        unknown: cython.longlong = 0 if q[0] > 0 and q[1] > 0 else 1
+        unknown: cython.longlong = 0 if self.q[0] > 0 and self.q[1] > 0 else 1
         for k in range(8, 11):
             self.absent[b + k] = unknown
         if unknown == 1:
             return 0
         c: cython.double = x.c[i]
         atr: cython.double = x.atr()
-        level: cython.double = self._past(self.highs, q[0], 1)
-        other: cython.double = self._past(self.lows, q[1], 1)
+        level: cython.double = self._past(self.highs, self.q[0], 1)
+        other: cython.double = self._past(self.lows, self.q[1], 1)
         if (c - other if c > other else other - c) < (c - level if c > level else level - c):
             level = other
         above: cython.double = level + 0.1 * atr
         below: cython.double = level - 0.1 * atr
-        touches: cython.double = 0.0
-        for k in range(i - 19, i + 1):
-            if (x.h[k] >= below and x.h[k] <= above) or (x.l[k] >= below and x.l[k] <= above):
-                touches += 1.0
-        p[b + 8] = touches / 20.0
-        up: cython.double = -1.0  # distances; below 0 there is no level
-        down: cython.double = -1.0
+        touches: cython.longlong = 0
+        for k in range(i - 19, i + 1):  # bits instead of branches, which would be guessed wrong half of the time
+            touches += ((x.h[k] >= below) & (x.h[k] <= above)) | ((x.l[k] >= below) & (x.l[k] <= above))
+        share: cython.double = touches
+        self.pool[b + 8] = share / 20.0
+        self._nearest(c, self.highs, self.q[0], self.lows, self.q[1], atr)
+        return 0
+
+    @cython.cfunc
+    def _nearest(
+        self,
+        c: cython.double,
+        highs: cython.double[::1],
+        n_highs: cython.longlong,
+        lows: cython.double[::1],
+        n_lows: cython.longlong,
+        atr: cython.double,
+    ) -> cython.longlong:
+        """How near the nearest remembered swing is above and below."""
+        up: cython.double = 1e300  # no level
+        down: cython.double = 1e300
         d: cython.double
-        n: cython.longlong = q[0] if q[0] < self.levels else self.levels
-        for k in range(n):
-            d = self.highs[k] - c
-            if d >= 0.0 and (up < 0.0 or d < up):
-                up = d
-            if d <= 0.0 and (down < 0.0 or -d < down):
-                down = -d
-        n = q[1] if q[1] < self.levels else self.levels
-        for k in range(n):
-            d = self.lows[k] - c
-            if d >= 0.0 and (up < 0.0 or d < up):
-                up = d
-            if d <= 0.0 and (down < 0.0 or -d < down):
-                down = -d
-        p[b + 9] = div(atr, atr + up) if up >= 0.0 else 0.0
-        p[b + 10] = div(atr, atr + down) if down >= 0.0 else 0.0
+        e: cython.double
+        k: cython.Py_ssize_t
+        for k in range(n_highs if n_highs < self.levels else self.levels):
+            d = highs[k] - c
+            e = d if d >= 0.0 else 1e300
+            up = e if e < up else up
+            e = -d if d <= 0.0 else 1e300
+            down = e if e < down else down
+        for k in range(n_lows if n_lows < self.levels else self.levels):
+            d = lows[k] - c
+            e = d if d >= 0.0 else 1e300
+            up = e if e < up else up
+            e = -d if d <= 0.0 else 1e300
+            down = e if e < down else down
+        self.pool[self.base + 9] = div(atr, atr + up) if up < 1e300 else 0.0
+        self.pool[self.base + 10] = div(atr, atr + down) if down < 1e300 else 0.0
         return 0
 
     @cython.cfunc
     def _round_number(self, price: cython.double) -> cython.double:
         """Distance to the nearest multiple of a hundredth of the price's power of ten, 1 half way between two."""
-        t = self.decade
         k: cython.longlong = self.q[4]
         if not (price > 1e-17 and price < 1e17):
             return 0.0
-        while t[k + 1] <= price:
+        while self.decade[k + 1] <= price:
             k += 1
-        while t[k] > price:
+        while self.decade[k] > price:
             k -= 1
         self.q[4] = k
-        steps: cython.double = price / t[k - 2]
+        steps: cython.double = price / self.decade[k - 2]
         whole: cython.double = cython.cast(cython.longlong, steps + 0.5)
         return clip(2.0 * (steps - whole if steps > whole else whole - steps), 0.0, 1.0)

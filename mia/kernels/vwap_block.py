@@ -10,11 +10,13 @@ if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
     from cython.cimports.mia.kernels.history import BarHistory
     from cython.cimports.mia.kernels.num import clip, div, ratio, root
+    from cython.cimports.mia.kernels.roll import Ring
     from cython.cimports.mia.kernels.session_watch import SessionWatch
 else:
     from mia.kernels.block import Block
     from mia.kernels.history import BarHistory
     from mia.kernels.num import clip, div, ratio, root
+    from mia.kernels.roll import Ring
     from mia.kernels.session_watch import SessionWatch
 
 SLOTS = (
@@ -38,6 +40,7 @@ class VwapBlock(Block):  # type: ignore[misc]
     """
 
     watch: SessionWatch
+    steps: Ring
     minutes: cython.longlong
     sessions: cython.longlong
     s: cython.double[::1]
@@ -48,6 +51,7 @@ class VwapBlock(Block):  # type: ignore[misc]
     def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory) -> None:
         Block.__init__(self, arena, pool, base, hist)
         self.watch = SessionWatch(arena)
+        self.steps = Ring(arena, 20)  # of on-balance volume
         self.minutes = MINUTES
         self.sessions = SESSIONS
         self.s = arena.doubles(11)
@@ -59,31 +63,29 @@ class VwapBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
-        p = self.pool
-        s = self.s
         b: cython.Py_ssize_t = self.base
         i: cython.Py_ssize_t = x.last()
         c: cython.double = x.c[i]
+        atr: cython.double = x.atr()
         begins: cython.bint = self.watch.step(x.session)
         k: cython.Py_ssize_t
         if begins:
-            s[3] = s[0] if self.watch.was_whole() else 0.0
-            s[4] = s[1]
+            self.s[3] = self.s[0] if self.watch.was_whole() else 0.0
+            self.s[4] = self.s[1]
             for k in range(3):
-                s[k] = 0.0
+                self.s[k] = 0.0
         self._session(x.v[i], self._price(i))
         self._minute(i, begins)
-        self.absent[b] = 0 if s[0] > 0.0 else 1
+        self.absent[b] = 0 if self.s[0] > 0.0 else 1
         self.absent[b + 1] = self.absent[b]
-        p[b] = ratio(c - s[1], x.atr(), 50.0)
-        p[b + 1] = ratio(c - s[1], root(div(s[2], s[0])), 10.0)
-        p[b + 4] = self._obv_slope(i)
+        self.pool[b] = ratio(c - self.s[1], atr, 50.0)
+        self.pool[b + 1] = ratio(c - self.s[1], root(div(self.s[2], self.s[0])), 10.0)
         self._since_swing(i)
-        self.absent[b + 6] = 0 if s[3] > 0.0 else 1
-        both: cython.double = s[4] + (s[1] - s[4]) * div(s[0], s[0] + s[3])
-        p[b + 6] = ratio(c - both, x.atr(), 50.0)
-        p[b + 7] = self._corr(i, 30)
-        p[b + 8] = self._trend(i)
+        self.absent[b + 6] = 0 if self.s[3] > 0.0 else 1
+        both: cython.double = self.s[4] + (self.s[1] - self.s[4]) * div(self.s[0], self.s[0] + self.s[3])
+        self.pool[b + 6] = ratio(c - both, atr, 50.0)
+        self.pool[b + 7] = self._corr(i)
+        self._volumes(i)
         return 0
 
     @cython.cfunc
@@ -97,158 +99,173 @@ class VwapBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def _session(self, lots: cython.double, price: cython.double) -> cython.longlong:
         """Mean and spread of the session's trades, updated so that neither is a difference of large sums. Source: West (1979)."""
-        s = self.s
-        if lots <= 0.0:
+        if not (lots > 0.0):
             return 0
-        s[0] += lots
-        d: cython.double = price - s[1]
-        if s[0] == lots:
-            s[1] = price
+        self.s[0] += lots
+        d: cython.double = price - self.s[1]
+        if self.s[0] == lots:
+            self.s[1] = price
         else:
-            s[1] += d * (lots / s[0])
-            s[2] += lots * d * (price - s[1])
+            self.s[1] += d * (lots / self.s[0])
+            self.s[2] += lots * d * (price - self.s[1])
         return 0
 
     @cython.cfunc
     def _minute(self, i: cython.Py_ssize_t, begins: cython.bint) -> cython.longlong:
         """Volume of the last minute that ended against the same minute of sessions before."""
         x: BarHistory = self.hist
-        s = self.s
-        q = self.q
         since: cython.longlong = x.t[i] - x.session.open_ns()
         m: cython.longlong = (since - 1) // 60_000_000_000 if since > 0 else 0
-        if q[1] == 1 and (begins or m != q[0]):
+        if self.q[1] == 1 and (begins or m != self.q[0]):
             self._minute_ended()
         if begins:
-            s[9] = 0.0
-            s[10] = 0.0
-        if begins or m != q[0]:
-            q[0] = m
-            q[1] = 1
-            s[8] = 0.0
-        s[8] += x.v[i]
-        if q[1] == 1 and since >= (m + 1) * 60_000_000_000:
+            self.s[9] = 0.0
+            self.s[10] = 0.0
+        if begins or m != self.q[0]:
+            self.q[0] = m
+            self.q[1] = 1
+            self.s[8] = 0.0
+        self.s[8] += x.v[i]
+        if self.q[1] == 1 and since >= (m + 1) * 60_000_000_000:
             self._minute_ended()
         b: cython.Py_ssize_t = self.base
-        self.absent[b + 2] = 1 - q[2]
-        self.absent[b + 3] = 0 if s[10] > 0.0 else 1
-        self.pool[b + 3] = ratio(s[9], s[10], 20.0)
+        self.absent[b + 2] = 1 - self.q[2]
+        self.absent[b + 3] = 0 if self.s[10] > 0.0 else 1
+        self.pool[b + 3] = ratio(self.s[9], self.s[10], 20.0)
         return 0
 
     @cython.cfunc
     def _minute_ended(self) -> cython.longlong:
         """Compare the minute, then remember it."""
-        s = self.s
-        q = self.q
-        m: cython.longlong = q[0]
-        q[1] = 0
-        q[2] = 0
+        m: cython.longlong = self.q[0]
+        self.q[1] = 0
+        self.q[2] = 0
         if m >= self.minutes:
             return 0
         n: cython.longlong = self.seen[m]
         start: cython.Py_ssize_t = m * self.sessions
         if n >= self.sessions:
-            past = self.past
             even: cython.double = 0.0
             odd: cython.double = 0.0
             k: cython.Py_ssize_t
             for k in range(start, start + self.sessions, 2):
-                even += past[k]
-                odd += past[k + 1]
+                even += self.past[k]
+                odd += self.past[k + 1]
             usual: cython.double = (even + odd) / self.sessions
-            self.pool[self.base + 2] = ratio(s[8], usual, 20.0)
-            q[2] = 1
-            s[9] += s[8]
-            s[10] += usual
-        self.past[start + n % self.sessions] = s[8]
+            self.pool[self.base + 2] = ratio(self.s[8], usual, 20.0)
+            self.q[2] = 1
+            self.s[9] += self.s[8]
+            self.s[10] += usual
+        self.past[start + n % self.sessions] = self.s[8]
         self.seen[m] = n + 1
         return 0
-
-    @cython.cfunc
-    def _obv_slope(self, i: cython.Py_ssize_t) -> cython.double:
-        """Slope of on-balance volume through 20 bars / mean volume of them: a change k bars into the line weighs k (20 - k) / 2 / 665."""
-        x: BarHistory = self.hist
-        total: cython.double = x.v[i - 19]
-        slope: cython.double = 0.0
-        w: cython.double
-        k: cython.Py_ssize_t
-        for k in range(1, 20):
-            w = k * (20 - k)
-            total += x.v[i - 19 + k]
-            if x.c[i - 19 + k] > x.c[i - 20 + k]:
-                slope += w * x.v[i - 19 + k]
-            elif x.c[i - 19 + k] < x.c[i - 20 + k]:
-                slope -= w * x.v[i - 19 + k]
-        return ratio(slope / 1330.0, total / 20.0, 2.0)
 
     @cython.cfunc
     def _since_swing(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Mean price since the last swing bar, anchored anew two bars after it, when it is known to be one."""
         x: BarHistory = self.hist
-        s = self.s
-        h = x.h
-        low = x.l
         j: cython.Py_ssize_t = i - 2
         k: cython.Py_ssize_t = i
-        top: cython.bint = h[j] > h[j - 1] and h[j] > h[j - 2] and h[j] > h[j + 1] and h[j] > h[j + 2]
-        bottom: cython.bint = low[j] < low[j - 1] and low[j] < low[j - 2] and low[j] < low[j + 1] and low[j] < low[j + 2]
+        top: cython.bint = x.h[j] > x.h[j - 1] and x.h[j] > x.h[j - 2] and x.h[j] > x.h[j + 1] and x.h[j] > x.h[j + 2]
+        bottom: cython.bint = x.l[j] < x.l[j - 1] and x.l[j] < x.l[j - 2] and x.l[j] < x.l[j + 1] and x.l[j] < x.l[j + 2]
         if x.count() >= 5 and (top or bottom):
-            s[5] = 0.0
-            s[6] = 0.0
-            s[7] = x.c[j]
+            self.s[5] = 0.0
+            self.s[6] = 0.0
+            self.s[7] = x.c[j]
             k = j
         b: cython.Py_ssize_t = self.base
-        self.absent[b + 5] = 0 if s[7] > 0.0 else 1
-        if s[7] <= 0.0:
+        self.absent[b + 5] = 0 if self.s[7] > 0.0 else 1
+        if self.s[7] <= 0.0:
             return 0
         while k <= i:
             if x.v[k] > 0.0:
-                s[5] += x.v[k]
-                s[6] += x.v[k] * (self._price(k) - s[7])
+                self.s[5] += x.v[k]
+                self.s[6] += x.v[k] * (self._price(k) - self.s[7])
             k += 1
-        self.pool[b + 5] = ratio(x.c[i] - s[7] - div(s[6], s[5]), x.atr(), 50.0)
+        self.pool[b + 5] = ratio(x.c[i] - self.s[7] - div(self.s[6], self.s[5]), x.atr(), 50.0)
         return 0
 
     @cython.cfunc
-    def _corr(self, i: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.double:
-        """Correlation of return and volume over n bars; 0.0 when either stands still."""
-        x: BarHistory = self.hist
-        mean_r: cython.double = 0.0
-        mean_v: cython.double = 0.0
-        k: cython.Py_ssize_t
-        for k in range(i - n + 1, i + 1):
-            mean_r += x.r[k]
-            mean_v += x.v[k]
-        mean_r /= n
-        mean_v /= n
-        rr: cython.double = 0.0
-        vv: cython.double = 0.0
-        rv: cython.double = 0.0
-        dr: cython.double
-        dv: cython.double
-        for k in range(i - n + 1, i + 1):
-            dr = x.r[k] - mean_r
-            dv = x.v[k] - mean_v
-            rr += dr * dr
-            vv += dv * dv
-            rv += dr * dv
-        if vv <= 1e-18 * mean_v * mean_v:  # rounding of a constant is no variance
-            return 0.0
-        return ratio(rv, root(rr) * root(vv), 1.0)
+    def _volumes(self, i: cython.Py_ssize_t) -> cython.longlong:
+        """Slope of on-balance volume through 20 bars, mean volume of 10 bars against that of 60.
 
-    @cython.cfunc
-    def _trend(self, i: cython.Py_ssize_t) -> cython.double:
-        """Mean volume of 10 bars against that of 60: their difference / their sum."""
-        v = self.hist.v
-        short: cython.double = 0.0
+        A step of on-balance volume k bars into a line of 20 weighs k (20 - k) / 1330 in its slope.
+        """
+        x: BarHistory = self.hist
+        d: cython.double = x.c[i] - x.c[i - 1]
+        self.steps.push(x.v[i] if d > 0.0 else -x.v[i] if d < 0.0 else 0.0)
+        start: cython.Py_ssize_t = self.steps.last() - 19
+        even: cython.double = 0.0
+        odd: cython.double = 0.0
+        w: cython.double
+        k: cython.Py_ssize_t
+        for k in range(1, 19, 2):
+            w = k * (20 - k)
+            odd += w * self.steps.x[start + k]
+            w = (k + 1) * (19 - k)
+            even += w * self.steps.x[start + k + 1]
+        odd += 19.0 * self.steps.x[start + 19]
+        slope: cython.double = (even + odd) / 1330.0
+        a: cython.double = 0.0
+        z: cython.double = 0.0
+        for k in range(i - 9, i + 1, 2):
+            a += x.v[k]
+            z += x.v[k + 1]
+        sum10: cython.double = a + z
+        a = 0.0
+        z = 0.0
+        for k in range(i - 19, i - 9, 2):
+            a += x.v[k]
+            z += x.v[k + 1]
+        sum20: cython.double = a + z + sum10
         s0: cython.double = 0.0
         s1: cython.double = 0.0
+        a = 0.0
+        z = 0.0
+        for k in range(i - 59, i - 19, 4):
+            a += x.v[k]
+            z += x.v[k + 1]
+            s0 += x.v[k + 2]
+            s1 += x.v[k + 3]
+        fast: cython.double = sum10 / 10.0
+        slow: cython.double = ((a + z) + (s0 + s1) + sum20) / 60.0
+        self.pool[self.base + 4] = ratio(slope, sum20 / 20.0, 2.0)
+        self.pool[self.base + 8] = div(fast - slow, fast + slow)
+        return 0
+
+    @cython.cfunc
+    def _corr(self, i: cython.Py_ssize_t) -> cython.double:
+        """Correlation of return and volume over 30 bars; 0.0 when either stands still."""
+        x: BarHistory = self.hist
+        r0: cython.double = 0.0
+        r1: cython.double = 0.0
+        v0: cython.double = 0.0
+        v1: cython.double = 0.0
         k: cython.Py_ssize_t
-        for k in range(i - 9, i + 1):
-            short += v[k]
-        for k in range(i - 59, i - 9, 2):
-            s0 += v[k]
-            s1 += v[k + 1]
-        fast: cython.double = short / 10.0
-        slow: cython.double = (s0 + s1 + short) / 60.0
-        return div(fast - slow, fast + slow)
+        for k in range(i - 29, i + 1, 2):
+            r0 += x.r[k]
+            r1 += x.r[k + 1]
+            v0 += x.v[k]
+            v1 += x.v[k + 1]
+        mean_r: cython.double = (r0 + r1) / 30.0
+        mean_v: cython.double = (v0 + v1) / 30.0
+        rr0: cython.double = 0.0
+        rr1: cython.double = 0.0
+        vv0: cython.double = 0.0
+        vv1: cython.double = 0.0
+        rv0: cython.double = 0.0
+        rv1: cython.double = 0.0
+        for k in range(i - 29, i + 1, 2):
+            r0 = x.r[k] - mean_r
+            v0 = x.v[k] - mean_v
+            r1 = x.r[k + 1] - mean_r
+            v1 = x.v[k + 1] - mean_v
+            rr0 += r0 * r0
+            rr1 += r1 * r1
+            vv0 += v0 * v0
+            vv1 += v1 * v1
+            rv0 += r0 * v0
+            rv1 += r1 * v1
+        if vv0 + vv1 <= 1e-18 * mean_v * mean_v:  # rounding of a constant is no variance
+            return 0.0
+        return ratio(rv0 + rv1, root(rr0 + rr1) * root(vv0 + vv1), 1.0)
