@@ -151,17 +151,23 @@ class Profile:
         up: cython.longlong = down
         held: cython.double = self.x[down & mask]
         target: cython.double = self.share * self.s[0]
-        above: cython.double
-        below: cython.double
+        above: cython.double = self.x[(up + 1) & mask] + self.x[(up + 2) & mask] if up < high else -1.0
+        below: cython.double = self.x[(down - 1) & mask] + self.x[(down - 2) & mask] if down > low else -1.0
         while held < target and (up < high or down > low):
-            above = self.x[(up + 1) & mask] + self.x[(up + 2) & mask] if up < high else -1.0
-            below = self.x[(down - 1) & mask] + self.x[(down - 2) & mask] if down > low else -1.0
-            if above >= below:
+            if above > below:
                 held += above
                 up += 2
-            if below >= above:
+                above = self.x[(up + 1) & mask] + self.x[(up + 2) & mask] if up < high else -1.0
+            elif below > above:
                 held += below
                 down -= 2
+                below = self.x[(down - 1) & mask] + self.x[(down - 2) & mask] if down > low else -1.0
+            else:
+                held += above + below
+                up += 2
+                down -= 2
+                above = self.x[(up + 1) & mask] + self.x[(up + 2) & mask] if up < high else -1.0
+                below = self.x[(down - 1) & mask] + self.x[(down - 2) & mask] if down > low else -1.0
         self.q[4] = down if down > low else low
         self.q[5] = up if up < high else high
         return 0

@@ -22,6 +22,13 @@ SLOTS = (
     "session_range_pos", "session_range_ratio",
 )  # fmt: skip
 
+# Declared, since large literals would make Python objects of the expressions they stand in.
+_HALF_HOUR_NS = cython.declare(cython.longlong, 1_800_000_000_000)
+_DAY_HOURS_NS = cython.declare(cython.longlong, 27_000_000_000_000)  # of a long session: from the regular open to its close
+_ASIA_NS = cython.declare(cython.longlong, 28_800_000_000_000)
+_HALF_DAY_NS = cython.declare(cython.longlong, 43_200_000_000_000)
+_DAY_NS = cython.declare(cython.longlong, 86_400_000_000_000)
+
 
 @cython.cclass
 class SessionBlock(Block):  # type: ignore[misc]
@@ -54,7 +61,7 @@ class SessionBlock(Block):  # type: ignore[misc]
         elif t <= x.session.close_ns():  # what trades after the close is no part of the day's range
             self._widen(0, i)
             self.s[2] = x.c[i]
-        if self.watch.is_whole() and t <= x.session.open_ns() + 1_800_000_000_000:
+        if self.watch.is_whole() and t <= x.session.open_ns() + _HALF_HOUR_NS:
             self._gather(6, 0, i)
         self._night(i, length)
         self._write(i)
@@ -71,10 +78,10 @@ class SessionBlock(Block):  # type: ignore[misc]
         self.s[1] = x.l[i]
         self.s[2] = x.c[i]
         self.q[0] = 0
-        if length < 43_200_000_000_000 and self.q[1] > 0 and self.watch.is_whole():
+        if length < _HALF_DAY_NS and self.q[1] > 0 and self.watch.is_whole():
             self._night_over()
         self.q[1] = 0
-        self.q[3] = 1 if length >= 43_200_000_000_000 and self.watch.is_whole() else 0
+        self.q[3] = 1 if length >= _HALF_DAY_NS and self.watch.is_whole() else 0
         return 0
 
     @cython.cfunc
@@ -102,13 +109,13 @@ class SessionBlock(Block):  # type: ignore[misc]
         """Gather the night: of a UTC day its first 8 hours, of a long session all until 7.5 h before its close, else what follows it."""
         x: BarHistory = self.hist
         t: cython.longlong = x.t[i]
-        if length < 43_200_000_000_000:
+        if length < _HALF_DAY_NS:
             if t > x.session.close_ns():
                 self._gather(8, 1, i)
             return 0
-        end: cython.longlong = x.session.open_ns() + 28_800_000_000_000
-        if length < 86_400_000_000_000:
-            end = x.session.close_ns() - 27_000_000_000_000
+        end: cython.longlong = x.session.open_ns() + _ASIA_NS
+        if length < _DAY_NS:
+            end = x.session.close_ns() - _DAY_HOURS_NS
         if self.q[3] == 1 and t <= end:
             self._gather(8, 1, i)
         if self.q[3] == 1 and t >= end:
@@ -132,7 +139,7 @@ class SessionBlock(Block):  # type: ignore[misc]
         b: cython.Py_ssize_t = self.base
         c: cython.double = x.c[i]
         atr: cython.double = x.atr()
-        opened: cython.bint = self.q[0] > 0 and x.t[i] >= x.session.open_ns() + 1_800_000_000_000
+        opened: cython.bint = self.q[0] > 0 and x.t[i] >= x.session.open_ns() + _HALF_HOUR_NS
         self.absent[b] = 0 if opened else 1
         self.pool[b] = self._place(c, self.s[6], self.s[7]) if opened else 0.0
         before: cython.bint = self.watch.was_whole()

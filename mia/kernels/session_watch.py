@@ -11,6 +11,9 @@ if cython.compiled:
 else:
     from mia.kernels.session import SessionClock
 
+# Bridges any weekend with a holiday. Declared, since a large literal would make Python objects of the expression it stands in.
+_PAUSE_MAX_NS = cython.declare(cython.longlong, 345_600_000_000_000)
+
 
 @cython.cclass
 class SessionWatch:
@@ -25,8 +28,7 @@ class SessionWatch:
         n: cython.longlong = clock.begun()
         if n == self.state[0]:
             return False
-        # Four days bridge any weekend with a holiday. A longer hole means that sessions are missing in between.
-        if self.state[0] > 0 and clock.open_ns() - self.state[1] <= 345_600_000_000_000:
+        if self.state[0] > 0 and clock.open_ns() - self.state[1] <= _PAUSE_MAX_NS:  # else sessions are missing in between
             self.state[2] += 1
         else:
             self.state[2] = 0

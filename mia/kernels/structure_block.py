@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import cython
 
 from mia.kernels.arena import Arena
@@ -29,14 +31,14 @@ DECADES = 40
 class StructureBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
 
-    highs, lows: prices of the last swings of either kind, in a ring. q: 0 swing highs and 1 lows ever, 2 number of the bar with the
-    highest high of 60 and 3 with the lowest low, counted from 1, 4 place of the price in `decade`, the powers of ten.
+    swings: prices of the last 8 swing highs, in a ring, and of the last 8 lows behind them; infinite before there were as many.
+    q: 0 swing highs and 1 lows ever, 2 number of the bar with the highest high of 60 and 3 with the lowest low, counted from 1, 4 place
+    of the price in `decade`, the powers of ten.
     """
 
     levels: cython.longlong
     tick: cython.double
-    highs: cython.double[::1]
-    lows: cython.double[::1]
+    swings: cython.double[::1]
     decade: cython.double[::1]
     q: cython.longlong[::1]
 
@@ -45,14 +47,15 @@ class StructureBlock(Block):  # type: ignore[misc]
         Block.__init__(self, arena, pool, base, hist)
         self.levels = LEVELS
         self.tick = tick
-        self.highs = arena.doubles(LEVELS)
-        self.lows = arena.doubles(LEVELS)
+        self.swings = arena.doubles(2 * LEVELS)
         self.decade = arena.doubles(DECADES)
         self.q = arena.longs(5)
         k: cython.Py_ssize_t
         for k in range(DECADES):
             self.decade[k] = float(f"1e{k - 20}")  # exact to the last bit, which repeated products are not
         self.q[4] = 20
+        for k in range(2 * LEVELS):
+            self.swings[k] = inf
 
     @cython.cfunc
     def bar(self) -> cython.longlong:
@@ -73,44 +76,36 @@ class StructureBlock(Block):  # type: ignore[misc]
         j: cython.Py_ssize_t = i - 2
         if x.count() >= 5:
             if x.h[j] > x.h[j - 1] and x.h[j] > x.h[j - 2] and x.h[j] > x.h[j + 1] and x.h[j] > x.h[j + 2]:
-                self.highs[self.q[0] & (self.levels - 1)] = x.h[j]
+                self.swings[self.q[0] & (self.levels - 1)] = x.h[j]
                 self.q[0] += 1
             if x.l[j] < x.l[j - 1] and x.l[j] < x.l[j - 2] and x.l[j] < x.l[j + 1] and x.l[j] < x.l[j + 2]:
-                self.lows[self.q[1] & (self.levels - 1)] = x.l[j]
+                self.swings[self.levels + (self.q[1] & (self.levels - 1))] = x.l[j]
                 self.q[1] += 1
         b: cython.Py_ssize_t = self.base
+        atr: cython.double = x.atr()
         self.absent[b] = 0 if self.q[0] > 0 else 1
         self.absent[b + 1] = 0 if self.q[1] > 0 else 1
         self.absent[b + 2] = 0 if self.q[0] > 2 and self.q[1] > 2 else 1
         if self.q[0] > 0:
-            self.pool[b] = ratio(x.c[i] - self._past(self.highs, self.q[0], 1), x.atr(), 50.0)
+            self.pool[b] = ratio(x.c[i] - self._past(0, 1), atr, 50.0)
         if self.q[1] > 0:
-            self.pool[b + 1] = ratio(x.c[i] - self._past(self.lows, self.q[1], 1), x.atr(), 50.0)
-        if self.q[0] > 2 and self.q[1] > 2:
-            self.pool[b + 2] = 0.25 * (self._rises(self.highs, self.q[0]) + self._rises(self.lows, self.q[1]))
+            self.pool[b + 1] = ratio(x.c[i] - self._past(1, 1), atr, 50.0)
+        self.pool[b + 2] = 0.25 * (self._rises(0) + self._rises(1))
         return 0
 
     @cython.cfunc
-    def _past(self, ring: cython.double[::1], n: cython.longlong, k: cython.longlong) -> cython.double:
-        """The swing k swings ago, 1 the last, of n ever."""
-        return ring[(n - k) & (self.levels - 1)]
+    def _past(self, low: cython.Py_ssize_t, k: cython.longlong) -> cython.double:
+        """The swing high (low 0) or low (1) k swings ago, 1 the last."""
+        return self.swings[low * self.levels + ((self.q[low] - k) & (self.levels - 1))]
 
     @cython.cfunc
-    def _rises(self, ring: cython.double[::1], n: cython.longlong) -> cython.double:
+    def _rises(self, low: cython.Py_ssize_t) -> cython.double:
         """How often the last three swings rose, less how often they fell."""
-        a: cython.double = self._past(ring, n, 3)
-        m: cython.double = self._past(ring, n, 2)
-        z: cython.double = self._past(ring, n, 1)
-        score: cython.double = 0.0
-        if m > a:
-            score += 1.0
-        elif m < a:
-            score -= 1.0
-        if z > m:
-            score += 1.0
-        elif z < m:
-            score -= 1.0
-        return score
+        a: cython.double = self._past(low, 3)
+        m: cython.double = self._past(low, 2)
+        z: cython.double = self._past(low, 1)
+        score: cython.longlong = (m > a) - (m < a) + (z > m) - (z < m)
+        return 1.0 * score
 
     @cython.cfunc
     def _extremes(self, i: cython.Py_ssize_t, n: cython.longlong) -> cython.longlong:
@@ -192,8 +187,8 @@ class StructureBlock(Block):  # type: ignore[misc]
             return 0
         c: cython.double = x.c[i]
         atr: cython.double = x.atr()
-        level: cython.double = self._past(self.highs, self.q[0], 1)
-        other: cython.double = self._past(self.lows, self.q[1], 1)
+        level: cython.double = self._past(0, 1)
+        other: cython.double = self._past(1, 1)
         if (c - other if c > other else other - c) < (c - level if c > level else level - c):
             level = other
         above: cython.double = level + 0.1 * atr
@@ -203,39 +198,15 @@ class StructureBlock(Block):  # type: ignore[misc]
             touches += ((x.h[k] >= below) & (x.h[k] <= above)) | ((x.l[k] >= below) & (x.l[k] <= above))
         share: cython.double = touches
         self.pool[b + 8] = share / 20.0
-        self._nearest(c, self.highs, self.q[0], self.lows, self.q[1], atr)
-        return 0
-
-    @cython.cfunc
-    def _nearest(
-        self,
-        c: cython.double,
-        highs: cython.double[::1],
-        n_highs: cython.longlong,
-        lows: cython.double[::1],
-        n_lows: cython.longlong,
-        atr: cython.double,
-    ) -> cython.longlong:
-        """How near the nearest remembered swing is above and below."""
         up: cython.double = 1e300  # no level
         down: cython.double = 1e300
         d: cython.double
-        e: cython.double
-        k: cython.Py_ssize_t
-        for k in range(n_highs if n_highs < self.levels else self.levels):
-            d = highs[k] - c
-            e = d if d >= 0.0 else 1e300
-            up = e if e < up else up
-            e = -d if d <= 0.0 else 1e300
-            down = e if e < down else down
-        for k in range(n_lows if n_lows < self.levels else self.levels):
-            d = lows[k] - c
-            e = d if d >= 0.0 else 1e300
-            up = e if e < up else up
-            e = -d if d <= 0.0 else 1e300
-            down = e if e < down else down
-        self.pool[self.base + 9] = div(atr, atr + up) if up < 1e300 else 0.0
-        self.pool[self.base + 10] = div(atr, atr + down) if down < 1e300 else 0.0
+        for k in range(2 * self.levels):
+            d = self.swings[k] - c
+            up = d if (d >= 0.0) & (d < up) else up
+            down = -d if (d <= 0.0) & (-d < down) else down
+        self.pool[b + 9] = div(atr, atr + up) if up < 1e300 else 0.0
+        self.pool[b + 10] = div(atr, atr + down) if down < 1e300 else 0.0
         return 0
 
     @cython.cfunc

@@ -27,6 +27,9 @@ SLOTS = (
 MINUTES = 1440  # of a session that have a place
 SESSIONS = 20  # that each of them remembers
 
+# Declared, since a large literal would make Python objects of the expressions it stands in.
+_MINUTE_NS = cython.declare(cython.longlong, 60_000_000_000)
+
 
 @cython.cclass
 class VwapBlock(Block):  # type: ignore[misc]
@@ -115,7 +118,7 @@ class VwapBlock(Block):  # type: ignore[misc]
         """Volume of the last minute that ended against the same minute of sessions before."""
         x: BarHistory = self.hist
         since: cython.longlong = x.t[i] - x.session.open_ns()
-        m: cython.longlong = (since - 1) // 60_000_000_000 if since > 0 else 0
+        m: cython.longlong = (since - 1) // _MINUTE_NS if since > 0 else 0
         if self.q[1] == 1 and (begins or m != self.q[0]):
             self._minute_ended()
         if begins:
@@ -126,7 +129,7 @@ class VwapBlock(Block):  # type: ignore[misc]
             self.q[1] = 1
             self.s[8] = 0.0
         self.s[8] += x.v[i]
-        if self.q[1] == 1 and since >= (m + 1) * 60_000_000_000:
+        if self.q[1] == 1 and since >= (m + 1) * _MINUTE_NS:
             self._minute_ended()
         b: cython.Py_ssize_t = self.base
         self.absent[b + 2] = 1 - self.q[2]
