@@ -16,12 +16,16 @@ from mia.kernels import (
     impact_block,
     oscillator_block,
     price_block,
+    profile_block,
     quote_block,
+    session_block,
+    structure_block,
     trade_block,
     trade_vol_block,
     trend_block,
     vol_block,
     vpin_block,
+    vwap_block,
 )
 
 if TYPE_CHECKING:
@@ -59,6 +63,10 @@ def _depth(parts: Parts, base: int) -> Block:
     return depth_block.DepthBlock(parts.arena, parts.pool, base, parts.hist, parts.book, budget)
 
 
+def _structure(parts: Parts, base: int) -> Block:
+    return structure_block.StructureBlock(parts.arena, parts.pool, base, parts.hist, float(parts.instrument.tick_size))
+
+
 def _plain(kernel: Callable[..., Block]) -> Callable[[Parts, int], Block]:
     return lambda parts, base: kernel(parts.arena, parts.pool, base, parts.hist)
 
@@ -78,5 +86,9 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "trade": BlockSpec(trade_block.SLOTS, ("trade", "emit"), _plain(trade_block.TradeBlock)),
     "impact": BlockSpec(impact_block.SLOTS, ("quote", "trade", "emit"), _plain(impact_block.ImpactBlock)),
     "oscillator": BlockSpec(oscillator_block.SLOTS, ("bar",), _plain(oscillator_block.OscillatorBlock)),
+    "profile": BlockSpec(profile_block.SLOTS, ("bar",), _plain(profile_block.ProfileBlock)),
+    "vwap": BlockSpec(vwap_block.SLOTS, ("bar",), _plain(vwap_block.VwapBlock)),
+    "structure": BlockSpec(structure_block.SLOTS, ("bar",), _structure),
+    "session": BlockSpec(session_block.SLOTS, ("bar",), _plain(session_block.SessionBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}
