@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mia.kernels import account_block, calendar_block, depth_block, flow_block, price_block, quote_block, trend_block, vol_block
+from mia.kernels import (
+    account_block,
+    calendar_block,
+    cross_block,
+    depth_block,
+    flow_block,
+    pair_block,
+    price_block,
+    quote_block,
+    trend_block,
+    vol_block,
+)
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
@@ -45,6 +56,12 @@ def _depth(parts: Parts, base: int) -> Block:
     return depth_block.DepthBlock(parts.arena, parts.pool, base, parts.hist, parts.book, budget)
 
 
+def _calendar(parts: Parts, base: int) -> Block:
+    c = parts.calendar
+    lists = (c.opens, c.closes, c.events, c.impacts, c.strong, c.expiries, c.rolls)
+    return calendar_block.CalendarBlock(parts.arena, parts.pool, base, parts.hist, *lists, c.valid_until_ns)
+
+
 def _plain(kernel: Callable[..., Block]) -> Callable[[Parts, int], Block]:
     return lambda parts, base: kernel(parts.arena, parts.pool, base, parts.hist)
 
@@ -57,7 +74,9 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "flow": BlockSpec(flow_block.SLOTS, ("trade", "bar", "emit"), _plain(flow_block.FlowBlock)),
     "quote": BlockSpec(quote_block.SLOTS, ("quote", "emit"), _plain(quote_block.QuoteBlock)),
     "depth": BlockSpec(depth_block.SLOTS, ("emit",), _depth),
-    "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
+    "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _calendar),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
+    "cross": BlockSpec(cross_block.SLOTS, ("bar", "emit", "slow"), _plain(cross_block.CrossBlock)),
+    "pair": BlockSpec(pair_block.SLOTS, ("bar", "emit", "slow"), _plain(pair_block.PairBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}
