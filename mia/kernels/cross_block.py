@@ -52,8 +52,8 @@ TRIN = cython.declare(cython.longlong, 13)
 class CrossBlock(ReferenceBlock):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
 
-    q: 0 sessions begun, 1 opening of the next session, 2 count of VIX values as of it, 3 until when that VIX is good,
-    4 count of VIX values at the last pair (0: none), 5 sessions ended.
+    q: 0 sessions begun, 1 opening of the next session, 2 count of VIX values as of it, 3 the same at the last pair (0: none),
+    4 sessions ended.
     d: 0 squared returns of the session, 1 VIX as known at the opening of the next, 2 close and 3 VIX of the last pair.
     """
 
@@ -80,7 +80,7 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         self.returns = Ring(arena, 60)
         self.changes = Ring(arena, 60)
         self.variance = Ring(arena, 20)
-        self.q = arena.longs(6)
+        self.q = arena.longs(5)
         self.d = arena.doubles(4)
 
     @cython.cfunc
@@ -117,7 +117,6 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         """The VIX of now is, so far, the one that is known when the next session opens."""
         self.d[1] = self.value[VIX]
         self.q[2] = self.count[VIX]
-        self.q[3] = self.until[VIX]
         return 0
 
     @cython.cfunc
@@ -128,24 +127,21 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         """
         q = self.q
         d = self.d
-        q[5] += 1
-        if q[5] > 1:  # of the first session only a part was seen
+        q[4] += 1
+        if q[4] > 1:  # of the first session only a part was seen
             self.variance.push(d[0])
             self._premium()
         self.state[1] = 0
-        if q[2] == 0 or q[3] < q[1]:  # no VIX, or a stale one
-            q[4] = 0
+        if q[2] == q[3]:
             return 0
-        if q[4] > 0:
-            if q[4] == q[2]:
-                return 0
+        if q[3] > 0:
             self.returns.push(ln_ratio(close, d[2]))
             self.changes.push(ln_ratio(d[1], d[3]))
             if self.returns.count() >= 60:
                 self._correlate()
         d[2] = close
         d[3] = d[1]
-        q[4] = q[2]
+        q[3] = q[2]
         return 0
 
     @cython.cfunc
@@ -187,7 +183,7 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
     def took(self, s: cython.longlong) -> cython.longlong:
         """A value of series s was taken."""
         v: cython.double = self.value[s]
-        if s == SPOT or s == PERP:
+        if s in (SPOT, PERP):
             if self.count[SPOT] > 0 and self.count[PERP] > 0:
                 self._write(16, clip(1e4 * (self.value[PERP] - self.value[SPOT]) / self.value[SPOT], -1000.0, 1000.0))
         elif s == TICK:
@@ -196,7 +192,7 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
             self._write(18, clip(ln_ratio(v, 1.0), -5.0, 5.0))
         elif s == FUNDING:
             self._funding(v)
-        elif s == VIX or s == VIX3M:
+        elif s in (VIX, VIX3M):
             self._volatility(s, v)
         else:
             self._rates(s, v)
@@ -268,11 +264,10 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         elif s == HIGH_YIELD:
             if self._observe(self.high_yield, v) >= 6:
                 self._write(12, clip(v - self.high_yield.back(5), -20.0, 20.0))
-        elif s == FED_FUNDS:
-            if self._observe(self.fed_funds, v) >= 4:
-                self._write(13, clip(v - self.fed_funds.back(3), -10.0, 10.0))
-        if (s == US10Y or s == US2Y) and self.count[US10Y] > 0 and self.count[US2Y] > 0:
+        elif s == FED_FUNDS and self._observe(self.fed_funds, v) >= 4:
+            self._write(13, clip(v - self.fed_funds.back(3), -10.0, 10.0))
+        if s in (US10Y, US2Y) and self.count[US10Y] > 0 and self.count[US2Y] > 0:
             self._write(9, clip(self.value[US10Y] - self.value[US2Y], -10.0, 10.0))
-        if (s == US2Y or s == FED_FUNDS) and self.count[US2Y] > 0 and self.count[FED_FUNDS] > 0:
+        if s in (US2Y, FED_FUNDS) and self.count[US2Y] > 0 and self.count[FED_FUNDS] > 0:
             self._write(11, clip(self.value[US2Y] - self.value[FED_FUNDS], -10.0, 10.0))
         return 0

@@ -145,7 +145,7 @@ def test_every_column_matches_its_formula(seed: int, instrument: Instrument) -> 
     calendar = es_like()
     rng = np.random.default_rng(seed)
     times = np.sort(rng.integers(ns("2025-12-28T00:00"), ns("2026-07-04T00:00"), 800)).tolist()
-    edges = [x for x in (*calendar.opens_ns[::9], *calendar.closes_ns[::9], *calendar.event_ns, *calendar.expiry_ns, *calendar.roll_ns)]
+    edges = [*calendar.opens_ns[::9], *calendar.closes_ns[::9], *calendar.event_ns, *calendar.expiry_ns, *calendar.roll_ns]
     times = sorted(times + [e + d for e in edges if e > times[0] for d in (-1, 0, 1)])
 
     found = rows(instrument, calendar, times)
@@ -165,11 +165,9 @@ def test_local_hours_match_the_time_zone_database_from_2000_to_2035(instrument: 
     start = ns("2000-01-01T00:00")
     days = [start + day * DAY for day in range(36 * 365 + 9)]
     # Clocks change on Sundays of March, April, October and November: the Fridays before and the Mondays after, and all of 2024.
-    days = [
-        d
-        for d in days
-        if (t := datetime.fromtimestamp(d // SEC, UTC)).year == 2024 or (t.month in (3, 4, 10, 11) and t.weekday() in (0, 4))
-    ]
+    dates = [datetime.fromtimestamp(d // SEC, UTC) for d in days]
+    near = [t.year == 2024 or (t.month in (3, 4, 10, 11) and t.weekday() in (0, 4)) for t in dates]
+    days = [d for d, is_near in zip(days, near, strict=True) if is_near]
     times = [day + m * MINUTE for day in days for m in marks]
 
     found = rows(instrument, UTC_DAYS, times, columns)
@@ -185,9 +183,9 @@ def test_local_hours_match_the_time_zone_database_from_2000_to_2035(instrument: 
             assert row["us_session_left"] == pytest.approx((960 - 60 * local.hour - local.minute) / 390), when
 
 
-def test_days_turn_of_month_and_quarters_are_right_over_36_years(instrument: Instrument) -> None:
+def test_days_turn_of_month_and_quarters_are_right_on_every_third_day_of_36_years(instrument: Instrument) -> None:
     columns = ("turn_of_month", "opex_week", "days_to_quarter_end", "is_weekend")
-    times = [ns("2000-01-01T00:00") + day * DAY for day in range(36 * 365 + 9)]
+    times = [ns("2000-01-01T00:00") + day * DAY for day in range(0, 36 * 365 + 9, 3)]
 
     found = rows(instrument, UTC_DAYS, times, columns)
 
