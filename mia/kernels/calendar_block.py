@@ -30,6 +30,10 @@ SLOTS = (
     "days_to_quarter_end", "quarter_hour",
 )  # fmt: skip
 IMPACT_MIN = 0.7  # an event above it is one that minutes_to_event and minutes_since_event look at
+# Literals above 2^31 would be Python integers in the compiled form: divisors are seconds, products take declared numbers.
+_SEC_NS = cython.declare(cython.longlong, 1_000_000_000)
+_MINUTE_NS = cython.declare(cython.longlong, 60_000_000_000)
+_DAY_NS = cython.declare(cython.longlong, 86_400_000_000_000)
 _EVENT_NS = cython.declare(cython.longlong, 14_400_000_000_000)  # 4 h
 _TOKYO_LATER = cython.declare(cython.longlong, 20_032)  # 2024-11-05, days since 1970: Tokyo closes at 15:30 instead of 15:00
 
@@ -115,22 +119,21 @@ class CalendarBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Write the features that change between bars."""
-        # The numbers of ns in a day, a minute, an hour and 8 hours are written out: literals divide faster.
         p = self.pool
         b: cython.Py_ssize_t = self.base
-        minute: cython.longlong = t_ns // 60_000_000_000
+        second: cython.longlong = t_ns // 1_000_000_000
+        minute: cython.longlong = second // 60
         if self.q[0] != minute + 1:
             self.q[0] = minute + 1
             self._minute(minute)
-        day_ns: cython.longlong = t_ns % 86_400_000_000_000
-        x: cython.double = day_ns * (6.283185307179586 / 86_400e9)
+        x: cython.double = (t_ns - second // 86_400 * _DAY_NS) * (6.283185307179586 / 86_400e9)
         p[b] = sin(x)
         p[b + 1] = cos(x)
-        x = (day_ns % 3_600_000_000_000) * (6.283185307179586 / 3_600e9)
+        x = (t_ns - second // 3600 * 3600 * _SEC_NS) * (6.283185307179586 / 3_600e9)
         p[b + 4] = sin(x)
         p[b + 5] = cos(x)
-        p[b + 6] = (day_ns % 28_800_000_000_000) / 28_800e9
-        p[b + 23] = (day_ns % 900_000_000_000) / 900e9
+        p[b + 6] = (t_ns - second // 28_800 * 28_800 * _SEC_NS) / 28_800e9
+        p[b + 23] = (t_ns - second // 900 * 900 * _SEC_NS) / 900e9
         return 0
 
     @cython.cfunc
@@ -153,7 +156,7 @@ class CalendarBlock(Block):  # type: ignore[misc]
         k: cython.Py_ssize_t
         for k in range(10, 18):
             self.absent[b + k] = 1
-        t_ns: cython.longlong = minute * 60_000_000_000
+        t_ns: cython.longlong = minute * _MINUTE_NS
         if t_ns < self.valid_until:
             self._session(t_ns, day)
             self._events(t_ns)
@@ -224,8 +227,8 @@ class CalendarBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def _session(self, t_ns: cython.longlong, day: cython.longlong) -> cython.longlong:
         """Columns of the session in progress; none outside of the sessions."""
-        open_ns: cython.longlong = day * 86_400_000_000_000
-        close_ns: cython.longlong = open_ns + 86_400_000_000_000
+        open_ns: cython.longlong = day * _DAY_NS
+        close_ns: cython.longlong = open_ns + _DAY_NS
         k: cython.Py_ssize_t
         if self.n_sessions > 0:
             k = up_to(self.opens, self.n_sessions, t_ns)
@@ -255,7 +258,7 @@ class CalendarBlock(Block):  # type: ignore[misc]
             return 0
         impact: cython.double = 0.0
         next_ns: cython.longlong = self.events[k]
-        if next_ns - t_ns <= 86_400_000_000_000:
+        if next_ns - t_ns <= _DAY_NS:
             while k < self.n_events and self.events[k] == next_ns:
                 if self.impacts[k] > impact:
                     impact = self.impacts[k]

@@ -149,7 +149,7 @@ class ReferenceBlock(Block):  # type: ignore[misc]
                 self.state[1] = 0
                 return 0
             # Values known at one instant are observations of their own: the dollar index of a week comes at once.
-            if known_ns > held and known_ns // 86_400_000_000_000 == held // 86_400_000_000_000:
+            if known_ns > held and known_ns // 1_000_000_000 // 86_400 == held // 1_000_000_000 // 86_400:
                 self.state[4] = 1
         self.value[s] = value
         self.known[s] = known_ns
