@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from mia.kernels import (
     account_block,
     calendar_block,
+    cross_block,
     depth_block,
     flow_block,
     impact_block,
     oscillator_block,
+    pair_block,
     price_block,
     profile_block,
     quote_block,
@@ -67,6 +69,12 @@ def _structure(parts: Parts, base: int) -> Block:
     return structure_block.StructureBlock(parts.arena, parts.pool, base, parts.hist, float(parts.instrument.tick_size))
 
 
+def _calendar(parts: Parts, base: int) -> Block:
+    c = parts.calendar
+    lists = (c.opens, c.closes, c.events, c.impacts, c.strong, c.expiries, c.rolls)
+    return calendar_block.CalendarBlock(parts.arena, parts.pool, base, parts.hist, *lists, c.valid_until_ns)
+
+
 def _plain(kernel: Callable[..., Block]) -> Callable[[Parts, int], Block]:
     return lambda parts, base: kernel(parts.arena, parts.pool, base, parts.hist)
 
@@ -79,7 +87,7 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "flow": BlockSpec(flow_block.SLOTS, ("trade", "bar", "emit"), _plain(flow_block.FlowBlock)),
     "quote": BlockSpec(quote_block.SLOTS, ("quote", "emit"), _plain(quote_block.QuoteBlock)),
     "depth": BlockSpec(depth_block.SLOTS, ("emit",), _depth),
-    "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
+    "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _calendar),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
     "trade_vol": BlockSpec(trade_vol_block.SLOTS, ("trade", "bar", "emit"), _plain(trade_vol_block.TradeVolBlock)),
     "vpin": BlockSpec(vpin_block.SLOTS, ("trade",), _plain(vpin_block.VpinBlock)),
@@ -90,5 +98,7 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "vwap": BlockSpec(vwap_block.SLOTS, ("bar",), _plain(vwap_block.VwapBlock)),
     "structure": BlockSpec(structure_block.SLOTS, ("bar",), _structure),
     "session": BlockSpec(session_block.SLOTS, ("bar",), _plain(session_block.SessionBlock)),
+    "cross": BlockSpec(cross_block.SLOTS, ("bar", "emit", "slow"), _plain(cross_block.CrossBlock)),
+    "pair": BlockSpec(pair_block.SLOTS, ("bar", "emit", "slow"), _plain(pair_block.PairBlock)),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}

@@ -17,7 +17,7 @@ from mia.kernels.flow_block import SLOTS as FLOW
 from mia.kernels.quote_block import SLOTS as QUOTE
 
 SEC = 1_000_000_000
-DEPTH, ACCOUNT, CALENDAR = DEPTH_SLOTS[:8], ACCOUNT_SLOTS[:12], CALENDAR_SLOTS[:10]
+DEPTH, ACCOUNT, CALENDAR = DEPTH_SLOTS[:8], ACCOUNT_SLOTS[:12], CALENDAR_SLOTS[:8]
 
 
 def z(fast: float, expected: float, variance: float) -> float:
@@ -197,7 +197,6 @@ def test_calendar_features_match_the_calendar(stamp: str, bench: Callable[..., A
     angles = [2 * np.pi * x for x in (day / 86400, when.weekday() / 7, day % 3600 / 3600)]
     expected = [f(a) for a in angles for f in (np.sin, np.cos)]
     expected += [day % 28800 / 28800, float(not workday)]
-    expected += [float(workday and 13.5 * 3600 <= day < 20 * 3600), float(workday and 7 * 3600 <= day < 15.5 * 3600)]
     assert row == pytest.approx(expected, abs=1e-9)
 
 
