@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from mia.kernels import account_block, calendar_block, depth_block, flow_block, price_block, quote_block, trend_block, vol_block
+from mia.kernels import (
+    account_block,
+    book_flow_block,
+    calendar_block,
+    depth_block,
+    flow_block,
+    price_block,
+    quote_block,
+    touch_block,
+    trend_block,
+    vol_block,
+)
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
@@ -45,6 +56,10 @@ def _depth(parts: Parts, base: int) -> Block:
     return depth_block.DepthBlock(parts.arena, parts.pool, base, parts.hist, parts.book, budget)
 
 
+def _book_flow(parts: Parts, base: int) -> Block:
+    return book_flow_block.BookFlowBlock(parts.arena, parts.pool, base, parts.hist, parts.book)
+
+
 def _plain(kernel: Callable[..., Block]) -> Callable[[Parts, int], Block]:
     return lambda parts, base: kernel(parts.arena, parts.pool, base, parts.hist)
 
@@ -56,8 +71,10 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "vol": BlockSpec(vol_block.SLOTS, ("bar",), _plain(vol_block.VolBlock)),
     "flow": BlockSpec(flow_block.SLOTS, ("trade", "bar", "emit"), _plain(flow_block.FlowBlock)),
     "quote": BlockSpec(quote_block.SLOTS, ("quote", "emit"), _plain(quote_block.QuoteBlock)),
-    "depth": BlockSpec(depth_block.SLOTS, ("emit",), _depth),
+    "depth": BlockSpec(depth_block.SLOTS, ("book", "emit"), _depth),
     "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
+    "touch": BlockSpec(touch_block.SLOTS, ("quote", "trade", "emit"), _plain(touch_block.TouchBlock)),
+    "book_flow": BlockSpec(book_flow_block.SLOTS, ("book", "trade", "emit"), _book_flow),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}
