@@ -69,17 +69,21 @@ class BookFlowBlock(Block):  # type: ignore[misc]
 
     @cython.cfunc
     def trade(self, t_ns: cython.longlong, price: cython.double, qty: cython.double, side: cython.longlong) -> cython.longlong:
-        """Take one trade; one without an aggressor took half from each side."""
+        """Take one trade; one without an aggressor took half from each side. Behind the tenth level nobody sees lots removed."""
+        if self.q[0] == 0:  # no book that they could be missing from
+            return 0
         s = self.s
         self._advance(t_ns)
-        s[8] += qty
-        if side > 0:
-            s[5] += qty
-        elif side < 0:
-            s[4] += qty
-        else:
-            s[4] += 0.5 * qty
-            s[5] += 0.5 * qty
+        last: cython.Py_ssize_t = 44 * self.q[1]
+        sold: cython.double = 0.0
+        bought: cython.double = 0.0
+        if side <= 0 and price >= self.x[last + 9]:
+            sold = qty if side < 0 else 0.5 * qty
+        if side >= 0 and -price >= self.x[last + 31]:
+            bought = qty if side > 0 else 0.5 * qty
+        s[4] += sold
+        s[5] += bought
+        s[8] += sold + bought
         return 0
 
     @cython.cfunc
@@ -113,28 +117,22 @@ class BookFlowBlock(Block):  # type: ignore[misc]
     def _read(self, to: cython.Py_ssize_t) -> cython.double:
         """Copy the best 10 levels to x[to ..] and their lots to s[17]; returns the mean lots of the best 5 of a side per level."""
         x = self.x
-        bids: cython.Py_ssize_t = self.book.n_bids()
-        asks: cython.Py_ssize_t = self.book.n_asks()
+        bids: cython.Py_ssize_t = self.book.copy_best(True, 10, x, to, to + 11)
+        asks: cython.Py_ssize_t = self.book.copy_best(False, 10, x, to + 22, to + 33)
         five: cython.double = 0.0
         ten: cython.double = 0.0
         k: cython.Py_ssize_t
-        for k in range(11):
-            if k < 10 and k < bids:
-                x[to + k] = 1.0 * self.book.bid_ticks_at(k)
-                x[to + 11 + k] = 1.0 * self.book.bid_lots_at(k)
-            else:
-                x[to + k] = -1e300
-                x[to + 11 + k] = 0.0
-            if k < 10 and k < asks:
-                x[to + 22 + k] = -1.0 * self.book.ask_ticks_at(k)
-                x[to + 33 + k] = 1.0 * self.book.ask_lots_at(k)
-            else:
-                x[to + 22 + k] = -1e300
-                x[to + 33 + k] = 0.0
+        for k in range(bids, 11):
+            x[to + k] = -1e300
+            x[to + 11 + k] = 0.0
+        for k in range(asks, 11):
+            x[to + 22 + k] = -1e300
+            x[to + 33 + k] = 0.0
+        for k in range(5):
+            five += x[to + 11 + k] + x[to + 33 + k]
+        for k in range(5, 10):
             ten += x[to + 11 + k] + x[to + 33 + k]
-            if k == 4:
-                five = ten
-        self.s[17] = ten
+        self.s[17] = five + ten
         return 0.1 * five
 
     @cython.cfunc

@@ -28,10 +28,10 @@ SLOTS = (
 class DepthBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. Computed once per change of the book, at the next emit.
 
-    x: the best 50 levels as last read: 0.. bid prices, 50.. bid lots, 100.. ask prices, 150.. ask lots.
-    y: what _read found, bids in 0 .. 9, asks in 10 .. 19: lots of the best 0: 5, 1: 10, 2: 20, 3: 50 levels, 4: lots / distance
-    from the mid of 20, 5: lots x distance of 10, 6: distance of the 10th level from the best, 7: share and 8: place of the largest
-    of 20. q: 0 whether the book changed since the last emit.
+    x: the best 50 levels as last read: 0.. bid prices, 50.. bid lots, 100.. minus ask prices, 150.. ask lots: nearer is larger.
+    y: what _read found, bids in 0 .. 9, asks in 10 .. 19: lots of the best 0: 5, 1: 10, 2: 20, 3: 50 levels, 4: distance of
+    the 20th from the mid, 5: lots x distance of 10, 6: ticks from the best to the 10th, 7: share and 8: place of the largest of
+    2 .. 20. q: 0 whether the book changed since the last emit.
     """
 
     book: Book
@@ -65,41 +65,34 @@ class DepthBlock(Block):  # type: ignore[misc]
         p = self.pool
         y = self.y
         b: cython.Py_ssize_t = self.base
-        bids: cython.Py_ssize_t = self.book.n_bids()
-        asks: cython.Py_ssize_t = self.book.n_asks()
+        bids: cython.Py_ssize_t = self.book.copy_best(True, 50, self.x, 0, 50)
+        asks: cython.Py_ssize_t = self.book.copy_best(False, 50, self.x, 100, 150)
         if not self.book.is_valid() or bids == 0 or asks == 0:
             for k in range(17):
                 self.absent[b + k] = 1
             return 0
         for k in range(17):
             self.absent[b + k] = 0
-        if bids > 50:
-            bids = 50
-        if asks > 50:
-            asks = 50
-        for k in range(bids):
-            self.x[k] = 1.0 * self.book.bid_ticks_at(k)
-            self.x[50 + k] = 1.0 * self.book.bid_lots_at(k)
-        for k in range(asks):
-            self.x[100 + k] = 1.0 * self.book.ask_ticks_at(k)
-            self.x[150 + k] = 1.0 * self.book.ask_lots_at(k)
-        middle: cython.double = 0.5 * (self.x[0] + self.x[100])
+        middle: cython.double = 0.5 * (self.x[0] - self.x[100])
         self._read(0, 0, bids, middle)
-        self._read(100, 10, asks, middle)
+        self._read(100, 10, asks, -middle)
         p[b] = div(y[0] - y[10], y[0] + y[10])
         p[b + 1] = div(y[1] - y[11], y[1] + y[11])
         p[b + 2] = div(y[2] - y[12], y[2] + y[12])
         p[b + 3] = self._slope(0, bids)
         p[b + 4] = self._slope(100, asks)
-        buy: cython.double = 1e4 * (div(self._taken(100, asks), middle) - 1.0)
-        sell: cython.double = 1e4 * (1.0 - div(self._taken(0, bids), middle))
+        buy: cython.double = 1e4 * (div(self._taken(100, asks, -1.0), middle) - 1.0)
+        sell: cython.double = 1e4 * (1.0 - div(self._taken(0, bids, 1.0), middle))
         p[b + 5] = clip(buy, -100.0, 1000.0)
         p[b + 6] = clip(sell, -100.0, 1000.0)
         p[b + 7] = div(y[0] + y[10], y[2] + y[12])
         p[b + 8] = clip(buy if buy > sell else sell, -100.0, 1000.0)
         p[b + 9] = div(y[3] - y[13], y[3] + y[13])
-        p[b + 10] = div(y[4] - y[14], y[4] + y[14])
-        half_span: cython.double = 0.5 * (y[6] + y[16] + self.x[100] - self.x[0])
+        reach: cython.double = y[4] if y[4] < y[14] else y[14]
+        near_bids: cython.double = self._near(0, bids, middle, reach)
+        near_asks: cython.double = self._near(100, asks, -middle, reach)
+        p[b + 10] = div(near_bids - near_asks, near_bids + near_asks)
+        half_span: cython.double = 0.5 * (y[6] + y[16] - self.x[100] - self.x[0])
         p[b + 11] = clip(div(div(y[15] - y[5], y[1] + y[11]), half_span), -1.0, 1.0)
         p[b + 12] = div(y[16] - y[6], y[16] + y[6])
         p[b + 13] = y[7]
@@ -110,43 +103,56 @@ class DepthBlock(Block):  # type: ignore[misc]
 
     @cython.cfunc
     def _read(self, at: cython.Py_ssize_t, to: cython.Py_ssize_t, levels: cython.Py_ssize_t, middle: cython.double) -> cython.longlong:
-        """Sum up the side that begins at x[at] into y[to .. to + 9]. A distance below 0 (crossed) stays one; half a tick weighs most."""
+        """Sum up the side that begins at x[at] into y[to .. to + 9]; a distance from the mid is below 0 where the sides cross."""
         x = self.x
         y = self.y
-        sign: cython.double = 1.0 if at == 100 else -1.0
         lots: cython.double = 0.0
-        near: cython.double = 0.0
         moment: cython.double = 0.0
         largest: cython.double = 0.0
         place: cython.double = 0.0
         size: cython.double
-        distance: cython.double
+        distance: cython.double = 0.0
         k: cython.Py_ssize_t
         for k in range(4):
             y[to + k] = 0.0
         for k in range(levels if levels < 20 else 20):
             size = x[at + 50 + k]
-            distance = sign * (x[at + k] - middle)
+            distance = middle - x[at + k]
             lots += size
-            near += size / (distance if distance > 0.5 else 0.5)
-            if size > largest:
+            if k > 0 and size > largest:
                 largest = size
-                place = sign * (x[at + k] - x[at])
+                place = x[at] - x[at + k]
             if k < 10:
                 moment += size * distance
-                y[to + 6] = sign * (x[at + k] - x[at])
+                y[to + 6] = x[at] - x[at + k]
                 y[to + 1] = lots
                 if k < 5:
                     y[to] = lots
         y[to + 2] = lots
-        y[to + 4] = near
+        y[to + 4] = distance
         y[to + 5] = moment
         y[to + 7] = div(largest, lots)
-        y[to + 8] = div(place, sign * (x[at + (levels if levels < 20 else 20) - 1] - x[at]))
+        y[to + 8] = div(place, x[at] - x[at + (levels if levels < 20 else 20) - 1])
         for k in range(20, levels):
             lots += x[at + 50 + k]
         y[to + 3] = lots
         return 0
+
+    @cython.cfunc
+    def _near(self, at: cython.Py_ssize_t, levels: cython.Py_ssize_t, middle: cython.double, reach: cython.double) -> cython.double:
+        """Lots of the best 20 levels of a side, weighted 1 at the mid and falling to 0 at the reach."""
+        if reach <= 0.0:
+            return 0.0
+        total: cython.double = 0.0
+        distance: cython.double
+        scale: cython.double = div(1.0, reach)
+        k: cython.Py_ssize_t
+        for k in range(levels if levels < 20 else 20):
+            distance = middle - self.x[at + k]
+            if distance >= reach:
+                break
+            total += self.x[at + 50 + k] * (1.0 - distance * scale)
+        return total
 
     @cython.cfunc
     def _slope(self, at: cython.Py_ssize_t, levels: cython.Py_ssize_t) -> cython.double:
@@ -162,10 +168,9 @@ class DepthBlock(Block):  # type: ignore[misc]
         sxx: cython.double = 0.0
         sxy: cython.double = 0.0
         span: cython.double = 0.0
-        sign: cython.double = 1.0 if at == 100 else -1.0
         k: cython.Py_ssize_t
         for k in range(levels):
-            x = sign * (self.x[at + k] - self.x[at])
+            x = self.x[at] - self.x[at + k]
             y += self.x[at + 50 + k]
             span = x
             sx += x
@@ -175,7 +180,7 @@ class DepthBlock(Block):  # type: ignore[misc]
         return clip(div(div(levels * sxy - sx * sy, levels * sxx - sx * sx) * span, y), -100.0, 100.0)
 
     @cython.cfunc
-    def _taken(self, at: cython.Py_ssize_t, levels: cython.Py_ssize_t) -> cython.double:
+    def _taken(self, at: cython.Py_ssize_t, levels: cython.Py_ssize_t, sign: cython.double) -> cython.double:
         """Average price in ticks of taking the budget from one side, at most 50 levels deep; what is there if it is less."""
         left: cython.double = self.budget
         lots: cython.double = 0.0
@@ -183,7 +188,7 @@ class DepthBlock(Block):  # type: ignore[misc]
         size: cython.double
         k: cython.Py_ssize_t
         for k in range(levels):
-            price = self.x[at + k]
+            price = sign * self.x[at + k]
             size = self.x[at + 50 + k]
             if price * size >= left:
                 lots += div(left, price)

@@ -32,10 +32,10 @@ class TouchBlock(Block):  # type: ignore[misc]
     s: 0 bid, 1 ask, 2 bid lots, 3 ask lots, 4 mid, 5 weight 1 s, 6 microprice 1 s, 7 weight 10 s, 8 spread 10 s, 9 changes of the
     touch 10 s, 10 undone ones 10 s, 11 OFI 60 s, 12 lots of the touch 60 s, 13 weight 60 s, 14 bid and 15 ask before their last
     change; trades over 60 s: 16 lots, 17 lots beyond the touch, 18 lots x effective spread, 19 lots x spread; 20 decay since the
-    last trade that waits; known 5 s later: 21 lots, 22 lots x impact, 23 last realised spread. w: ring of waiting trades, 4 numbers
-    each: 2 x side, price, mid, lots; wd: their decay; wt: when they are due. spreads: closing ones of 60 seconds, a ring.
-    q: 0 last quote ns, 1 quotes, 2 last change of the bid ns, 3 of the ask ns, 4 last trade ns, 5 first waiting, 6 waiting,
-    7 known, 8 spreads in the ring ever.
+    last trade that waits; known 5 s later: 21 lots, 22 lots x impact, 23 last realised spread; 24 spread 1 s. w: ring of waiting
+    trades, 4 numbers each: 2 x side, price, mid, lots; wd: their decay; wt: when they are due. spreads: ring of E(spread) over 1 s
+    at the end of 60 seconds. q: 0 last quote ns, 1 quotes, 2 last change of the bid ns, 3 of the ask ns, 4 last trade ns, 5 first
+    waiting, 6 waiting, 7 known, 8 spreads ever put into the ring.
     """
 
     s: cython.double[::1]
@@ -49,7 +49,7 @@ class TouchBlock(Block):  # type: ignore[misc]
     def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory) -> None:
         Block.__init__(self, arena, pool, base, hist)
         self.waiting_max = WAITING_MAX
-        self.s = arena.doubles(24)
+        self.s = arena.doubles(25)
         self.w = arena.doubles(4 * WAITING_MAX)
         self.wd = arena.doubles(WAITING_MAX)
         self.wt = arena.longs(WAITING_MAX)
@@ -71,7 +71,7 @@ class TouchBlock(Block):  # type: ignore[misc]
             q[2] = t_ns
             q[3] = t_ns
         elif t_ns // 1_000_000_000 > q[0] // 1_000_000_000:
-            self.spreads[q[8] % 60] = s[1] - s[0]
+            self.spreads[q[8] % 60] = s[24] / s[5]
             q[8] += 1
         e60: cython.double = decay(t_ns - q[0], 60.0)
         e20: cython.double = e60 * e60 * e60
@@ -104,6 +104,7 @@ class TouchBlock(Block):  # type: ignore[misc]
         s[6] = s[6] * e1 + self._microprice()
         s[7] = s[7] * e10 + 1.0
         s[8] = s[8] * e10 + (ask - bid)
+        s[24] = s[24] * e1 + (ask - bid)
         s[11] = s[11] * e60 + flow
         s[12] = s[12] * e60 + 0.5 * (bid_lots + ask_lots)
         s[13] = s[13] * e60 + 1.0
@@ -150,7 +151,7 @@ class TouchBlock(Block):  # type: ignore[misc]
         s[19] += qty * (s[1] - s[0])
         if q[6] == self.waiting_max:
             return 0
-        at: cython.Py_ssize_t = (q[5] + q[6]) % self.waiting_max
+        at: cython.Py_ssize_t = self._wrap(q[5] + q[6])
         q[6] += 1
         self.wt[at] = t_ns + 5_000_000_000
         self.wd[at] = s[20]
@@ -161,6 +162,11 @@ class TouchBlock(Block):  # type: ignore[misc]
         self.w[at + 2] = s[4]
         self.w[at + 3] = qty
         return 0
+
+    @cython.cfunc
+    def _wrap(self, k: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """k, at most one round ahead, as a place in the ring."""
+        return k if k < self.waiting_max else k - self.waiting_max
 
     @cython.cfunc
     def _settle(self, t_ns: cython.longlong) -> cython.longlong:
@@ -174,7 +180,7 @@ class TouchBlock(Block):  # type: ignore[misc]
             s[21] = s[21] * self.wd[q[5]] + w[at + 3]
             s[22] = s[22] * self.wd[q[5]] + w[at + 3] * (w[at] * (s[4] - w[at + 2]) / w[at + 2])
             s[23] = self._realized(q[5])
-            q[5] = (q[5] + 1) % self.waiting_max
+            q[5] = self._wrap(q[5] + 1)
             q[6] -= 1
             q[7] += 1
         return 0
@@ -182,7 +188,7 @@ class TouchBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def _realized(self, k: cython.Py_ssize_t) -> cython.double:
         """Realised spread of one waiting trade by the mid that stands."""
-        at: cython.Py_ssize_t = 4 * (k % self.waiting_max)
+        at: cython.Py_ssize_t = 4 * self._wrap(k)
         return self.w[at] * (self.w[at + 1] - self.s[4]) / self.w[at + 2]
 
     @cython.cfunc
@@ -193,7 +199,7 @@ class TouchBlock(Block):  # type: ignore[misc]
         middle: cython.Py_ssize_t
         while low < high:
             middle = (low + high) >> 1
-            if self.wt[(self.q[5] + middle) % self.waiting_max] <= t_ns:
+            if self.wt[self._wrap(self.q[5] + middle)] <= t_ns:
                 low = middle + 1
             else:
                 high = middle
@@ -216,20 +222,20 @@ class TouchBlock(Block):  # type: ignore[misc]
         self.absent[b + 5] = 1 if q[8] == 0 else 0
         p[b] = clip(self._realized(q[5] + due - 1) if due > 0 else s[23], -1.0, 1.0)
         p[b + 1] = ratio(1e4 * s[22], s[21], 1000.0)
-        p[b + 2] = ratio(s[18], s[19], 50.0)
+        p[b + 2] = ratio(s[18], s[19], 200.0)
         p[b + 3] = div(s[17], s[16])
-        p[b + 4] = ratio((self._microprice() - s[6] / s[5]) * s[7], s[8], 50.0)
-        p[b + 5] = self._rank(s[1] - s[0])
+        p[b + 4] = ratio((self._microprice() - s[6] / s[5]) * s[7], s[8], 200.0)
+        p[b + 5] = self._rank(s[24] / s[5])
         p[b + 6] = div(s[10], s[9])
-        bid_age: cython.double = (t_ns - q[2]) * 1e-9
-        ask_age: cython.double = (t_ns - q[3]) * 1e-9
-        p[b + 7] = clip(ln_ratio(1.0 + bid_age, 1.0 + ask_age), -20.0, 20.0)
+        bid_age: cython.double = 1.0 * (t_ns - q[2])
+        ask_age: cython.double = 1.0 * (t_ns - q[3])
+        p[b + 7] = clip(ln_ratio(1e6 + bid_age, 1e6 + ask_age), -20.0, 20.0)
         p[b + 8] = ratio(s[11] * s[13], s[12], 200.0)
         return 0
 
     @cython.cfunc
     def _rank(self, spread: cython.double) -> cython.double:
-        """Share of the closing spreads in the ring that are narrower, equal ones counted half."""
+        """Share of the spreads in the ring that are narrower, equal ones counted half."""
         n: cython.Py_ssize_t = self.q[8] if self.q[8] < 60 else 60
         twice: cython.longlong = 0
         k: cython.Py_ssize_t
