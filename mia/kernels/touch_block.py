@@ -235,13 +235,18 @@ class TouchBlock(Block):  # type: ignore[misc]
 
     @cython.cfunc
     def _rank(self, spread: cython.double) -> cython.double:
-        """Share of the spreads in the ring that are narrower, equal ones counted half."""
+        """Share of the spreads in the ring that are narrower, equal ones counted half.
+
+        A mean of equal spreads is that spread up to rounding, so what differs by less than 1e-9 of it is equal.
+        """
         n: cython.Py_ssize_t = self.q[8] if self.q[8] < 60 else 60
         twice: cython.longlong = 0
+        low: cython.double = spread * (1.0 - 1e-9)
+        high: cython.double = spread * (1.0 + 1e-9)
         k: cython.Py_ssize_t
         for k in range(n):
-            if self.spreads[k] < spread:
+            if self.spreads[k] < low:
                 twice += 2
-            elif self.spreads[k] == spread:
+            elif self.spreads[k] <= high:
                 twice += 1
         return div(0.5 * twice, 1.0 * n)
