@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mia.kernels.book import Book
     from mia.kernels.history import BarHistory
 
-IMPACT_NOTIONAL: Final = 10_000  # quote currency, of impact_bps_10k_*
+IMPACT_NOTIONAL: Final = 10_000  # quote currency, of impact_bps_10k
 
 
 class Parts(NamedTuple):
@@ -71,7 +71,7 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "vol": BlockSpec(vol_block.SLOTS, ("bar",), _plain(vol_block.VolBlock)),
     "flow": BlockSpec(flow_block.SLOTS, ("trade", "bar", "emit"), _plain(flow_block.FlowBlock)),
     "quote": BlockSpec(quote_block.SLOTS, ("quote", "emit"), _plain(quote_block.QuoteBlock)),
-    "depth": BlockSpec(depth_block.SLOTS, ("book", "emit"), _depth),
+    "depth": BlockSpec(depth_block.SLOTS, ("book", "bar", "emit"), _depth),
     "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _plain(calendar_block.CalendarBlock)),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
     "touch": BlockSpec(touch_block.SLOTS, ("quote", "trade", "emit"), _plain(touch_block.TouchBlock)),

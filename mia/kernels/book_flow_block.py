@@ -223,8 +223,9 @@ class BookFlowBlock(Block):  # type: ignore[misc]
         p[b + 1] = clip(div(s[7] - s[8], s[6]), 0.0, 10.0)
         self.absent[b + 1] = 1 if s[6] <= 0.0 else 0
         p[b + 2] = clip(div(s[0] - s[1], s[0] + s[1]), -1.0, 1.0)
-        bids: cython.double = s[2] - s[4] if s[2] > s[4] else 0.0
-        asks: cython.double = s[3] - s[5] if s[3] > s[5] else 0.0
+        # What was removed by trades alone leaves a difference that is rounding, not a cancel.
+        bids: cython.double = s[2] - s[4] if s[2] - s[4] > 1e-9 * s[2] else 0.0
+        asks: cython.double = s[3] - s[5] if s[3] - s[5] > 1e-9 * s[3] else 0.0
         p[b + 3] = clip(div(bids - asks, bids + asks), -1.0, 1.0)
         p[b + 4] = clip(div((s[0] + s[1] + s[2] + s[3]) * e10 * s[12], 10.0 * s[11]), 0.0, 50.0)
         p[b + 5] = clip(-div(s[15], s[16]), -2.0, 2.0)

@@ -11,16 +11,18 @@ if cython.compiled:
     from cython.cimports.mia.kernels.book import Book
     from cython.cimports.mia.kernels.history import BarHistory
     from cython.cimports.mia.kernels.num import clip, div
+    from cython.cimports.mia.kernels.roll import mean_of
 else:
     from mia.kernels.block import Block
     from mia.kernels.book import Book
     from mia.kernels.history import BarHistory
     from mia.kernels.num import clip, div
+    from mia.kernels.roll import mean_of
 
 SLOTS = (
-    "depth_imb_5", "depth_imb_10", "depth_imb_20", "book_slope_bid", "book_slope_ask", "impact_bps_10k_buy",
-    "impact_bps_10k_sell", "depth_near_share", "impact_bps_10k", "depth_imb_50", "depth_imb_near", "book_price_gap_10",
-    "book_gap_skew", "wall_share_bid", "wall_share_ask", "wall_dist_bid", "wall_dist_ask",
+    "depth_imb_5", "depth_imb_10", "depth_imb_20", "book_slope_bid", "book_slope_ask", "impact_bps_bar_buy",
+    "impact_bps_bar_sell", "depth_near_share", "impact_bps_10k", "depth_imb_50", "depth_imb_near", "book_price_gap_10",
+    "book_shape_skew_10", "wall_share_bid", "wall_share_ask", "wall_dist_bid", "wall_dist_ask",
 )  # fmt: skip
 
 
@@ -31,13 +33,14 @@ class DepthBlock(Block):  # type: ignore[misc]
     x: the best 50 levels as last read: 0.. bid prices, 50.. bid lots, 100.. minus ask prices, 150.. ask lots: nearer is larger.
     y: what _read found, bids in 0 .. 9, asks in 10 .. 19: lots of the best 0: 5, 1: 10, 2: 20, 3: 50 levels, 4: distance of
     the 20th from the mid, 5: lots x distance of 10, 6: ticks from the best to the 10th, 7: share and 8: place of the largest of
-    2 .. 20. q: 0 whether the book changed since the last emit.
+    2 .. 20, 9: lots x ticks from the best of 10. v: mean volume of the last 20 bars. q: 0 whether the book or v changed since the last emit.
     """
 
     book: Book
     budget: cython.double
     x: cython.double[::1]
     y: cython.double[::1]
+    v: cython.double[::1]
     q: cython.longlong[::1]
 
     def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, book: Book, budget: float) -> None:
@@ -47,11 +50,19 @@ class DepthBlock(Block):  # type: ignore[misc]
         self.budget = budget
         self.x = arena.doubles(200)
         self.y = arena.doubles(20)
+        self.v = arena.doubles(1)
         self.q = arena.longs(1)
 
     @cython.cfunc
     def book_changed(self, t_ns: cython.longlong) -> cython.longlong:
         """The book changed."""
+        self.q[0] = 1
+        return 0
+
+    @cython.cfunc
+    def bar(self) -> cython.longlong:
+        """A bar was pushed: what a bar trades is another size to ask the price of."""
+        self.v[0] = mean_of(self.hist.v, self.hist.last(), 20)
         self.q[0] = 1
         return 0
 
@@ -81,11 +92,11 @@ class DepthBlock(Block):  # type: ignore[misc]
         p[b + 2] = div(y[2] - y[12], y[2] + y[12])
         p[b + 3] = self._slope(0, bids)
         p[b + 4] = self._slope(100, asks)
+        p[b + 5] = clip(1e4 * (-div(self._filled(100, asks), middle) - 1.0), -100.0, 1000.0)
+        p[b + 6] = clip(1e4 * (1.0 - div(self._filled(0, bids), middle)), -100.0, 1000.0)
+        p[b + 7] = div(y[0] + y[10], y[2] + y[12])
         buy: cython.double = 1e4 * (div(self._taken(100, asks, -1.0), middle) - 1.0)
         sell: cython.double = 1e4 * (1.0 - div(self._taken(0, bids, 1.0), middle))
-        p[b + 5] = clip(buy, -100.0, 1000.0)
-        p[b + 6] = clip(sell, -100.0, 1000.0)
-        p[b + 7] = div(y[0] + y[10], y[2] + y[12])
         p[b + 8] = clip(buy if buy > sell else sell, -100.0, 1000.0)
         p[b + 9] = div(y[3] - y[13], y[3] + y[13])
         reach: cython.double = y[4] if y[4] < y[14] else y[14]
@@ -94,7 +105,9 @@ class DepthBlock(Block):  # type: ignore[misc]
         p[b + 10] = div(near_bids - near_asks, near_bids + near_asks)
         half_span: cython.double = 0.5 * (y[6] + y[16] - self.x[100] - self.x[0])
         p[b + 11] = clip(div(div(y[15] - y[5], y[1] + y[11]), half_span), -1.0, 1.0)
-        p[b + 12] = div(y[16] - y[6], y[16] + y[6])
+        bid_shape: cython.double = div(y[9], y[1])
+        ask_shape: cython.double = div(y[19], y[11])
+        p[b + 12] = div(ask_shape - bid_shape, ask_shape + bid_shape)
         p[b + 13] = y[7]
         p[b + 14] = y[17]
         p[b + 15] = y[8]
@@ -108,6 +121,7 @@ class DepthBlock(Block):  # type: ignore[misc]
         y = self.y
         lots: cython.double = 0.0
         moment: cython.double = 0.0
+        shape: cython.double = 0.0
         largest: cython.double = 0.0
         place: cython.double = 0.0
         size: cython.double
@@ -124,6 +138,7 @@ class DepthBlock(Block):  # type: ignore[misc]
                 place = x[at] - x[at + k]
             if k < 10:
                 moment += size * distance
+                shape += size * (x[at] - x[at + k])
                 y[to + 6] = x[at] - x[at + k]
                 y[to + 1] = lots
                 if k < 5:
@@ -131,6 +146,7 @@ class DepthBlock(Block):  # type: ignore[misc]
         y[to + 2] = lots
         y[to + 4] = distance
         y[to + 5] = moment
+        y[to + 9] = shape
         y[to + 7] = div(largest, lots)
         y[to + 8] = div(place, x[at] - x[at + (levels if levels < 20 else 20) - 1])
         for k in range(20, levels):
@@ -197,3 +213,22 @@ class DepthBlock(Block):  # type: ignore[misc]
             lots += size
             left -= price * size
         return div(self.budget - left, lots)
+
+    @cython.cfunc
+    def _filled(self, at: cython.Py_ssize_t, levels: cython.Py_ssize_t) -> cython.double:
+        """Average key of taking v[0] lots from one side, at most 50 levels deep; what is there if it is less, the best if v[0] is 0."""
+        left: cython.double = self.v[0]
+        lots: cython.double = 0.0
+        moment: cython.double = 0.0  # from the best key: exact for any price
+        size: cython.double
+        k: cython.Py_ssize_t
+        for k in range(levels):
+            size = self.x[at + 50 + k]
+            if size > left:
+                size = left
+            lots += size
+            left -= size
+            moment += size * (self.x[at] - self.x[at + k])
+            if left <= 0.0:
+                break
+        return self.x[at] - div(moment, lots)

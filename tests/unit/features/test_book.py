@@ -54,6 +54,10 @@ def columns(b: Any, ts: int) -> dict[str, float]:
 # ---------------------------------------------------------------------------------------------- the touch and its trades
 
 
+def rank_of(x: float, now: float) -> float:
+    return 0.5 if abs(x / now - 1) < 1e-9 else float(x < now)
+
+
 class Judged(NamedTuple):
     t: int
     price: int
@@ -124,9 +128,7 @@ def touch_oracle(events: Sequence[Event], now: int) -> dict[str, float]:
         "effective_ratio_1m": weighted(sided, lambda x: 2 * x.lots * x.side * (x.price - x.mid), lambda x: x.lots * (x.ask - x.bid)),
         "trade_through_share_1m": weighted(trades, lambda x: x.lots * (x.price > x.ask or x.price < x.bid), lambda x: x.lots),
         "microprice_move_1s": float(np.clip((micro[-1] - mean(micro, 1)) / mean(ask - bid, 10), -200, 200)),
-        "spread_rank_60s": float(np.mean([0.5 if abs(s / smooth[-1] - 1) < 1e-9 else float(s < smooth[-1]) for s in closing]))
-        if closing
-        else NAN,
+        "spread_rank_60s": float(np.mean([rank_of(s, smooth[-1]) for s in closing])) if closing else NAN,
         "flicker_10s": float((fade * [c[1] for c in changes]).sum() / fade.sum()) if changes else 0.0,
         "touch_age_skew": math.log((1 + b_ms) / (1 + a_ms)),
         "ofi_60s": float(np.clip((w60 * flow).sum() / mean((qb + qa) / 2, 60), -200, 200)),
@@ -230,6 +232,16 @@ def levels_of(sides: Sequence[dict[int, int]]) -> tuple[Levels, Levels]:
     return bids, sorted((p, q) for p, q in sides[1].items() if q)
 
 
+def mean_volume(events: Sequence[Event]) -> float:
+    """Mean lots of the last 20 closed bars of a second; a bar without trades has none."""
+    end = events[-1].ts_recv_ns // SEC
+    lots: Counter[int] = Counter()
+    for e in events:
+        if isinstance(e, Trade):
+            lots[e.ts_recv_ns // SEC] += e.qty_lots
+    return sum(lots[s] for s in range(end - 20, end)) / 20
+
+
 def follow(sides: Sequence[dict[int, int]], e: Event) -> bool:
     """Apply a book event to two dicts; False for another event."""
     if not isinstance(e, BookSnapshot | BookDelta):
@@ -241,67 +253,10 @@ def follow(sides: Sequence[dict[int, int]], e: Event) -> bool:
     return True
 
 
-def depth_oracle(bids: Levels, asks: Levels, budget: float) -> dict[str, float]:
-    """The formulas of depth_block."""
-    best_bid, best_ask = bids[0][0], asks[0][0]
-    mid = (best_bid + best_ask) / 2
-
-    def lots(side: Levels, n: int) -> int:
-        return sum(q for _, q in side[:n])
-
-    def span(side: Levels, n: int) -> int:
-        return abs(side[:n][-1][0] - side[0][0])
-
-    def slope(side: Levels) -> float:
-        x = np.abs(np.array([p for p, _ in side[:10]], dtype=float) - side[0][0])
-        y = np.cumsum([q for _, q in side[:10]])
-        return float(np.polyfit(x / x[-1], y / y[-1], 1)[0]) if len(side) > 1 else 0.0
-
-    def impact(side: Levels, sign: int) -> float:
-        left, taken = budget, 0.0
-        for p, q in side[:50]:
-            part = min(q, left / p)
-            taken += part
-            left -= part * p
-        return sign * 1e4 * ((budget - left) / taken / mid - 1)
-
-    reach = min(mid - bids[:20][-1][0], asks[:20][-1][0] - mid)
-
-    def near(side: Levels, sign: int) -> float:
-        return sum(q * max(0.0, 1 - sign * (p - mid) / reach) for p, q in side[:20]) if reach > 0 else 0.0
-
-    def wall(side: Levels) -> tuple[float, float]:
-        behind = side[1:20]
-        if not behind:
-            return 0.0, 0.0
-        p, q = max(behind, key=lambda x: x[1])  # the first of equals
-        return q / lots(side, 20), abs(p - side[0][0]) / span(side, 20)
-
-    ten = bids[:10] + asks[:10]
-    half = (asks[:10][-1][0] - bids[:10][-1][0]) / 2
-    gap = sum((p - mid) * q for p, q in ten) / sum(q for _, q in ten)
-    buy, sell = impact(asks, 1), impact(bids, -1)
-    walls = wall(bids), wall(asks)
-    found = {f"depth_imb_{n}": share(lots(bids, n), lots(asks, n)) for n in (5, 10, 20, 50)}
-    return found | {
-        "book_slope_bid": slope(bids),
-        "book_slope_ask": slope(asks),
-        "impact_bps_10k_buy": float(np.clip(buy, -100, 1000)),
-        "impact_bps_10k_sell": float(np.clip(sell, -100, 1000)),
-        "impact_bps_10k": float(np.clip(max(buy, sell), -100, 1000)),
-        "depth_near_share": (lots(bids, 5) + lots(asks, 5)) / (lots(bids, 20) + lots(asks, 20)),
-        "depth_imb_near": share(near(bids, -1), near(asks, 1)),
-        "book_price_gap_10": float(np.clip(gap / half, -1, 1)) if half > 0 else 0.0,
-        "book_gap_skew": share(span(asks, 10), span(bids, 10)),
-        "wall_share_bid": walls[0][0],
-        "wall_share_ask": walls[1][0],
-        "wall_dist_bid": walls[0][1],
-        "wall_dist_ask": walls[1][1],
-    }
-
-
-@pytest.mark.parametrize("stop", [1, 200, 900, 1100, 2000, 2700])
-def test_depth_columns_match_their_formulas(stop: int, market: list[Event], bench: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("stop", [600, 900, 1100, 2000, 2700])
+def test_depth_columns_match_their_formulas(
+    stop: int, market: list[Event], bench: Callable[..., Any], depth_of: Callable[..., Any]
+) -> None:
     b = bench(DEPTH)
     sides: tuple[dict[int, int], dict[int, int]] = ({}, {})
     for e in market[:stop]:
@@ -310,29 +265,35 @@ def test_depth_columns_match_their_formulas(stop: int, market: list[Event], benc
 
     row = columns(b, market[stop - 1].ts_recv_ns)
 
-    expected = depth_oracle(*levels_of(sides), 10_000 / 0.01 / 0.00001)
+    expected = depth_of(*levels_of(sides), 1e11, mean_volume(market[:stop]))
     assert set(row) == set(expected) == set(DEPTH)
     assert row == {name: pytest.approx(value, rel=1e-7, abs=1e-9) for name, value in expected.items()}
 
 
 @pytest.mark.parametrize("n_bids", [1, 2, 7, 12])
 @pytest.mark.parametrize("n_asks", [1, 3, 25])
-def test_depth_columns_hold_for_a_book_of_few_levels(n_bids: int, n_asks: int, bench: Callable[..., Any]) -> None:
+def test_depth_columns_hold_for_a_book_of_few_levels(
+    n_bids: int, n_asks: int, bench: Callable[..., Any], depth_of: Callable[..., Any]
+) -> None:
     bids = [(6_000_000 - 3 * k, 10 + (k * 7) % 5) for k in range(n_bids)]
     asks = [(6_000_002 + 2 * k, 9 + (k * 5) % 7) for k in range(n_asks)]
     b = bench(DEPTH)
+    for k in range(21):
+        b.plan.on_trade(T0 + k * SEC, 0, 6_000_000, 30, 1)
     b.book.load(pack(bids), pack(asks))
-    b.plan.on_book(T0)
+    b.plan.on_book(T0 + 21 * SEC)
 
-    row = columns(b, T0)
+    row = columns(b, T0 + 21 * SEC)
 
-    assert row == {k: pytest.approx(v, rel=1e-7, abs=1e-9) for k, v in depth_oracle(bids, asks, 1e11).items()}
+    assert row == {k: pytest.approx(v, rel=1e-7, abs=1e-9) for k, v in depth_of(bids, asks, 1e11, 30.0).items()}
 
 
 @pytest.mark.parametrize(("bids", "asks"), [([], []), ([(100, 5)], []), ([], [(101, 5)])])
 def test_columns_of_depth_are_absent_without_two_sides(bids: Levels, asks: Levels, bench: Callable[..., Any]) -> None:
-    b = bench([*DEPTH, *FLOW])
-    there = []
+    b = bench([*DEPTH, *FLOW], "tick:1")
+    there: list[list[bool]] = []
+    for _ in range(20):
+        b.plan.on_trade(T0, 0, 100, 1, 1)
     for book in (([(100, 5), (99, 6)], [(102, 5)]), ([(100, 7), (99, 6)], [(102, 5)]), (bids, asks), None, ([(100, 5)], [(101, 5)])):
         if book is None:
             b.book.invalidate()
@@ -474,6 +435,10 @@ def test_levels_that_come_into_view_are_not_taken_for_new_ones(bench: Callable[.
 
 # -------------------------------------------------------------------------------------------------------------- wild input
 
+WILD = Instrument(
+    venue="sim", symbol="X", kind="spot", family="crypto", quote_currency="USD", tick_size=Decimal("0.01"), lot_size=Decimal("0.01"),
+    maker_fee=Decimal(0), taker_fee=Decimal(0),
+)  # fmt: skip
 PRICE = st.one_of(st.integers(1, 40), st.integers(1, 1 << 62), st.just((1 << 63) - 1))
 LOTS = st.one_of(st.integers(0, 5), st.integers(0, 1 << 62), st.just((1 << 63) - 1))
 SIDE = st.lists(st.tuples(PRICE, LOTS), max_size=14)
@@ -488,56 +453,22 @@ ACTION = st.one_of(
 
 
 @settings(max_examples=150, deadline=None)
-@given(actions=st.lists(ACTION, max_size=40))
-def test_wild_quotes_trades_and_books_stay_finite_and_inside_the_ranges(actions: list[Any]) -> None:
-    instrument = Instrument(
-        venue="sim", symbol="X", kind="spot", family="crypto", quote_currency="USD", tick_size=Decimal("0.01"), lot_size=Decimal("0.01"),
-        maker_fee=Decimal(0), taker_fee=Decimal(0),
-    )  # fmt: skip
+@given(actions=st.lists(ACTION, max_size=60), is_warm=st.booleans())
+def test_wild_quotes_trades_and_books_stay_finite_and_inside_the_ranges(actions: list[Any], is_warm: bool) -> None:
     arena = Arena(2_000_000)
     book = Book(arena, 64)
-    plan = build_plan(BOOK, instrument, BarSpec.parse("time:1s"), arena, book)
+    plan = build_plan(BOOK, WILD, BarSpec.parse("time:1s"), arena, book)
     ranges = [shipped_catalogue().get(name).range for name in BOOK]
     t = T0
-    for what, step, *rest in actions:
-        t += step
-        if what == "quote":
-            plan.on_quote(t, 0, *rest)
-        elif what == "trade":
-            plan.on_trade(t, 0, *rest)
-        elif what == "invalidate":
-            book.invalidate()
-            plan.on_book(t)
-        else:
-            (book.load if what == "load" else book.apply)(pack(rest[0]), pack(rest[1]))
+    if is_warm:
+        for k in range(70):
+            t += SEC
+            plan.on_quote(t, 0, 20 - k % 3, 21 + k % 2, 5, 6)
+            plan.on_trade(t, 0, 20, 1, 1)
+            book.load(pack([(20 - i, 3 + k % 4) for i in range(12)]), pack([(21 + i, 5) for i in range(12)]))
             plan.on_book(t)
         plan.observe(t)
-        raw = list(plan.pool) if hasattr(plan, "pool") else []
-
-        assert all(low <= x <= high for x, (low, high) in zip(plan.values, ranges, strict=True)), dict(zip(BOOK, plan.values, strict=True))
-        assert all(math.isfinite(x) for x in raw)
-
-
-@settings(max_examples=60, deadline=None)
-@given(actions=st.lists(ACTION, min_size=10, max_size=60))
-def test_wild_input_stays_inside_the_ranges_when_every_column_is_warm(actions: list[Any]) -> None:
-    instrument = Instrument(
-        venue="sim", symbol="X", kind="spot", family="crypto", quote_currency="USD", tick_size=Decimal("0.01"), lot_size=Decimal("0.01"),
-        maker_fee=Decimal(0), taker_fee=Decimal(0),
-    )  # fmt: skip
-    arena = Arena(2_000_000)
-    book = Book(arena, 64)
-    plan = build_plan(BOOK, instrument, BarSpec.parse("time:1s"), arena, book)
-    ranges = [shipped_catalogue().get(name).range for name in BOOK]
-    t = T0
-    for k in range(70):
-        t += SEC
-        plan.on_quote(t, 0, 20 - k % 3, 21 + k % 2, 5, 6)
-        plan.on_trade(t, 0, 20, 1, 1)
-        book.load(pack([(20 - i, 3 + k % 4) for i in range(12)]), pack([(21 + i, 5) for i in range(12)]))
-        plan.on_book(t)
-    plan.observe(t)
-    assert plan.first_cold() == -1
+        assert plan.first_cold() == -1
     for what, step, *rest in actions:
         t += step
         if what == "quote":
