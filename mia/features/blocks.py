@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mia.kernels import (
     account_block,
+    book_flow_block,
     calendar_block,
     cross_block,
     depth_block,
@@ -22,6 +23,7 @@ from mia.kernels import (
     quote_block,
     session_block,
     structure_block,
+    touch_block,
     trade_block,
     trade_vol_block,
     trend_block,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from mia.kernels.book import Book
     from mia.kernels.history import BarHistory
 
-IMPACT_NOTIONAL: Final = 10_000  # quote currency, of impact_bps_10k_*
+IMPACT_NOTIONAL: Final = 10_000  # quote currency, of impact_bps_10k
 
 
 class Parts(NamedTuple):
@@ -75,6 +77,10 @@ def _calendar(parts: Parts, base: int) -> Block:
     return calendar_block.CalendarBlock(parts.arena, parts.pool, base, parts.hist, *lists, c.valid_until_ns)
 
 
+def _book_flow(parts: Parts, base: int) -> Block:
+    return book_flow_block.BookFlowBlock(parts.arena, parts.pool, base, parts.hist, parts.book)
+
+
 def _plain(kernel: Callable[..., Block]) -> Callable[[Parts, int], Block]:
     return lambda parts, base: kernel(parts.arena, parts.pool, base, parts.hist)
 
@@ -86,7 +92,7 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "vol": BlockSpec(vol_block.SLOTS, ("bar",), _plain(vol_block.VolBlock)),
     "flow": BlockSpec(flow_block.SLOTS, ("trade", "bar", "emit"), _plain(flow_block.FlowBlock)),
     "quote": BlockSpec(quote_block.SLOTS, ("quote", "emit"), _plain(quote_block.QuoteBlock)),
-    "depth": BlockSpec(depth_block.SLOTS, ("emit",), _depth),
+    "depth": BlockSpec(depth_block.SLOTS, ("book", "bar", "emit"), _depth),
     "calendar": BlockSpec(calendar_block.SLOTS, ("emit",), _calendar),
     "account": BlockSpec(account_block.SLOTS, ("quote", "bar", "emit"), _plain(account_block.AccountBlock)),
     "trade_vol": BlockSpec(trade_vol_block.SLOTS, ("trade", "bar", "emit"), _plain(trade_vol_block.TradeVolBlock)),
@@ -100,5 +106,7 @@ BLOCKS: Final[dict[str, BlockSpec]] = {
     "session": BlockSpec(session_block.SLOTS, ("bar",), _plain(session_block.SessionBlock)),
     "cross": BlockSpec(cross_block.SLOTS, ("bar", "emit", "slow"), _plain(cross_block.CrossBlock)),
     "pair": BlockSpec(pair_block.SLOTS, ("bar", "emit", "slow"), _plain(pair_block.PairBlock)),
+    "touch": BlockSpec(touch_block.SLOTS, ("quote", "trade", "emit"), _plain(touch_block.TouchBlock)),
+    "book_flow": BlockSpec(book_flow_block.SLOTS, ("book", "trade", "emit"), _book_flow),
 }
 BLOCK_OF: Final[dict[str, str]] = {slot: name for name, spec in BLOCKS.items() for slot in spec.slots}

@@ -7,6 +7,7 @@ cdef class Block:
     cdef BarHistory hist
     cdef long long quote(self, long long t_ns, double bid, double ask, double bid_lots, double ask_lots)
     cdef long long trade(self, long long t_ns, double price, double qty, long long side)
+    cdef long long book_changed(self, long long t_ns)
     cdef long long bar(self)
     cdef long long emit(self, long long t_ns, double mid)
     cdef long long reference(self, long long t_ns, long long series, double value, long long known_ns, long long until_ns)

@@ -41,6 +41,11 @@ class Block:
         return 0
 
     @cython.cfunc
+    def book_changed(self, t_ns: cython.longlong) -> cython.longlong:
+        """The shared book was changed, or became invalid."""
+        return 0
+
+    @cython.cfunc
     def bar(self) -> cython.longlong:
         """A bar was pushed to the history: write the bar features."""
         return 0

@@ -1,7 +1,6 @@
 from mia.kernels.account_block cimport AccountBlock
 from mia.kernels.bars cimport BarBuilder
 from mia.kernels.book cimport Book
-from mia.kernels.depth_block cimport DepthBlock
 from mia.kernels.history cimport BarHistory
 
 cdef class PlanCore:
@@ -9,7 +8,6 @@ cdef class PlanCore:
     cdef BarHistory hist
     cdef Book book
     cdef AccountBlock account
-    cdef DepthBlock depth
     cdef double[::1] pool
     cdef double[::1] market
     cdef readonly double[::1] bar
@@ -24,6 +22,7 @@ cdef class PlanCore:
     cdef long long[::1] absent
     cdef list quote_blocks
     cdef list trade_blocks
+    cdef list book_blocks
     cdef list bar_blocks
     cdef list emit_blocks
     cdef list slow_blocks

@@ -13,7 +13,6 @@ if cython.compiled:
     from cython.cimports.mia.kernels.bars import BarBuilder
     from cython.cimports.mia.kernels.block import Block
     from cython.cimports.mia.kernels.book import Book
-    from cython.cimports.mia.kernels.depth_block import DepthBlock
     from cython.cimports.mia.kernels.history import BarHistory
     from cython.cimports.mia.kernels.num import clip
 else:
@@ -21,7 +20,6 @@ else:
     from mia.kernels.bars import BarBuilder
     from mia.kernels.block import Block
     from mia.kernels.book import Book
-    from mia.kernels.depth_block import DepthBlock
     from mia.kernels.history import BarHistory
     from mia.kernels.num import clip
 
@@ -49,20 +47,22 @@ class PlanCore:
         self.inbox = arena.doubles(11)
         self.quote_blocks = list[Block]()
         self.trade_blocks = list[Block]()
+        self.book_blocks = list[Block]()
         self.bar_blocks = list[Block]()
         self.emit_blocks = list[Block]()
         self.slow_blocks = list[Block]()
         self.account = None
-        self.depth = None
         self.width = 0
 
     def connect(self, block: Block, hears: Sequence[str]) -> None:
-        """Add one block; hears names the calls it wants: quote, trade, bar, emit, slow (references, news, predictions)."""
+        """Add one block; hears names the calls it wants: quote, trade, book, bar, emit, slow (references, news, predictions)."""
         block.absent = self.absent
         if "quote" in hears:
             self.quote_blocks.append(block)
         if "trade" in hears:
             self.trade_blocks.append(block)
+        if "book" in hears:
+            self.book_blocks.append(block)
         if "bar" in hears:
             self.bar_blocks.append(block)
         if "emit" in hears:
@@ -71,8 +71,6 @@ class PlanCore:
             self.slow_blocks.append(block)
         if isinstance(block, AccountBlock):
             self.account = block
-        if isinstance(block, DepthBlock):
-            self.depth = block
 
     def gather(
         self, values: memoryview[float], arena: Arena, slots: memoryview, needs: memoryview, neutral: memoryview, optional: memoryview
@@ -198,8 +196,11 @@ class PlanCore:
             self.state[4] += 1
             if self.state[10] == 0:
                 self.state[10] = self.state[0]
-        if self.depth is not None:
-            self.depth.touch()
+        block: Block
+        k: cython.Py_ssize_t
+        for k in range(len(self.book_blocks)):
+            block = self.book_blocks[k]
+            block.book_changed(self.state[0])
         return closed
 
     @cython.ccall

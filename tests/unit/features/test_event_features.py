@@ -17,7 +17,7 @@ from mia.kernels.flow_block import SLOTS as FLOW
 from mia.kernels.quote_block import SLOTS as QUOTE
 
 SEC = 1_000_000_000
-DEPTH, ACCOUNT, CALENDAR = DEPTH_SLOTS[:8], ACCOUNT_SLOTS[:12], CALENDAR_SLOTS[:8]
+DEPTH, ACCOUNT, CALENDAR = DEPTH_SLOTS[:5] + DEPTH_SLOTS[7:9], ACCOUNT_SLOTS[:12], CALENDAR_SLOTS[:8]
 
 
 def z(fast: float, expected: float, variance: float) -> float:
@@ -159,8 +159,7 @@ def test_depth_features_match_their_formulas(stop: int, market: list[Event], ben
     assert row["depth_near_share"] == pytest.approx(sum(lots(5)) / sum(lots(20)))
     assert row["book_slope_bid"] == pytest.approx(slope(bids))
     assert row["book_slope_ask"] == pytest.approx(slope(asks))
-    assert row["impact_bps_10k_buy"] == pytest.approx(impact(asks), abs=1e-6)
-    assert row["impact_bps_10k_sell"] == pytest.approx(-impact(bids), abs=1e-6)
+    assert row["impact_bps_10k"] == pytest.approx(max(impact(asks), -impact(bids)), abs=1e-6)
 
 
 def test_depth_features_are_missing_while_the_book_is_invalid(market: list[Event], bench: Callable[..., Any]) -> None:
