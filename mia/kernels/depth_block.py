@@ -31,9 +31,10 @@ class DepthBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. Computed once per change of the book, at the next emit.
 
     x: the best 50 levels as last read: 0.. bid prices, 50.. bid lots, 100.. minus ask prices, 150.. ask lots: nearer is larger.
-    y: what _read found, bids in 0 .. 9, asks in 10 .. 19: lots of the best 0: 5, 1: 10, 2: 20, 3: 50 levels, 4: distance of
-    the 20th from the mid, 5: lots x distance of 10, 6: ticks from the best to the 10th, 7: share and 8: place of the largest of
-    2 .. 20, 9: lots x ticks from the best of 10. v: mean volume of the last 20 bars. q: 0 whether the book or v changed since the last emit.
+    y: what _read found, bids in 0 .. 9, asks in 10 .. 19: lots of the best 0: 5, 1: 10, 2: 20, 3: 50 levels, 4: distance of the
+    20th from the mid, 5: lots x distance of 10, 6: ticks from the best to the 10th, 7: share and 8: place of the largest of
+    2 .. 20, 9: lots x ticks from the best of 10. v: mean volume of the last 20 bars. q: 0 whether the book or v changed since
+    the last emit.
     """
 
     book: Book

@@ -32,6 +32,7 @@ SEC = 1_000_000_000
 T0 = 1_700_000_000 * SEC
 BOOK = shipped_catalogue().category("book")
 NAN = float("nan")
+Bench = Callable[..., Any]
 Levels = list[tuple[int, int]]
 
 

@@ -5,6 +5,7 @@ The counts and the last quote of the recording are those that nautilus_trader's 
 
 from __future__ import annotations
 
+import bisect
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from mia.features.bars import BarSpec
 from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
+from mia.kernels.depth_block import SLOTS as DEPTH
 
 SEC = 1_000_000_000
 TICK = 250_000_000  # a quarter of a point in units of 1e-9
@@ -45,6 +47,7 @@ class Orders:
     def __init__(self) -> None:
         self.by_number: dict[int, tuple[int, int, int]] = {}  # side, ticks, lots
         self.levels: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+        self.prices: tuple[list[int], list[int]] = ([], [])  # keys, rising: the price of a bid, minus that of an ask
         self.touched: set[tuple[int, int]] = set()
         self.moves: list[tuple[int, int, int]] = []  # side, ticks, lots added (below 0: removed) by one order
 
@@ -61,15 +64,21 @@ class Orders:
             moves = [(side, ticks, -lots), new]
         for s, p, change in moves:
             if change:
+                key, keys = (-p if s else p), self.prices[s]
+                if p not in self.levels[s]:
+                    bisect.insort(keys, key)
                 self.levels[s][p] += change
                 if self.levels[s][p] == 0:
-                    del self.levels[s][p]
+                    del self.levels[s][p], keys[bisect.bisect_left(keys, key)]
                 self.touched.add((s, p))
                 self.moves.append((s, p, change))
 
     def best(self, side: int, n: int) -> list[tuple[int, int]]:
-        prices = sorted(self.levels[side], reverse=side == 0)[:n]
-        return [(p, self.levels[side][p]) for p in prices]
+        return [(abs(key), self.levels[side][abs(key)]) for key in self.prices[side][: -n - 1 : -1]]
+
+    def tenth(self, side: int) -> int:
+        """Key of the tenth best level; the lowest there can be without one."""
+        return self.prices[side][-10] if len(self.prices[side]) > 9 else -(1 << 62)
 
 
 def pack(levels: list[tuple[int, int]]) -> bytes:
@@ -94,9 +103,11 @@ class Replay:
         self.plan = build_plan(columns, ES, BarSpec.parse("time:1m"), arena, self.book)
         self.orders = Orders()
         self.best: tuple[Any, ...] = ()
+        self.volumes: list[int] = []  # of closed bars
+        self.volume = 0
 
     def run(self, messages: list[Message]) -> Iterator[tuple[int, list[Message]]]:
-        """Yields the time and the messages of each event, after it was applied to the orders and before the plan hears of the book."""
+        """Yields the time and the messages of each event, after orders, book and plan know of it."""
         is_loaded = False
         event: list[Message] = []
         for m in messages:
@@ -110,13 +121,16 @@ class Replay:
                 self.book.load(pack(self.orders.best(0, 10_000)), pack(self.orders.best(1, 10_000)))
                 self.plan.on_book(m.t)
             event.append(m)
+            if self.plan.on_time(m.t) > 0:
+                self.volumes += [self.volume] + [0] * (self.plan.bar_count() - len(self.volumes) - 1)
+                self.volume = 0
             if m.action == "T":
+                self.volume += m.lots
                 self.plan.on_trade(m.t, m.t, m.ticks, m.lots, {"B": 1, "A": -1}.get(m.side, 0))
             elif m.action != "F":
                 self.orders.take(m)
             if not m.flags & LAST_IN_EVENT:
                 continue
-            yield m.t, event
             changed: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
             for side, ticks in sorted(self.orders.touched):
                 changed[side].append((ticks, self.orders.levels[side][ticks]))
@@ -126,15 +140,15 @@ class Replay:
             if best != self.best:
                 self.plan.on_quote(m.t, m.t, *best)
                 self.best = best
+            yield m.t, event
             self.orders.touched.clear()
             self.orders.moves.clear()
             event.clear()
 
 
 @pytest.mark.data
-def test_orders_added_up_to_levels_give_the_known_book(messages: list[Message], depth_oracle: Callable[..., dict[str, float]]) -> None:
-    names = tuple(depth_oracle([(1, 1)], [(2, 1)], 1.0))
-    replay = Replay(names)
+def test_orders_added_up_to_levels_give_the_known_book(messages: list[Message], depth_of: Callable[..., dict[str, float]]) -> None:
+    replay = Replay(DEPTH)
 
     for _ in replay.run(messages):
         pass
@@ -146,5 +160,43 @@ def test_orders_added_up_to_levels_give_the_known_book(messages: list[Message], 
     for side, read in enumerate((book.bid_ticks_at, book.ask_ticks_at)):
         lots = (book.bid_lots_at, book.ask_lots_at)[side]
         assert [(read(k), lots(k)) for k in range(600)] == (orders.best(side, 600) + [(0, 0)] * 600)[:600]
-    expected = depth_oracle(orders.best(0, 50), orders.best(1, 50), 10_000 / 12.5)
-    assert dict(zip(names, replay.plan.values, strict=True)) == {k: pytest.approx(v, rel=1e-7, abs=1e-9) for k, v in expected.items()}
+    expected = depth_of(orders.best(0, 50), orders.best(1, 50), 10_000 / 12.5, sum(replay.volumes[-20:]) / 20)
+    assert dict(zip(DEPTH, replay.plan.values, strict=True)) == {k: pytest.approx(v, rel=1e-7, abs=1e-9) for k, v in expected.items()}
+
+
+@pytest.mark.data
+def test_the_cancel_ratio_of_levels_is_near_that_of_orders(messages: list[Message]) -> None:
+    """By orders 0.794, by levels 0.800 on average over the seconds of the session; 0.867 and 0.869 in its last one.
+
+    The mean difference of a second is 0.0055: what the levels do not show is small on a book that reports every order.
+    """
+    replay = Replay(("cancel_ratio_1m",))
+    last: tuple[int, int] | None = None
+    then, added, removed, filled = 0, 0.0, 0.0, 0.0
+    pairs = []
+    for t, event in replay.run(messages):
+        ends = (replay.orders.tenth(0), replay.orders.tenth(1))
+        if last is not None:
+            fade = exp(-(t - then) / 60e9)
+            added, removed, filled = fade * added, fade * removed, fade * filled
+            floors = [max(pair) for pair in zip(last, ends, strict=True)]
+            for side, ticks, change in replay.orders.moves:
+                if (-ticks if side else ticks) >= floors[side]:
+                    added += max(change, 0)
+                    removed += max(-change, 0)
+            for m in event:
+                side = int(m.side == "A")
+                if m.action == "F" and m.side != "N" and (-m.ticks if side else m.ticks) >= floors[side]:
+                    filled += m.lots
+        if t // SEC > then // SEC or event[-1] is messages[-1]:
+            replay.plan.observe(t)
+            if replay.plan.first_cold() < 0:
+                pairs.append(((removed - filled) / added, replay.plan.values[0]))
+        last, then = ends, t
+
+    by_order, by_level = zip(*pairs, strict=True)
+    assert len(pairs) > 2500
+    assert sum(by_order) / len(pairs) == pytest.approx(0.7944, abs=0.0005)
+    assert sum(by_level) / len(pairs) == pytest.approx(0.7998, abs=0.0005)
+    assert sum(abs(a - b) for a, b in pairs) / len(pairs) < 0.006
+    assert pairs[-1] == (pytest.approx(0.8674, abs=0.0005), pytest.approx(0.8686, abs=0.0005))
