@@ -93,11 +93,11 @@ class ProfileBlock(Block):  # type: ignore[misc]
         poc: cython.double = self.profile.control()
         top: cython.double = self.profile.value_high()
         bottom: cython.double = self.profile.value_low()
-        self.pool[b] = ratio(c - poc, atr, 50.0)
-        self.pool[b + 1] = ratio(c - top, atr, 50.0)
-        self.pool[b + 2] = ratio(c - bottom, atr, 50.0)
+        self.pool[b] = ratio(c - poc, atr, 200.0)
+        self.pool[b + 1] = ratio(c - top, atr, 200.0)
+        self.pool[b + 2] = ratio(c - bottom, atr, 200.0)
         self.pool[b + 3] = 1.0 if bottom <= c and c <= top else 0.0
-        self.pool[b + 4] = ratio(top - bottom, atr, 50.0)
+        self.pool[b + 4] = ratio(top - bottom, atr, 200.0)
         self.pool[b + 5] = self.profile.height(c)
         self.pool[b + 6] = div(2.0 * poc - top - bottom, top - bottom)
         self.pool[b + 7] = self.profile.above(c)
@@ -114,9 +114,9 @@ class ProfileBlock(Block):  # type: ignore[misc]
         self.absent[b + 11] = 1 if unknown == 1 or self.absent[b] == 1 else 0
         if unknown == 1:
             return 0
-        self.pool[b + 8] = ratio(c - self.s[0], atr, 50.0)
-        self.pool[b + 9] = ratio(c - self.s[1], atr, 50.0)
-        self.pool[b + 10] = ratio(c - self.s[2], atr, 50.0)
+        self.pool[b + 8] = ratio(c - self.s[0], atr, 200.0)
+        self.pool[b + 9] = ratio(c - self.s[1], atr, 200.0)
+        self.pool[b + 10] = ratio(c - self.s[2], atr, 200.0)
         top: cython.double = self.profile.value_high()
         bottom: cython.double = self.profile.value_low()
         common: cython.double = (top if top < self.s[1] else self.s[1]) - (bottom if bottom > self.s[2] else self.s[2]) + 1.0

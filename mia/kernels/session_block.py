@@ -148,9 +148,9 @@ class SessionBlock(Block):  # type: ignore[misc]
             self.absent[b + k] = 0 if before else 1
         self.absent[b + 6] = self.absent[b + 1]
         if before:
-            self.pool[b + 1] = ratio(c - self.s[3], atr, 50.0)
-            self.pool[b + 2] = ratio(c - self.s[4], atr, 50.0)
-            self.pool[b + 3] = ratio(c - self.s[5], atr, 50.0)
+            self.pool[b + 1] = ratio(c - self.s[3], atr, 200.0)
+            self.pool[b + 2] = ratio(c - self.s[4], atr, 200.0)
+            self.pool[b + 3] = ratio(c - self.s[5], atr, 200.0)
             self.pool[b + 6] = ratio(self.s[0] - self.s[1], self.s[3] - self.s[4], 20.0)
         self.absent[b + 4] = 0 if self.q[2] == 1 else 1
         self.pool[b + 4] = self._place(c, self.s[10], self.s[11])
@@ -162,4 +162,4 @@ class SessionBlock(Block):  # type: ignore[misc]
         """Place of c in a range: 0 at its low, 1 at its high; 0.5 of one without width."""
         if high <= low:
             return 0.5
-        return clip((c - low) / (high - low), -5.0, 5.0)
+        return clip((c - low) / (high - low), -20.0, 20.0)

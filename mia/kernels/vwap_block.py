@@ -81,12 +81,12 @@ class VwapBlock(Block):  # type: ignore[misc]
         self._minute(i, begins)
         self.absent[b] = 0 if self.s[0] > 0.0 else 1
         self.absent[b + 1] = self.absent[b]
-        self.pool[b] = ratio(c - self.s[1], atr, 50.0)
+        self.pool[b] = ratio(c - self.s[1], atr, 200.0)
         self.pool[b + 1] = ratio(c - self.s[1], root(div(self.s[2], self.s[0])), 10.0)
         self._since_swing(i)
         self.absent[b + 6] = 0 if self.s[3] > 0.0 else 1
         both: cython.double = self.s[4] + (self.s[1] - self.s[4]) * div(self.s[0], self.s[0] + self.s[3])
-        self.pool[b + 6] = ratio(c - both, atr, 50.0)
+        self.pool[b + 6] = ratio(c - both, atr, 200.0)
         self.pool[b + 7] = self._corr(i)
         self._volumes(i)
         return 0

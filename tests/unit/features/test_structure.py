@@ -79,14 +79,14 @@ def oracle(ts: Array, bars: Array, calendar: Calendar, tick: Decimal) -> dict[st
     h, low, c, atr = bars[:, 1], bars[:, 2], bars[-1, 3], wilder(bars)
     out = dict.fromkeys(NAMES, np.nan)
 
-    def atrs(x: float, bound: float = 50.0) -> float:
+    def atrs(x: float, bound: float = 200.0) -> float:
         return float(np.clip(div(x, atr), -bound, bound))
 
     highs, lows = swings(h), [-x for x in swings(-low)]
     if highs:
-        out["swing_high_dist"] = atrs(c - highs[-1])
+        out["swing_high_dist"] = atrs(c - highs[-1], 50.0)
     if lows:
-        out["swing_low_dist"] = atrs(c - lows[-1])
+        out["swing_low_dist"] = atrs(c - lows[-1], 50.0)
     if len(highs) > 2 and len(lows) > 2:
         out["hh_hl_score"] = (np.sign(np.diff(highs[-3:])).sum() + np.sign(np.diff(lows[-3:])).sum()) / 4
     if highs and lows:
@@ -127,7 +127,7 @@ def session_oracle(ts: Array, bars: Array, calendar: Calendar, atrs: Any) -> dic
 
     def place(b: Array) -> float:
         high, low = b[:, 1].max(), b[:, 2].min()
-        return float(np.clip((c - low) / (high - low), -5, 5)) if high > low else 0.5
+        return float(np.clip((c - low) / (high - low), -20, 20)) if high > low else 0.5
 
     now = bars[(opens == starts[-1]) & inside]
     out["session_range_pos"] = min(max(place(now), 0.0), 1.0)
@@ -332,6 +332,6 @@ def test_recorded_spy_sessions_give_the_levels_of_the_day_before(market_data: Pa
     for row in range(900, len(ts), 631):
         atr = wilder(bars[: row + 1])
         expected = [(bars[row, 3] - joined[n][row]) / atr for n in ("h", "l", "c")]
-        assert matrix[row, :3] == pytest.approx(np.clip(expected, -50, 50), rel=1e-7, abs=1e-9), row
+        assert matrix[row, :3] == pytest.approx(np.clip(expected, -200, 200), rel=1e-7, abs=1e-9), row
     assert np.isfinite(matrix[900:, :3]).all()
     assert 0.9 < np.isfinite(matrix[900:, 3]).mean() < 0.94  # 30 of 390 minutes have none

@@ -135,7 +135,7 @@ def oracle(ts: Array, bars: Array, calendar: Calendar) -> dict[str, float]:
     now, c, atr = of[-1], bars[-1, 3], wilder(bars)
     out = dict.fromkeys(NAMES, np.nan)
 
-    def atrs(x: float, bound: float = 50.0) -> float:
+    def atrs(x: float, bound: float = 200.0) -> float:
         return float(np.clip(div(x, atr), -bound, bound))
 
     def vwap(b: Array) -> float:
@@ -180,7 +180,7 @@ def oracle(ts: Array, bars: Array, calendar: Calendar) -> dict[str, float]:
     swing = last_swing(bars)
     if swing is not None:
         since = bars[swing:]
-        out["avwap_swing_gap"] = atrs(c - (vwap(since) if since[:, 4].sum() > 0 else bars[swing, 3]))
+        out["avwap_swing_gap"] = atrs(c - (vwap(since) if since[:, 4].sum() > 0 else bars[swing, 3]), 50.0)
     r = np.diff(np.log(bars[-31:, 3]))
     out["price_volume_corr_30"] = np.corrcoef(r, bars[-30:, 4])[0, 1]
     m10, m60 = bars[-10:, 4].mean(), bars[-60:, 4].mean()
