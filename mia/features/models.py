@@ -117,7 +117,7 @@ class Latent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Memory(Scaled, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Past situations by kind. All times ns; returns net of costs, from the long side, over their standard deviation return_std.
 
-    centers [k][d] of scaled inputs; counts, hits, mean_returns, last_ns [k]: outcomes seen, those above 0, their mean, when it was met last.
+    centers [k][d] of scaled inputs; counts, hits, mean_returns, last_ns [k]: outcomes seen, those above 0, their mean, the last visit.
     contexts [m][d], later_returns [m], ended_ns [m]: single situations, what followed, and when that was known. outcome: what a return is.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import cython
 
@@ -15,6 +15,9 @@ if cython.compiled:
     from cython.cimports.libc.math import exp, log, sqrt
 else:
     from math import exp, log, sqrt
+
+if TYPE_CHECKING:
+    from mia.domain.regime import RegimeParams
 
 
 @cython.cclass
@@ -165,20 +168,7 @@ class HmmFilter:
         return (self._z[0] - mean) / sqrt(square)
 
 
-class Parameters(Protocol):
-    """What `filter_of` needs to know of a fitted model (mia.domain.regime.RegimeParams)."""
-
-    columns: list[str]
-    center: list[float]
-    scale: list[float]
-    mean: list[list[float]]
-    var: list[list[float]]
-    transition: list[list[float]]
-    clip: float
-    warm_bars: int
-
-
-def filter_of(params: Parameters, arena: Arena, index: Mapping[str, int]) -> HmmFilter:
+def filter_of(params: RegimeParams, arena: Arena, index: Mapping[str, int]) -> HmmFilter:
     """The filter of checked parameters; index: where each of their columns lies in the values that `step` is given."""
     var = [v for row in params.var for v in row]
     return HmmFilter(

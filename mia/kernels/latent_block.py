@@ -182,12 +182,12 @@ class LatentBlock(Block):  # type: ignore[misc]
         vol: Autoencoder | None = None,
         distance: Distance | None = None,
     ) -> None:
-        """The models whose columns there are; None: absent."""
+        """The models whose columns there are; None, which an extension type may be: absent."""
         Block.__init__(self, arena, pool, base, hist)
-        self.flow = flow
-        self.price = price
-        self.vol = vol
-        self.distance = distance
+        self.flow = flow  # type: ignore[assignment]
+        self.price = price  # type: ignore[assignment]
+        self.vol = vol  # type: ignore[assignment]
+        self.distance = distance  # type: ignore[assignment]
         self.past = arena.doubles(21 * 9)
         self.whole = arena.longs(21)
         self.state = arena.longs(1)  # rows ever written

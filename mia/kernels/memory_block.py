@@ -95,12 +95,12 @@ class MemoryBlock(Block):  # type: ignore[misc]
     def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, memory: Memory | None = None) -> None:
         """memory: None: all is absent."""
         Block.__init__(self, arena, pool, base, hist)
-        self.memory = memory
+        self.memory = memory  # type: ignore[assignment]  # None is an extension type's, too
         self.q = arena.longs(2)
-        clusters = 0 if memory is None else memory.k
-        self.seen = arena.longs(clusters)
-        for i in range(clusters):
-            self.seen[i] = memory.seen[i]
+        self.seen = arena.longs(CLUSTERS_MAX)
+        if memory is not None:
+            for i in range(memory.k):
+                self.seen[i] = memory.seen[i]
         self.best = arena.doubles(NEAREST)
         self.which = arena.longs(NEAREST)
 

@@ -83,7 +83,7 @@ class Feed:
         """Fill out with sums over the items known at t_ns, a whole second.
 
         out: 0 number within six hours; with w = exp(-age / 1 h) of those: 1 sum of w, 2 of w s, 3 of w s s, 4 of w max(-s, 0),
-        5 the largest abs(s) weight within an hour, 6 count of an hour less the usual one over its root, 7 ln(1 + minutes) of the newest's age.
+        5 the largest abs(s) weight within an hour, 6 how unusual the count of the last hour is, 7 ln(1 + minutes) of the newest's age.
         """
         o = self.out
         n: cython.double = 0.0
