@@ -308,7 +308,7 @@ class NewsBlock(Block):  # type: ignore[misc]
         self._set(1, lives, o[5])
         self._set(2, lives and t_ns - f.state[1] >= _HOUR, o[6])
         self._set(3, lives, clip(root(div(o[3], o[1]) - mean * mean), 0.0, 1.0))
-        self._set(5, lives and o[7] >= 0.0, clip(o[7] / 7.273092687142091, 0.0, 1.0))  # ln(1 + 1440)
+        self._set(5, lives and o[7] >= 0.0, clip(o[7] / 7.273092595999522, 0.0, 1.0))  # ln(1 + 1440)
         self._set(12, lives, self._momentum(t_ns) if lives else 0.0)
         self._set(13, lives, clip(div(o[4], magnitude), 0.0, 1.0) if magnitude > 1e-12 else 0.5)
         return 0
@@ -375,7 +375,7 @@ class NewsBlock(Block):  # type: ignore[misc]
         self._lean(self.far, 9, t_ns)
         x: cython.double = self.lean[0]
         self._set(10, self.lean[2] >= 2.0, clip(div(-x if x < 0.0 else x, self.lean[1]), 0.0, 1.0))
-        self._set(11, self.lean[2] > 0.0, clip(ln1p_pos(self.lean[3]) / 7.273092687142091, 0.0, 1.0))
+        self._set(11, self.lean[2] > 0.0, clip(ln1p_pos(self.lean[3]) / 7.273092595999522, 0.0, 1.0))
         k = self.short.row(t_ns)
         x = 0.0
         there: cython.bint = k > 0 and self.short.q[3 * k - 1] != 0
