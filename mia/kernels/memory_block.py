@@ -74,7 +74,10 @@ class Memory:
         self.hit = array("d", [(1.0 + h) / (2.0 + n) for h, n in zip(hits, counts, strict=True)])
         self.size = array("d", [min(1.0, log1p(n) / log1p(10_000.0)) for n in counts])
         self.seen = array("q", last_ns)
-        self.contexts = array("d", contexts)
+        # Four contexts side by side, input by input, so that four sums run at once; the last four are filled up with zeros.
+        rows = [contexts[k * inputs.d : (k + 1) * inputs.d] for k in range(self.m)]
+        rows += [[0.0] * inputs.d] * (-self.m % 4)
+        self.contexts = array("d", [rows[k + j][i] for k in range(0, len(rows), 4) for i in range(inputs.d) for j in range(4)])
         self.later = array("d", later_returns)
         self.ended = array("q", ended_ns)
 
@@ -83,12 +86,14 @@ class Memory:
 class MemoryBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. Its inputs must have been written before it is called.
 
-    seen: when each cluster was met last, ns; q: 0 cluster of the last bar + 1, 1 when that one had been met before, ns (0: never).
+    seen: when each cluster was met last, ns; q: 0 cluster of the last bar + 1, 1 when that one had been met before, ns (0: never),
+    2 whether which holds the twenty contexts of the last bar.
     """
 
     memory: Memory
     seen: cython.longlong[::1]
     q: cython.longlong[::1]
+    far: cython.double[::1]
     best: cython.double[::1]
     which: cython.longlong[::1]
 
@@ -96,11 +101,12 @@ class MemoryBlock(Block):  # type: ignore[misc]
         """memory: None: all is absent."""
         Block.__init__(self, arena, pool, base, hist)
         self.memory = memory  # type: ignore[assignment]  # None is an extension type's, too
-        self.q = arena.longs(2)
+        self.q = arena.longs(3)
         self.seen = arena.longs(CLUSTERS_MAX)
         if memory is not None:
             for i in range(memory.k):
                 self.seen[i] = memory.seen[i]
+        self.far = arena.doubles(CONTEXTS_MAX)
         self.best = arena.doubles(NEAREST)
         self.which = arena.longs(NEAREST)
 
@@ -167,25 +173,70 @@ class MemoryBlock(Block):  # type: ignore[misc]
         """The mean later return of the 20 nearest contexts that had ended by this bar; False when there are fewer."""
         x: Memory = self.memory
         z = x.inputs.z
+        contexts = x.contexts
         d: cython.Py_ssize_t = x.inputs.d
-        best = self.best
-        which = self.which
+        far = self.far
         t: cython.longlong = self.hist.t[self.hist.last()]
-        found: cython.Py_ssize_t = 0
-        limit: cython.double = 1e300
+        ended: cython.Py_ssize_t = 0
         total: cython.double
+        b: cython.double
+        c: cython.double
+        e: cython.double
         diff: cython.double
         k: cython.Py_ssize_t
         i: cython.Py_ssize_t
-        for k in range(x.m):
-            if x.ended[k] > t:
-                continue
-            total = 0.0
+        j: cython.Py_ssize_t = 0
+        for k in range(0, x.m, 4):
+            total = b = c = e = 0.0
             for i in range(d):
-                diff = z[i] - x.contexts[k * d + i]
+                diff = z[i] - contexts[j]
                 total += diff * diff
-                if total >= limit:  # a context that is no nearer than the twentieth so far: the earlier one stays
-                    break
+                diff = z[i] - contexts[j + 1]
+                b += diff * diff
+                diff = z[i] - contexts[j + 2]
+                c += diff * diff
+                diff = z[i] - contexts[j + 3]
+                e += diff * diff
+                j += 4
+            far[k] = total
+            far[k + 1] = b
+            far[k + 2] = c
+            far[k + 3] = e
+        for k in range(x.m):
+            if x.ended[k] <= t:
+                ended += 1
+            else:
+                far[k] = 2e300
+        if ended < 20:
+            return False
+        # The twenty of the last bar bound the twentieth distance of this one, which leaves few to sort; what is found is the same.
+        diff = 1e300
+        if self.q[2] != 0:
+            diff = 0.0
+            for i in range(20):
+                if far[self.which[i]] > diff:
+                    diff = far[self.which[i]]
+            diff = diff * (1.0 + 1e-9) + 1e-300
+        self._nearest(diff)
+        self.q[2] = 1
+        total = 0.0
+        for i in range(20):
+            total += x.later[self.which[i]]
+        self.pool[self.base + 5] = clip(total / 20.0, -10.0, 10.0)
+        return True
+
+    @cython.cfunc
+    def _nearest(self, limit: cython.double) -> cython.longlong:
+        """Sort the 20 smallest of far into best and their numbers into which, of equals the first; at least 20 are below limit."""
+        far = self.far
+        best = self.best
+        which = self.which
+        found: cython.Py_ssize_t = 0
+        total: cython.double
+        k: cython.Py_ssize_t
+        i: cython.Py_ssize_t
+        for k in range(self.memory.m):
+            total = far[k]
             if total >= limit:
                 continue
             i = found if found < 20 else 19
@@ -199,10 +250,4 @@ class MemoryBlock(Block):  # type: ignore[misc]
                 found += 1
             if found == 20:
                 limit = best[19]
-        if found < 20:
-            return False
-        total = 0.0
-        for i in range(20):
-            total += x.later[which[i]]
-        self.pool[self.base + 5] = clip(total / 20.0, -10.0, 10.0)
-        return True
+        return 0

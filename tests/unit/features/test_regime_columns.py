@@ -161,9 +161,7 @@ def test_the_kernel_survives_what_underflows_in_plain_space() -> None:
 
 
 @pytest.mark.parametrize("models", [None, FeatureModels()])
-def test_without_a_model_the_columns_are_absent_and_the_plan_says_a_third_each(
-    models: FeatureModels | None, instrument: Instrument
-) -> None:
+def test_without_a_model_columns_are_absent_and_the_plan_says_a_third_each(models: FeatureModels | None, instrument: Instrument) -> None:
     plan, _ = plan_of(instrument, SLOTS, models)
 
     _, got = compute_bars(plan, START_NS + MINUTE_NS * np.arange(100), candles(100, 1), with_cold=True)
