@@ -50,7 +50,7 @@ class _ReadyPlan:
     def __init__(self, plan: Any) -> None:
         self._plan = plan
         self.values = plan.values
-        for name in ("on_quote", "on_trade", "on_book", "on_time", "set_account", "observe", "is_warm"):
+        for name in ("on_quote", "on_trade", "on_book", "on_time", "set_account", "set_record", "regime_probs", "observe", "is_warm"):
             setattr(self, name, getattr(plan, name))
 
     def first_cold(self) -> int:

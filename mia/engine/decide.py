@@ -135,6 +135,8 @@ class Decider:
             known.dispersion,
             known.last_alpha,
         )
+        trades = market.state
+        lane.plan.set_record(trades.closed_ns, len(trades.won), trades.won.count(True), known.model_drift)
 
     def _review(self, lane: Lane, ts: int, equity: int, gate: Code, target: Target) -> Approved | Refused:
         engine = self._engine

@@ -234,7 +234,7 @@ class Engine:
                 self._bars_closed(lane, ts, out)
 
     def _bars_closed(self, lane: Lane, ts: int, out: list[AnyEffect]) -> None:
-        lane.close_bars(ts)
+        lane.close_bars()
         if lane.trigger == "bar" and ts - lane.state.last_decision_ns >= lane.min_interval_ns:
             self.decider.decide(lane, ts, out)
 

@@ -1,4 +1,4 @@
-"""A lane: one instrument, one trigger, the features its strategy reads, its regime filter. Built once, then only fed."""
+"""A lane: one instrument, one trigger, the features its strategy reads, its regime model. Built once, then only fed."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Final
 
 import msgspec
 
-from mia.domain.errors import ConfigError
 from mia.domain.instruments import Instrument
+from mia.domain.regime import parse_params
 from mia.domain.sizing import Terms
 from mia.engine.state import LaneState, MarketState
 from mia.execution.portfolio import Position
 from mia.features.bars import BarSpec
 from mia.features.calendars import Calendar
 from mia.features.catalogue import shipped_catalogue
-from mia.features.plan import build_plan, mask_input
+from mia.features.models import FeatureModels
+from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.kernels.observe import to_float32
 from mia.policy.strategy import Strategy
-from mia.regime.filter import make_filter, parse_params
 from mia.risk.limits import Limits
 from mia.risk.review import Question
 
@@ -59,18 +59,16 @@ class Lane:
 
     __slots__ = (
         "alpha_min", "cap", "hi", "index", "lo", "market", "min_interval_ns", "needs_book", "obs", "plan", "question",
-        "reads_book", "regime", "spec", "state", "strategy", "trigger", "width",
+        "reads_book", "spec", "state", "strategy", "trigger", "width",
     )  # fmt: skip
 
     def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
         strategy = spec.strategy
         where = f"lane {index} ({market.symbol}, {strategy.name})"
         params = parse_params(strategy.regime, f"{where}: regime.json")
-        extra = [c for c in (params.columns if params else ()) if c not in strategy.columns]
-        masks = [c for c in strategy.columns if mask_input(c)]
-        if masks and extra:
-            raise ConfigError(f"{where}: the regime filter reads {extra[0]!r}, which the observation must then hold, beside masks")
-        columns = (*strategy.columns, *extra)
+        columns = tuple(strategy.columns)
+        models = FeatureModels(regime=params) if params is not None else None
+        bar = BarSpec.parse(strategy.bar)
         self.index: Final = index
         self.spec: Final = spec
         self.market: Final = market
@@ -78,8 +76,7 @@ class Lane:
         self.trigger: Final = strategy.trigger
         self.min_interval_ns: Final = strategy.min_interval_ns
         self.alpha_min: Final = strategy.alpha_min
-        self.plan: Final = build_plan(columns, market.definition, BarSpec.parse(strategy.bar), arena, market.book, calendar)
-        self.regime: Final = make_filter(params, arena, {name: i for i, name in enumerate(columns)})
+        self.plan: Final = build_plan(columns, market.definition, bar, arena, market.book, calendar, models=models)
         self.width: Final = len(strategy.columns)
         self.obs: Final = memoryview(array("f", bytes(4 * max(self.width, 1))))[: self.width]
         self.lo: Final = memoryview(array("d", strategy.lo))
@@ -90,11 +87,9 @@ class Lane:
         self.cap = 0
         self.state: LaneState
 
-    def close_bars(self, ts_ns: int) -> None:
-        """A bar closed: let the regime filter take its row."""
-        self.plan.observe(ts_ns)
-        self.regime.update(self.plan.values)
-        self.state.regime_probs = self.regime.probs
+    def close_bars(self) -> None:
+        """A bar closed, and the plan's regime model took it."""
+        self.state.regime_probs = self.plan.regime_probs()
 
     def check_inputs(self) -> int:
         """Copy the row into the observation; -1 when all is finite and in range, else the column (+ width when out of range)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from mia.domain.errors import ConfigError
+from mia.domain.regime import UNIFORM
 from mia.features.bars import BarSpec, build_bars
 from mia.features.blocks import BLOCK_OF, BLOCKS, BlockSpec, Parts
 from mia.features.calendars import UTC_DAYS, Calendar
@@ -16,10 +17,12 @@ from mia.features.catalogue import INPUTS, WarmUp, shipped_catalogue
 from mia.kernels import parametric
 from mia.kernels.history import BarHistory
 from mia.kernels.plan_core import NEEDS, PlanCore
+from mia.kernels.regime_block import RegimeBlock
 from mia.kernels.session import SessionClock
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
+    from mia.features.models import FeatureModels
     from mia.kernels.arena import Arena
     from mia.kernels.book import Book
 
@@ -50,6 +53,12 @@ class Plan(PlanCore):
     values: memoryview[float]
     bars_spec: BarSpec
     instrument: Instrument
+    regime: RegimeBlock | None
+
+    def regime_probs(self) -> tuple[float, float, float]:
+        """Range, trend and defensive of the regime model at the last closed bar; a third each without a model and until it is warm."""
+        probs = self.regime.probs() if self.regime is not None else None
+        return UNIFORM if probs is None else (probs[0], probs[1], probs[2])
 
 
 def parse_parametric(name: str) -> tuple[int, int] | None:
@@ -71,7 +80,7 @@ def _parametric_spec(kind: int, length: int) -> tuple[BlockSpec, WarmUp]:
     return BlockSpec((name,), ("emit",) if name == "mid" else ("bar",), build), warm_up
 
 
-def _resolve(columns: Sequence[str]) -> tuple[list[_Column], dict[str, BlockSpec]]:
+def _resolve(columns: Sequence[str], models: FeatureModels | None) -> tuple[list[_Column], dict[str, BlockSpec]]:
     """Where each column comes from, and the blocks to build, in a fixed order; ConfigError for an unknown name."""
     wanted: dict[str, BlockSpec] = {}
     resolved = []
@@ -91,8 +100,14 @@ def _resolve(columns: Sequence[str]) -> tuple[list[_Column], dict[str, BlockSpec
         key = name.replace(" ", "")
         resolved.append(_Column(key, 0, warm_up))
         wanted[key] = spec
-    blocks = {name: wanted[name] for name in BLOCKS if name in wanted}
+    if models is not None:
+        if models.regime is not None:  # whoever gives a regime model wants its probabilities
+            wanted["regime"] = BLOCKS["regime"]
+        for block in [name for name, spec in wanted.items() if spec.of_model]:
+            wanted.update((BLOCK_OF[column], BLOCKS[BLOCK_OF[column]]) for column in models.reads(block))
+    blocks = {name: wanted[name] for name, spec in BLOCKS.items() if name in wanted and not spec.of_model}
     blocks.update((name, spec) for name, spec in wanted.items() if name not in BLOCKS)
+    blocks.update((name, wanted[name]) for name, spec in BLOCKS.items() if name in wanted and spec.of_model)
     return resolved, blocks
 
 
@@ -137,6 +152,7 @@ def build_plan(
     book: Book,
     calendar: Calendar = UTC_DAYS,
     neutral: float | None = None,
+    models: FeatureModels | None = None,
 ) -> Plan:
     """A plan that fills exactly these columns, in this order; all of its state is in the arena.
 
@@ -145,12 +161,15 @@ def build_plan(
     column (`first_cold`); with it, a column that has no value shows its neutral one and the mask 0.0.
     book: the shared book of the instrument; whoever changes it calls on_book after it.
     neutral: in place of the catalogue's neutral values (NaN shows holes to an analyst).
+    models: what the regime, latent and memory columns are computed with, checked; their inputs are computed, too. Without: absent.
     """
     masks = [m for m in map(mask_input, columns) if m is not None]
     features = columns[: len(columns) - len(masks)]
     if any(mask_input(name) for name in features) or len(set(masks)) != len(masks):
         raise ConfigError("features: masks are distinct and come after all other columns")
-    resolved, blocks = _resolve(features)
+    if models is not None:
+        models.check("feature models")
+    resolved, blocks = _resolve(features, models)
     bases: dict[str, int] = {}
     size = 0
     for name, spec in blocks.items():
@@ -160,9 +179,14 @@ def build_plan(
     values = arena.doubles(len(columns))[: len(columns)]
     hist = BarHistory(arena, SessionClock(arena, calendar.opens, calendar.closes))
     plan = Plan(arena, build_bars(bars, instrument, arena), hist, pool, book)
-    parts = Parts(arena, pool, hist, book, instrument, calendar)
+    where = {slot: bases[name] + k for name, spec in blocks.items() for k, slot in enumerate(spec.slots)}
+    parts = Parts(arena, pool, hist, book, instrument, calendar, models, where)
+    plan.regime = None
     for name, spec in blocks.items():
-        plan.connect(spec.build(parts, bases[name]), spec.hears)
+        block = spec.build(parts, bases[name])
+        plan.connect(block, spec.hears)
+        if isinstance(block, RegimeBlock):
+            plan.regime = block
     slots = np.array([bases[c.block] + c.slot for c in resolved], dtype=np.int64)
     needs = np.array(
         [

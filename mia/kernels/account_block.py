@@ -17,7 +17,8 @@ else:
 
 SLOTS = (
     "position", "unrealised_r", "bars_in_position", "position_age", "drawdown_ratio", "day_pnl_ratio",
-    "trades_60m_ratio", "mae_r", "mfe_r", "last_action", "policy_dispersion", "last_alpha",
+    "trades_60m_ratio", "mae_r", "mfe_r", "last_action", "policy_dispersion", "last_alpha", "model_drift_score",
+    "since_last_trade", "last_3_trades_success_rate",
 )  # fmt: skip
 
 
@@ -26,13 +27,15 @@ class AccountBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
 
     s: 0 position, 1 entry ticks, 2 drawdown, 3 day P&L, 4 trades, 5 last action, 6 dispersion, 7 last alpha,
-    8 worst and 9 best excursion in ticks since the position was opened. q: 0 opened ns, 1 bars since.
+    8 worst and 9 best excursion in ticks since the position was opened, 10 drift (below 0: not known). q: 0 opened ns, 1 bars since,
+    2 when the last trade closed, 3 trades closed (3 at most) and 4 those of them that won.
     """
 
     def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory) -> None:
         Block.__init__(self, arena, pool, base, hist)
-        self.s = arena.doubles(10)
-        self.q = arena.longs(2)
+        self.s = arena.doubles(11)
+        self.s[10] = -1.0
+        self.q = arena.longs(5)
 
     @cython.ccall
     def set(
@@ -62,6 +65,18 @@ class AccountBlock(Block):  # type: ignore[misc]
             self.q[1] = 0
             s[8] = 0.0
             s[9] = 0.0
+        return 0
+
+    @cython.ccall
+    def set_record(
+        self, closed_ns: cython.longlong, closed: cython.longlong, won: cython.longlong, drift: cython.double
+    ) -> cython.longlong:
+        """Take what our closed trades say, and how far the model's inputs have drifted; see PlanCore.set_record."""
+        q = self.q
+        q[2] = closed_ns
+        q[3] = 0 if closed < 0 else (closed if closed < 3 else 3)
+        q[4] = 0 if won < 0 else (won if won < q[3] else q[3])
+        self.s[10] = drift if drift >= 0.0 else -1.0  # a NaN is not known either
         return 0
 
     @cython.cfunc
@@ -119,6 +134,12 @@ class AccountBlock(Block):  # type: ignore[misc]
         p[b + 9] = s[5]
         p[b + 10] = s[6]
         p[b + 11] = s[7]
+        p[b + 12] = clip(s[10], 0.0, 10.0)
+        self.absent[b + 12] = 1 if s[10] < 0.0 else 0
+        p[b + 13] = 1.0
+        if self.q[3] > 0:
+            p[b + 13] = clip(ln1p_pos((t_ns - self.q[2]) * 1e-9) / 11.36675, 0.0, 1.0)
+        p[b + 14] = (self.q[4] + 0.5 * (3 - self.q[3])) / 3.0
         if self.q[0] != 0:
             self._excursion(mid)
             p[b + 1] = ratio(self._gain(mid), atr, 50.0)

@@ -307,6 +307,19 @@ class PlanCore:
         )
 
     @cython.ccall
+    def set_record(
+        self, closed_ns: cython.longlong, closed: cython.longlong, won: cython.longlong, drift: cython.double
+    ) -> cython.longlong:
+        """Our closed trades before the decision, and the drift of the model's inputs; ignored when no column reads them.
+
+        closed_ns: when the last one closed; closed: how many of the last three there are; won: those with a net profit above 0;
+        drift: the largest population stability index of the 20 most important inputs, below 0 while nobody has measured it.
+        """
+        if self.account is None:
+            return 0
+        return self.account.set_record(closed_ns, closed, won, drift)
+
+    @cython.ccall
     def observe(self, ts_recv_ns: cython.longlong) -> cython.longlong:
         """Fill the values with the columns as of ts_recv_ns (not before the last event). Closes no bar."""
         t_ns: cython.longlong = ts_recv_ns

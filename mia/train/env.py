@@ -58,6 +58,8 @@ class AccountState(msgspec.Struct):
     cap_lots: int
     opened_ns: int = 0
     last_action: float = 0.0
+    closed_ns: int = 0
+    won: list[bool] = []
 
 
 class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,8 +153,11 @@ class TradingEnv(gym.Env[F32, F32]):
         change = wanted_change(float(action[0]), self.ledger.position_lots, state.cap_lots, self._settings.dead_band)
         row = self.row = row + 1
         bid, ask = int(tape.bid_ticks[row]), int(tape.ask_ticks[row])
-        was = self.ledger.position_lots
+        was, closed = self.ledger.position_lots, self.ledger.closed
         self.ledger.fill(change, ask if change > 0 else bid)
+        if self.ledger.closed > closed:
+            state.closed_ns = int(tape.ts_ns[row])
+            state.won = [*state.won, self.ledger.profit_e8 > 0][-3:]
         if change and (was == 0 or was * self.ledger.position_lots < 0):
             state.opened_ns = int(tape.ts_ns[row])
         state.last_action = float(action[0])
