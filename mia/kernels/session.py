@@ -10,7 +10,7 @@ import cython
 
 from mia.kernels.arena import Arena
 
-DAY_NS = 86_400_000_000_000
+_DAY_NS = cython.declare(cython.longlong, 86_400_000_000_000)  # typed: a literal above 2**31 would be a Python integer
 
 
 @cython.cclass
@@ -46,9 +46,9 @@ class SessionClock:
             return s[3] != 0
         if i > 0 and i < self.n:
             return s[3] != 0
-        day: cython.longlong = t_ns // 86_400_000_000_000 * 86_400_000_000_000
+        day: cython.longlong = t_ns // _DAY_NS * _DAY_NS
         if s[0] == 0 or day >= s[2]:
-            self._begin(day, day + 86_400_000_000_000)
+            self._begin(day, day + _DAY_NS)
         return s[3] != 0
 
     @cython.cfunc

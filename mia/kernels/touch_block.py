@@ -22,6 +22,7 @@ SLOTS = (
     "realized_spread_5s", "price_impact_5s", "effective_ratio_1m", "trade_through_share_1m", "microprice_move_1s", "spread_rank_60s",
     "flicker_10s", "touch_age_skew", "ofi_60s",
 )  # fmt: skip
+_LATER_NS = cython.declare(cython.longlong, 5_000_000_000)  # typed: a literal above 2**31 would be a Python integer
 WAITING_MAX = 2048  # trades without their later mid; about 400 a second
 
 
@@ -153,7 +154,7 @@ class TouchBlock(Block):  # type: ignore[misc]
             return 0
         at: cython.Py_ssize_t = self._wrap(q[5] + q[6])
         q[6] += 1
-        self.wt[at] = t_ns + 5_000_000_000
+        self.wt[at] = t_ns + _LATER_NS
         self.wd[at] = s[20]
         s[20] = 1.0
         at *= 4

@@ -17,6 +17,8 @@ else:
     from mia.kernels.num import clip, decay, div, ln_ratio
     from mia.kernels.tick_rule import tick_sign
 
+_SIZING_NS = cython.declare(cython.longlong, 60_000_000_000)  # typed: a literal above 2**31 would be a Python integer
+
 SLOTS = ("vpin_50", "vpin_gap_10_50", "volume_clock_10_50")
 
 
@@ -60,7 +62,7 @@ class VpinBlock(Block):  # type: ignore[misc]
         s[5] = price
         sign: cython.double = s[6] if side == 0 else 1.0 * side
         if s[2] <= 0.0:
-            if t_ns - q[1] < 60_000_000_000:
+            if t_ns - q[1] < _SIZING_NS:
                 return self._mark()
             s[2] = self._size(t_ns)
             self.ends[63] = t_ns  # the clock of the first bucket starts here

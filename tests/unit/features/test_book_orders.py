@@ -10,6 +10,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from math import exp
 from pathlib import Path
 from typing import Any, NamedTuple
 
