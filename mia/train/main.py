@@ -42,6 +42,25 @@ def fit(
     typer.echo(f"{fitted.folder}: alpha_min {fitted.alpha_min:.3f}, out of sample {fitted.metrics['return_bps_per_hour']:.1f} bps per hour")
 
 
+@app.command()
+def features(
+    out: Annotated[Path, typer.Option(help="File of the new models (.json).")],
+    seed: Annotated[int, typer.Option(min=0, max=1_000, help="Decides starts, weights, clusters and simulated markets.")] = 1,
+    bars: Annotated[
+        list[Path] | None, typer.Option(help="Candle file (.feather, .parquet, .csv) instead of simulated markets; may be repeated.")
+    ] = None,
+    share: Annotated[float, typer.Option(min=0.1, max=1.0, help="First share of each candle file that the models may see.")] = 0.6,
+    vix: Annotated[Path | None, typer.Option(help="Daily VIX (DATE, CLOSE): fit its forecast, too.")] = None,
+) -> None:
+    """Fit the models behind the regime, latent and memory columns and write them to a file."""
+    from mia.train.feature_models import FeatureFitSettings, fit_features
+    from mia.train.settings import perpetual
+
+    settings = FeatureFitSettings(seed=seed, train_share=share)
+    fit_features(out, settings, bars or [], vix, perpetual(), lambda line: typer.echo(line, err=True))
+    typer.echo(str(out))
+
+
 def main() -> None:
     """Exit codes: 0 ok, 1 error, 2 usage, 4 config."""
     try:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,15 +17,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mia.domain.errors import ConfigError
+from mia.domain.events import AnyEvent, Event, NewsScored, Predicted, Reference
 from mia.domain.instruments import Instrument
+from mia.domain.regime import RegimeParams
 from mia.features.bars import BarSpec
 from mia.features.batch import compute_bars
 from mia.features.catalogue import shipped_catalogue
-from mia.features.models import Autoencoder, Distance, FeatureModels, Latent, Projection, parse_models
+from mia.features.columns import from_events
+from mia.features.models import Autoencoder, Distance, FeatureModels, Latent, Memory, Projection, is_readable, parse_models
 from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.kernels.latent_block import SLOTS
+from mia.kernels.memory_block import SLOTS as MEMORY_SLOTS
+from mia.kernels.news_block import SLOTS as NEWS_SLOTS
+from mia.kernels.regime_block import SLOTS as REGIME_SLOTS
+
+ROOT = Path(__file__).resolve().parents[3]
 
 FLOW = ["delta_ratio", "trade_imbalance_20", "count_imbalance", "bar_toxicity_30"]
 PRICE = ["ret_5", "ret_20", "rsi_14", "ema_gap_10_20", "dist_high_60"]
@@ -195,3 +209,77 @@ def test_models_survive_their_json_and_a_wrong_number_is_named_with_its_key() ->
         inner[path[-1]] = value
         with pytest.raises(ConfigError, match=word):
             parse_models(msgspec.json.encode(raw), "m.json")
+
+
+_INTERPRETED = """
+import pickle, sys
+from mia.features.bars import BarSpec
+from mia.features.batch import compute_bars
+from mia.features.columns import EventColumns
+from mia.features.models import parse_models
+from mia.features.plan import build_plan
+from mia.kernels import latent_block
+from mia.kernels.arena import Arena
+from mia.kernels.book import Book
+from mia.train.settings import perpetual
+columns, data, times, bars, outside = pickle.load(sys.stdin.buffer)
+arena = Arena(32_000_000)
+plan = build_plan(columns, perpetual(), BarSpec.parse("time:1m"), arena, Book(arena, 64), models=parse_models(data, "m"))
+_, matrix = compute_bars(plan, times, bars, with_cold=True, outside=EventColumns._make(outside))
+pickle.dump((latent_block.__file__, matrix, arena.snapshot()), sys.stdout.buffer)
+"""
+
+
+def test_both_builds_give_the_same_bits_with_models_news_and_predictions() -> None:
+    rng = np.random.default_rng(2)
+    n = 260
+    times = 1_700_000_000_000_000_000 + 60_000_000_000 * np.arange(n)
+    events: list[AnyEvent] = []
+    for k, t in enumerate(times.tolist()):
+        t += 7_000_000_001
+        events.append(NewsScored(k, t, t, ("news", "social")[k % 2], "x", rng.uniform(-1, 1), rng.random(), t - k * 10**9, t))
+        name = ("vix", "short", "medium", "long")[k % 4]
+        events.append(Predicted(k, t, t, name, 20.0 if name == "vix" else rng.random(), rng.random(), t + k % 3 * 10**9, t + 10**12))
+        events.append(Reference(k, t, t, "vix", rng.uniform(10, 30), t, t + 10**12))
+    regime = RegimeParams(
+        columns=["rv_30", "linreg_r2_20"], center=[0.005, 0.3], scale=[0.003, 0.2], mean=[[-1, 0], [0, 1], [1, 0]], var=[[1, 1]] * 3,
+        transition=[[0.9, 0.06, 0.04]] * 3, clip=4.0, warm_bars=3,
+    )  # fmt: skip
+    memory = Memory(
+        columns=PRICE[:3], center=[0.0, 0.0, 50.0], scale=[0.004, 0.01, 12.0], clip=4.0, centers=rng.normal(0, 1, (5, 3)).tolist(),
+        counts=[9] * 5, hits=[4] * 5, mean_returns=[0.5, -1.0, 2.0, 0.1, -3.0], last_ns=[1_699_000_000_000_000_000] * 5,
+        contexts=rng.normal(0, 1, (47, 3)).tolist(), later_returns=rng.normal(0, 1, 47).tolist(),
+        ended_ns=(times[0] + rng.integers(0, 10**13, 47)).tolist(), return_std=0.01, outcome="o",
+    )  # fmt: skip
+    models = FeatureModels(regime=regime, latent=latent(), memory=memory)
+    columns = [*SLOTS, *REGIME_SLOTS, *MEMORY_SLOTS, *NEWS_SLOTS]
+    job = pickle.dumps((columns, models.encode(), times, bars_with_flow(n, 3), tuple(from_events(events))))
+
+    results = []
+    for mode in ("compiled", "interpreted"):
+        env = dict(os.environ, MIA_KERNELS=mode, PYTHONPATH=str(ROOT))
+        done = subprocess.run([sys.executable, "-c", _INTERPRETED], input=job, capture_output=True, env=env, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        results.append(pickle.loads(done.stdout))
+
+    assert results[1][0].endswith(".py")
+    assert results[0][1].tobytes() == results[1][1].tobytes()
+    assert results[0][2] == results[1][2]
+    assert (np.abs(results[0][1]).max(axis=0) > 0).all()
+
+
+def test_what_a_model_may_read_does_not_move_between_bars(market: list[Event], bench: Callable[..., Any]) -> None:
+    names = [name for name in shipped_catalogue().names if is_readable(name)]
+    b = bench(names)
+    before: list[float] | None = None
+    compared = 0
+    for e in market:
+        closed = b.feed(e)
+        row = b.row(e.ts_recv_ns)
+        if closed == 0 and before is not None and b.plan.bar_count() > 0:
+            assert row == before
+            compared += 1
+        before = row
+
+    assert len(names) > 40
+    assert compared > 1000
