@@ -27,7 +27,8 @@ from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.sim.market import SimMarket
 from mia.sim.settings import SimMarketSettings
-from mia.train.tapes import read_bars
+from mia.backtest.readers import read_bars
+from mia.train.tapes import 
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
