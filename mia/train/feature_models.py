@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mia.backtest.readers import read_bars
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.instruments import Instrument
 from mia.domain.regime import RegimeParams
@@ -27,8 +28,6 @@ from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.sim.market import SimMarket
 from mia.sim.settings import SimMarketSettings
-from mia.backtest.readers import read_bars
-from mia.train.tapes import 
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
