@@ -90,11 +90,18 @@ def from_candles(path: Path, instrument: Instrument) -> tuple[Stretch, str]:
     tick, lot = float(instrument.tick_size), float(instrument.lot_size)
     o, h, low, c = (ohlcv[:, k] / tick for k in range(4))
     bars = batch.bars_from_ohlcv(o, h, low, c, ohlcv[:, 4] / lot)
-    arena = Arena(64 << 20)
     spec = BarSpec(kind="time", size=Decimal(interval))
-    plan = build_plan(("close", *READ), instrument, spec, arena, Book(arena, 64))
-    ts, matrix = batch.compute_bars(plan, times + interval, bars)
-    return Stretch(name=path.name, ts_ns=ts, close=matrix[:, 0], rows=matrix[:, 1:]), f"time:{interval // 1_000_000_000}s"
+    return of_bars(path.name, times + interval, bars, instrument, spec), f"time:{interval // 1_000_000_000}s"
+
+
+def of_bars(name: str, close_ns: I64, bars: F64, instrument: Instrument, spec: BarSpec) -> Stretch:
+    """The rows of closed bars in which every column has a value; columns that bars cannot tell (who traded) are constant."""
+    arena = Arena(64 << 20)
+    plan = build_plan(("close", *READ), instrument, spec, arena, Book(arena, 64), neutral=float("nan"))
+    ts, matrix = batch.compute_bars(plan, close_ns, bars, with_cold=True)
+    matrix[:, ~np.isfinite(matrix).any(axis=0)] = 0.0
+    there = np.isfinite(matrix).all(axis=1)
+    return Stretch(name=name, ts_ns=ts[there], close=matrix[there, 0], rows=matrix[there, 1:])
 
 
 def from_simulation(seed: int, duration_s: float, instrument: Instrument, end_ns: int) -> Stretch:
