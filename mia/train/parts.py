@@ -18,7 +18,8 @@ from mia.train.settings import BAR_REGIME_COLUMNS, REGIME_COLUMNS, FitSettings, 
 from mia.train.tapes import Stretch, chosen, complete_columns, from_bar_file, simulated
 
 _BAR_1S: Final = "time:1s"
-_WARM_S: Final = 60.0  # a policy of the simulated market must trade a minute after the start
+_WARM_S: Final = 60.0  # of bars and trades, which the exchange knows of the past
+_QUOTES_WARM_S: Final = 10  # nobody knows quotes and books of the past: a policy should trade soon after the start
 _BARS_WARM_MAX: Final = 300
 _LOCAL: Final = frozenset({"price", "order_flow", "book", "trend", "volatility"})
 Choose = Callable[[Sequence[Stretch], RegimeParams], tuple[str, ...]]
@@ -39,7 +40,7 @@ class Parts(msgspec.Struct):
 
 
 def simulated_candidates() -> tuple[str, ...]:
-    """Columns that a policy of simulated markets may read: warm within a minute, and made of the last minutes alone.
+    """Columns that a policy of simulated markets may read: warm soon, and made of the last minutes alone.
 
     A simulated market is half an hour long and begins at no hour of the day: what depends on the clock, the session or its
     profile would be seen in training as it never is in trading.
@@ -47,7 +48,14 @@ def simulated_candidates() -> tuple[str, ...]:
     catalogue = shipped_catalogue()
     inputs = {"bars", "trades", "quotes", "depth"}
     warm = set(catalogue.warm_within(_WARM_S, 1.0))
-    return tuple(f.name for f in catalogue.features if f.name in warm and set(f.inputs) <= inputs and _is_local(f))
+    return tuple(
+        f.name
+        for f in catalogue.features
+        if f.name in warm
+        and set(f.inputs) <= inputs
+        and (f.warm_up.seconds <= _QUOTES_WARM_S or not {"quotes", "depth"} & set(f.inputs))
+        and _is_local(f)
+    )
 
 
 def bar_candidates() -> tuple[str, ...]:
