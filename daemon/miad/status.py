@@ -151,7 +151,7 @@ class Reporter:
             decided_age_s=round(max(0, self._now_ns() - last.ts_ns) / 1e9, 2) if last is not None else None,
             cold_column=name,
             columns=len(lane.plan.columns),
-            masked=_masked(lane),
+            masked=masked(lane),
         )
 
     def _cpu(self) -> float:
@@ -196,7 +196,7 @@ def _bytes(paths: Iterable[Path]) -> int:
     return total
 
 
-def _masked(lane: Lane) -> list[MaskedColumns]:
+def masked(lane: Lane) -> list[MaskedColumns]:
     """The lane's columns without a value, together where the reason is the same."""
     groups: dict[tuple[str, bool, bool], list[str]] = {}
     for missing in missing_columns(lane.plan):
