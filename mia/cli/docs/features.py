@@ -55,7 +55,7 @@ def page() -> str:
 
 
 def _row(f: Feature) -> str:
-    from mia.cli.features import warm_up
+    from mia.cli.features.catalogue import warm_up
 
     low, high = f.range
     missing = f"{f.missing}; neutral {f.neutral:g}" if f.neutral else f.missing
