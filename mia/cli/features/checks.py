@@ -16,8 +16,10 @@ from mia.cli.features.options import (
     Every,
     File,
     Lot,
+    Models,
     OnDuplicate,
     OnDuplicateOption,
+    Predict,
     Progress,
     Reference,
     Rows,
@@ -52,6 +54,8 @@ def lookahead(
     tz: Tz = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
+    models: Models = None,
+    predict: Predict = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,7 +65,7 @@ def lookahead(
     from mia.cli.output import print_json, print_note, print_table
 
     names = chosen(columns, category)
-    source = open_source([file], request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config))
+    source = open_source([file], request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict))
     source, _ = in_memory(source, rows)
     found = feature_checks.lookahead(source, names, points)
     if as_json:
@@ -95,6 +99,8 @@ def recursive(
     tz: Tz = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
+    models: Models = None,
+    predict: Predict = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,7 +110,7 @@ def recursive(
     from mia.cli.output import print_json, print_note, print_table
 
     names = chosen(columns, category)
-    source = open_source([file], request_of(bars, None, None, tick, lot, tz, on_duplicate, reference, config))
+    source = open_source([file], request_of(bars, None, None, tick, lot, tz, on_duplicate, reference, config, models, predict))
     source, events = in_memory(source, rows)
     found, silent = feature_checks.recursive(source, events, names, points)
     if as_json:
@@ -140,6 +146,8 @@ def profile(
     tz: Tz = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
+    models: Models = None,
+    predict: Predict = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -147,7 +155,8 @@ def profile(
     from mia.backtest.feature_checks import Profile
     from mia.cli.output import print_json, print_table
 
-    names, pieces, _ = pieces_of(file, columns, category, request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config))
+    request = request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict)
+    names, pieces, _ = pieces_of(file, columns, category, request)
     seen = Profile(names)
     progress = Progress(file.name)
     for _, matrix in pieces:

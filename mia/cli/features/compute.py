@@ -17,8 +17,10 @@ from mia.cli.features.options import (
     Every,
     Files,
     Lot,
+    Models,
     OnDuplicate,
     OnDuplicateOption,
+    Predict,
     Progress,
     Reference,
     Tick,
@@ -49,6 +51,8 @@ def compute(
     tz: Tz = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
+    models: Models = None,
+    predict: Predict = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,7 +70,7 @@ def compute(
         raise DataError(f"--out {out}: is one of the files to read")
     names = chosen(columns, category)
     started = time.perf_counter()
-    source = open_source(files, request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config))
+    source = open_source(files, request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict))
     done = write_parquet(source, names, out, versions(), Progress(out.name))
     seconds = time.perf_counter() - started
     for note in source.notes:
@@ -89,10 +93,12 @@ def _why_absent(absent: Sequence[str], source: Source) -> str:
     """Columns without a value, by what the file does not hold."""
     from mia.backtest.feature_run import lacking
 
-    missing = {name: [i for i in source.lacks if lacking(name, (i,))] for name in absent}
+    missing = {name: [i for i in source.lacks if lacking(name, (i,), source.models)] for name in absent}
     parts = [f"{len(absent)} columns, --json names them"]
     reads = [(sum(inputs[:1] == [wanted] for inputs in missing.values()), wanted) for wanted in source.lacks]
-    if lacks := [f"{wanted} ({n})" for n, wanted in reads if n]:
+    if n := sum(count for count, wanted in reads if wanted in ("model", "memory")):
+        parts.append(f"need --models ({n})")
+    if lacks := [f"{wanted} ({n})" for n, wanted in reads if n and wanted not in ("model", "memory")]:
         parts.append(f"{'candles' if source.kind == 'candles' else 'recordings'} hold no {', '.join(lacks)}")
     if others := [name for name, inputs in missing.items() if not inputs]:
         parts.append(f"never warm, or an input is missing: {', '.join(others)}")

@@ -14,8 +14,10 @@ from mia.cli.features.options import (
     Columns,
     Every,
     Lot,
+    Models,
     OnDuplicate,
     OnDuplicateOption,
+    Predict,
     Progress,
     Reference,
     Tick,
@@ -49,13 +51,15 @@ def drift(
     tz: Tz = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
+    models: Models = None,
+    predict: Predict = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the values of columns: PSI (above 0.25: a major shift) and the Kolmogorov-Smirnov distance, the largest first."""
     from mia.cli.output import print_json, print_note, print_table
 
-    request = request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config)
+    request = request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict)
     is_data = Path(a).is_file() or a.endswith(_DATA)
     found = _against_data(Path(a), b, columns, category, request) if is_data else _against_model(a, b, columns, category, request)
     found.sort(key=lambda s: (s.psi is None, -(s.psi or 0.0), s.column))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from mia.backtest.feature_run import Request, Source
+    from mia.backtest.feature_run import Given, Request, Source
 
 app = typer.Typer(help="Features: what they are, columns of files, checks of them.", rich_markup_mode=None, no_args_is_help=True)
 _QUIET_S: Final = 3.0  # a shorter run says nothing of its progress
@@ -49,6 +49,12 @@ AtOption = Annotated[At | None, typer.Option("--at", help="A row at each bar clo
 Reference = Annotated[
     list[str] | None, typer.Option("--reference", metavar="NAME=PATH", help="A reference series, such as vix=vix.csv; may be repeated.")
 ]
+Models = Annotated[
+    str | None, typer.Option("--models", metavar="FILE|BUNDLE", help="Models of the regime, latent and memory columns; else none.")
+]
+Predict = Annotated[
+    list[str] | None, typer.Option("--predict", metavar="vix=FILE", help="Forecasts of mia-train features --vix; needs --reference vix=.")
+]
 Rows = Annotated[int, typer.Option("--rows", metavar="N", min=100, max=10_000_000, help="Look at the first N bars or events.")]
 
 
@@ -62,6 +68,8 @@ def request_of(
     on_duplicate: OnDuplicate,
     reference: Sequence[str] | None,
     config: Path | None,
+    models: str | None = None,
+    predict: Sequence[str] | None = None,
 ) -> Request:
     """The options as one value; a wrong one is named."""
     from mia.assemble import numbered
@@ -71,12 +79,6 @@ def request_of(
 
     if every_ms is not None and at is At.bar:
         raise typer.BadParameter("--every-ms makes rows on quotes: leave --at bar out")
-    references = []
-    for text in reference or ():
-        name, equals, path = text.partition("=")
-        if not equals or not path:
-            raise typer.BadParameter(f"--reference {text!r}: write NAME=PATH, such as vix=vix_daily.csv")
-        references.append((name, Path(path)))
     return Request(
         bars=BarSpec.parse(bars) if bars else None,
         tick=_step("--tick", tick),
@@ -85,9 +87,47 @@ def request_of(
         on_duplicate="drop" if on_duplicate is OnDuplicate.drop else "error",
         at="quote" if at is At.quote or every_ms is not None else "bar",
         every_ms=every_ms or 0,
-        references=tuple(references),
+        references=_named("--reference", reference, "vix=vix_daily.csv"),
+        models=models_of(models) if models else None,
+        predictions=_named("--predict", predict, "vix=models.json"),
         instruments=tuple(numbered(load_settings(config).settings)),
     )
+
+
+def models_of(text: str) -> Given:
+    """The models in a file of `mia-train features` (.json), or those of a bundle, regime included; ConfigError when it holds none."""
+    from mia.assemble import model_folders
+    from mia.backtest.feature_run import Given
+    from mia.domain.errors import ConfigError
+    from mia.engine.lane import models_of as models_of_bundle
+    from mia.features.catalogue import shipped_catalogue
+    from mia.features.models import parse_models
+    from mia.policy.bundle import load_bundle
+    from mia.policy.manifest import sha256
+
+    path = Path(text)
+    if path.suffix == ".json":
+        try:
+            data = path.read_bytes()
+        except OSError as e:
+            raise ConfigError(f"--models {text}: cannot be read: {e.strerror}") from None
+        return Given(name=path.name, sha256=sha256(data), models=parse_models(data, text))
+    bundle = load_bundle(text, catalogue_sha256=shipped_catalogue().hash, folders=model_folders())
+    models = models_of_bundle(bundle, f"model {text}")
+    if models is None:
+        raise ConfigError(f"--models {text}: this bundle has no models behind columns")
+    return Given(name=f"model {bundle.name}", sha256=bundle.sha256, models=models)
+
+
+def _named(option: str, texts: Sequence[str] | None, example: str) -> tuple[tuple[str, Path], ...]:
+    """NAME=PATH, each."""
+    found = []
+    for text in texts or ():
+        name, equals, path = text.partition("=")
+        if not equals or not path:
+            raise typer.BadParameter(f"{option} {text!r}: write NAME=PATH, such as {example}")
+        found.append((name, Path(path)))
+    return tuple(found)
 
 
 def _step(option: str, text: str | None) -> Any:

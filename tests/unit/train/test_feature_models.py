@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from mia.backtest.forecasts import vix_inputs
 from mia.domain.errors import ConfigError
 from mia.features.bars import BarSpec
 from mia.features.batch import bars_from_ohlcv, compute_bars
@@ -34,7 +35,6 @@ from mia.train.feature_models import (
     fit_vix,
     read_vix,
     scaled,
-    vix_inputs,
     walk_forward,
 )
 from mia.train.main import app
@@ -223,7 +223,7 @@ def test_the_inputs_of_the_vix_forecast_are_known_at_the_close() -> None:
     days = np.cumsum(rng.choice([1, 1, 1, 1, 3], 60)) + 10_000
     close = np.exp(3 + np.cumsum(rng.normal(0, 0.05, 60)))
 
-    x = vix_inputs(days, close, int(days[-1]) + 3)
+    x = vix_inputs(days, close, np.append(days[1:], days[-1] + 3))
 
     ln = np.log(close)
     for t in range(22, 60):
@@ -242,7 +242,7 @@ def test_the_errors_of_the_vix_forecast_are_out_of_sample() -> None:
 
     fitted = fit_vix(days, close, first=500, every=50)
 
-    x, y = vix_inputs(days, close, 11_000)[22:-1], np.log(close[23:])
+    x, y = vix_inputs(days, close, days + 1)[22:-1], np.log(close[23:])
     har = []
     for k in range(500, len(y), 50):
         a = np.column_stack([np.ones(k), x[:k, :3]])
