@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mia.cli.features import catalogue, checks, compute, drift  # noqa: F401  # each adds its verbs, in this order
+from mia.cli.features import catalogue, checks, compute, drift, regimes  # noqa: F401  # each adds its verbs, in this order
 from mia.cli.features.options import app
 
 __all__ = ("app",)
