@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from mia.domain.errors import ConfigError
+from mia.features.models import parse_models
 from mia.policy.bundle import load_bundle
 from mia.policy.manifest import GOLDEN_FILE, MODELS_FILE, POLICY_FILE, REGIME_FILE, Manifest, sha256
 from mia.train.graph import F32, PolicyWeights, build_graph, reference
@@ -34,6 +35,7 @@ def write_bundle(
         GOLDEN_FILE: msgspec.json.encode({name: values.tolist() for name, values in golden.items()}),
     }
     if models:
+        parse_models(models, f"model {folder / MODELS_FILE}")
         data[MODELS_FILE] = models
     manifest = msgspec.structs.replace(manifest, files={name: sha256(content) for name, content in data.items()})
     folder.mkdir(parents=True, exist_ok=True)
