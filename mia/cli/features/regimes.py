@@ -46,7 +46,7 @@ def regimes(
             {"file": str(out), "bars": found.bars, "rows": len(found.ts_ns), "cold": found.cold, "fit": found.fit, "parts": found.parts}
         )
         return
-    head = ("regime", "bars", "share", "spells", "dwell", "mean |r| bps", "vol bps", "autocorr", "next vol bps")
+    head = ("regime", "bars", "share", "spells", "dwell", "|r|", "vol", "autocorr", "next vol")
     for part in found.parts:
         print({True: "after the fit", False: "rows of the fit", None: "all rows"}[part.is_later])
         rows = [
@@ -58,6 +58,7 @@ def regimes(
         if (k := part.likelihood) is not None:
             print(f"log likelihood a bar: three states {k.model:.3f}, one state {k.one_state:.3f}, {k.rows} bars")
         print()
+    print("dwell in bars; |r|, vol and next vol (of the bar after) in bps a bar; labels filtered forward")
     print(f"{out}: {out.stat().st_size:,} bytes")
 
 

@@ -281,3 +281,22 @@ def test_the_command_writes_models_that_load_and_the_same_seed_writes_the_same_b
     assert models.fit is not None
     assert models.fit.seed == 3
     assert models.fit.bar == "time:60s"
+
+
+@pytest.mark.data
+def test_the_forecast_of_vix_sees_no_close_from_after_the_bars_of_the_fit(tmp_path: Path, market_data: Path) -> None:
+    rows = candles(4_000, 5)
+    lines = ["ts_ms,open,high,low,close,volume"]
+    lines += [f"{1_700_000_000_000 + 60_000 * k},{o},{h},{low},{c},{v}" for k, (o, h, low, c, v) in enumerate(rows[:, :5].tolist())]
+    (tmp_path / "bars.csv").write_text("\n".join(lines))
+    vix = market_data / "vix_daily_1990_2026.csv"
+
+    done = CliRunner().invoke(app, ["features", "--out", str(tmp_path / "m.json"), "--bars", str(tmp_path / "bars.csv"), "--vix", str(vix)])
+
+    assert done.exit_code == 0, done.output
+    models = parse_models((tmp_path / "m.json").read_bytes(), "m.json")
+    assert models.fit is not None
+    assert models.predicted_vix is not None
+    day_ns = 86_400 * 10**9
+    assert models.fit.last_ns - 5 * day_ns < models.predicted_vix.last_ns <= models.fit.last_ns
+    assert 0.5 < models.predicted_vix.errors["share_nearer"] < 1.0
