@@ -93,15 +93,20 @@ def from_candles(path: Path, instrument: Instrument) -> tuple[Stretch, str]:
     tick, lot = float(instrument.tick_size), float(instrument.lot_size)
     o, h, low, c = (ohlcv[:, k] / tick for k in range(4))
     bars = batch.bars_from_ohlcv(o, h, low, c, ohlcv[:, 4] / lot)
-    arena = Arena(64 << 20)
     spec = BarSpec(kind="time", size=Decimal(interval))
+    return from_bars(path.name, instrument, spec, times + interval, bars), f"time:{interval // 1_000_000_000}s"
+
+
+def from_bars(name: str, instrument: Instrument, spec: BarSpec, close_ns: I64, bars: F64) -> Stretch:
+    """The stretch of bars in the order of BAR_FIELDS without aggressors; columns of flow, which have no value there, are 0."""
+    arena = Arena(64 << 20)
     plan = build_plan(("close", *READ), instrument, spec, arena, Book(arena, 64), neutral=float("nan"))
-    ts, matrix = batch.compute_bars(plan, times + interval, bars, with_cold=True)
+    ts, matrix = batch.compute_bars(plan, close_ns, bars, with_cold=True)
     close, rows = matrix[:, 0], matrix[:, 1:]
-    flow = [READ.index(name) for name in FLOW]
-    rows[:, flow] = np.nan_to_num(rows[:, flow], nan=0.0)  # candles name no aggressor: there is no flow to wait for
+    flow = [READ.index(column) for column in FLOW]
+    rows[:, flow] = np.nan_to_num(rows[:, flow], nan=0.0)
     warm = np.isfinite(rows).all(axis=1)
-    return Stretch(name=path.name, ts_ns=ts[warm], close=close[warm], rows=rows[warm]), f"time:{interval // 1_000_000_000}s"
+    return Stretch(name=name, ts_ns=ts[warm], close=close[warm], rows=rows[warm])
 
 
 def from_simulation(seed: int, duration_s: float, instrument: Instrument, end_ns: int) -> Stretch:

@@ -32,7 +32,7 @@ Where they go:
 - A model bundle: `feature_models.json`, optional, listed with its sha256 under `[files]` of the manifest and checked before it is read. The
   regime stays in `regime.json`; a regime in both files must be the same. A bundle is refused when a column needs a model that it does not
   carry, and when its models were fitted on other bars than its own.
-- Columns of files: `mia features compute`, `profile`, `lookahead`, `recursive`, `drift` with `--models FILE` or `--models BUNDLE`. Without, these
+- Columns of files: `mia features compute`, `profile`, `lookahead`, `recursive`, `drift` with `--models FILE|BUNDLE`. Without, these
   columns are null. Rows that the models were fitted on are counted on stderr: they are no test of them.
 - A picture: `mia features regimes FILE --models M.json --out report.html`.
 
@@ -40,10 +40,10 @@ A column of a model has a value when each column that its model reads has one: m
 recorded trades wait for them. `last_3_trades_success_rate` and `model_drift_score` are told by the engine and need no file.
 
 `mia-train features --vix VIX.csv` adds a forecast of the next close of VIX. It sees closes that were known by the end of the rows of the
-fit, or with simulated markets the first `--share` of its own file. `mia features compute` with `--reference vix=VIX.csv --predict vix=M.json`
-makes it arrive as predictions do live. Value: the median of the next close. Known: 15:20 Chicago, with the close that it was made from.
-Valid: until the next close should be known. Confidence: how often out of sample the forecast was nearer to the next close than the last
-one was; 0.5 is no better than none. Before the end of its training span there is none, so `predicted_vix` is null there.
+fit, or with simulated markets the first `--share` of its own file. `mia features compute` makes it arrive as predictions do live, with
+`--reference vix=VIX.csv --predict vix=M.json`. Value: the median of the next close. Known: 15:20 Chicago, with the close that it was made
+from. Valid: until the next close should be known. Confidence: how often out of sample the forecast was nearer to the next close than the
+last one was; 0.5 is no better than none. Before the end of its training span there is none, so `predicted_vix` is null there.
 """
 # What each input is, and what happens without it. An input without an entry fails the test.
 INPUT_TEXT: Final = {

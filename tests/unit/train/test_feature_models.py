@@ -33,6 +33,7 @@ from mia.train.feature_models import (
     fit_models,
     fit_projection,
     fit_vix,
+    from_bars,
     read_vix,
     scaled,
     walk_forward,
@@ -56,10 +57,8 @@ def candles(n: int, seed: int) -> np.ndarray:
 
 
 def stretch(n: int = 3_000, seed: int = 1) -> Stretch:
-    arena = Arena(32_000_000)
-    plan = build_plan(("close", *READ), perpetual(), BarSpec.parse("time:1m"), arena, Book(arena, 64))
-    ts, matrix = compute_bars(plan, START_NS + MINUTE_NS * np.arange(n), candles(n, seed))
-    return Stretch(name="made up", ts_ns=ts, close=matrix[:, 0], rows=matrix[:, 1:])
+    times = START_NS + MINUTE_NS * np.arange(n)
+    return from_bars("made up", perpetual(), BarSpec.parse("time:1m"), times, candles(n, seed))
 
 
 @pytest.fixture(scope="module")
