@@ -68,6 +68,8 @@ def page(report: Regimes) -> str:
     else:
         where = f"{fit.rows:,} rows of {_text(fit.source)} ({_text(fit.bar)}), {utc(fit.first_ns)} to {utc(fit.last_ns)} UTC"
         parts.append(f"<p>Fitted on {where}.</p>\n")
+        if report.is_of_other_bars:
+            parts.append("<p><strong>The model was fitted on other bars than these: what it says here means little.</strong></p>\n")
     parts.append(f'<h2>All bars</h2>\n{_figure(report, 0, n, "All bars")}\n<p class="n">{_grain(n)}</p>\n')
     if n > DETAIL_BARS:
         parts.append(f"<h2>The newest {DETAIL_BARS} bars</h2>\n{_figure(report, n - DETAIL_BARS, n, 'The newest bars')}\n")
@@ -267,7 +269,7 @@ def _fit_line(report: Regimes, ts_ns: I64, x: F64) -> Iterator[str]:
 
 
 def _table(part: Part) -> str:
-    title = {True: "Bars after the fit", False: "Bars of the fit: no test of the model", None: "All bars"}[part.is_later]
+    title = {True: "Bars after the fit", False: "Bars up to the end of the fit: no test of the model", None: "All bars"}[part.is_later]
     head = (
         "regime", "share of time", "spells", "mean dwell, bars", "mean |r|, bps", "volatility, bps", "autocorrelation of r",
         "volatility of the next bar, bps",
@@ -284,7 +286,7 @@ def _likelihood(part: Part) -> str:
     found = part.likelihood
     if found is None:
         return ""
-    kind = {True: "Held-out log likelihood", False: "Log likelihood on the rows of the fit", None: "Log likelihood"}[part.is_later]
+    kind = {True: "Held-out log likelihood", False: "Log likelihood up to the end of the fit", None: "Log likelihood"}[part.is_later]
     gain = found.model - found.one_state
     return (
         f"<p>{kind}, mean of {found.rows:,} bars, of the inputs given the bars before: three states {found.model:.3f}, one state "

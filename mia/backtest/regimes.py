@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mia.backtest.feature_run import Source, table
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.regime import STATES, RegimeParams
+from mia.features.bars import BarSpec
 from mia.features.models import Fit
 from mia.kernels.arena import Arena
 from mia.kernels.hmm import filter_of
@@ -56,7 +57,7 @@ class Likelihood(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of rows. is_later: they lie after the rows of the fit; None: nobody knows."""
+    """A stretch of rows. is_later: all of them lie after the last row of the fit; False: none does; None: nobody knows."""
 
     is_later: bool | None
     first_ns: int
@@ -76,6 +77,7 @@ class Regimes(msgspec.Struct, frozen=True, kw_only=True):
     close: F64
     probs: F64
     label: I8
+    is_of_other_bars: bool  # the model's fit was on bars of another length
     cold: int  # bars before the model was warm, or without its inputs
     parts: list[Part]
 
@@ -112,6 +114,7 @@ def regimes(source: Source) -> Regimes:
         close=close[known],
         probs=probs[known],
         label=label[known],
+        is_of_other_bars=models.fit is not None and BarSpec.parse(models.fit.bar) != source.bars,
         cold=int(np.count_nonzero(~known)),
         parts=parts,
     )

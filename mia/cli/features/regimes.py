@@ -48,7 +48,7 @@ def regimes(
         return
     head = ("regime", "bars", "share", "spells", "dwell", "|r|", "vol", "autocorr", "next vol")
     for part in found.parts:
-        print({True: "after the fit", False: "rows of the fit", None: "all rows"}[part.is_later])
+        print({True: "after the fit", False: "up to the end of the fit", None: "all rows"}[part.is_later])
         rows = [
             (s.label, s.bars, f"{s.share:.1%}", s.spells, _n(s.dwell, 1.0), _n(s.abs_r, 1e4), _n(s.volatility, 1e4),
              _n(s.autocorrelation, 1.0, 3), _n(s.next_volatility, 1e4))

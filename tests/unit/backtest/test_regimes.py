@@ -125,10 +125,15 @@ def test_the_page_is_small_escaped_and_loads_nothing(half: Regimes) -> None:
     assert not re.search(r'(href|src)=|url\(|@import|https?://(?!www\.w3\.org/2000/svg")', text)
     assert "Forward filter only" in text
     assert "Held-out log likelihood" in text
-    assert "Bars of the fit: no test of the model" in text
+    assert "Bars up to the end of the fit: no test of the model" in text
     for name in ("range", "trend", "defensive", "undecided"):
         assert f">{name}</text>" in text
     assert "The newest 500 bars" in text
+
+
+def test_other_bars_than_those_of_the_fit_are_named(half: Regimes) -> None:
+    assert "fitted on other bars" not in page(half)
+    assert "fitted on other bars" in page(msgspec.structs.replace(half, is_of_other_bars=True))
 
 
 def test_a_long_history_is_thinned_and_every_share_kept(half: Regimes) -> None:
