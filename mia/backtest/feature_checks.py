@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from mia.backtest.feature_run import Piece, Run, Source, counts, head, lacking, of_events, table, tail
 from mia.domain.errors import DataError
+from mia.domain.regime import RegimeParams
 from mia.features.catalogue import WarmUp, shipped_catalogue
 from mia.features.columns import BOOK_DELTA, BOOK_SNAPSHOT, GAP, EventColumns
+from mia.features.models import FeatureModels, bars_of
 from mia.features.plan import parse_parametric
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
@@ -25,6 +27,7 @@ FACTORS: Final = (1, 2, 4, 8, 16, 32, 64)
 SETTLED: Final = 1e-6  # of a column's spread
 TWINS: Final = 0.9999
 _TWIN_ROWS_MIN: Final = 100
+_COMPARED_BARS: Final = 21  # latent_shift and loglik_z look so far back at a model's own values
 
 
 # --- does a column know the future? ---------------------------------------------------------------------------------------
@@ -124,12 +127,12 @@ def recursive(source: Source, events: EventColumns | None, columns: Sequence[str
     times = _times(source)
     n = len(times)
     places = sorted({max(1, n // 2 + (n - n // 2) * (k + 1) // ends) for k in range(ends)})
-    columns = [c for c in columns if not lacking(c, source.lacks)]
+    columns = [c for c in columns if not lacking(c, source.lacks, source.models)]
     whole = _whole(source, columns, places, times)
     spreads = _spreads(source, columns)
     classes: dict[WarmUp, list[int]] = {}
     for j, name in enumerate(columns):
-        classes.setdefault(_warm_up(name), []).append(j)
+        classes.setdefault(_warm_up(name, source.models), []).append(j)
     where = _Where(source, events, times)
     starts = {(w, end, k): where.start(w, end, k) for w in classes for end in places for k in FACTORS}
     books = _snapshots(events, {start for start in starts.values() if start > 0}) if events is not None else {}
@@ -173,8 +176,13 @@ def _last(m: Memory) -> float:
     return next((d for _, d in sorted(m.differences.items(), reverse=True) if d is not None), 0.0)
 
 
-def _warm_up(name: str) -> WarmUp:
+def _warm_up(name: str, models: FeatureModels | None) -> WarmUp:
+    """By the catalogue; of a column with a model: until the model's inputs are warm, it is, and so is what compares it with itself."""
     feature = shipped_catalogue().by_name.get(name)
+    behind = models.behind(name) if models is not None else None
+    if behind:
+        bars = max(bars_of(part.columns) + (part.warm_bars if isinstance(part, RegimeParams) else 0) for part in behind)
+        return WarmUp(bars=bars + _COMPARED_BARS)
     if feature is not None:
         return feature.warm_up
     parsed = parse_parametric(name)

@@ -27,6 +27,7 @@ from mia.features.bars import BarSpec
 from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import BOOK_DELTA, BOOK_SNAPSHOT, GAP, QUOTE, TIMER, TRADE, EventColumns
 from mia.features.columns import from_events as columns_of
+from mia.features.models import FeatureModels, parse_models
 from mia.features.plan import build_plan, mask_input, parse_parametric
 from mia.features.series import REFERENCES
 from mia.kernels.arena import Arena
@@ -44,13 +45,22 @@ _ABSENT: Final = -1e300  # stands where a column has no value; outside of every 
 _SILENCE_NS_MAX: Final = 86_400_000_000_000
 NEVER_HERE: Final = ("account",)  # a file has no account: such columns would read 0, not nothing
 _NOT_IN_CANDLES: Final = (*NEVER_HERE, "trades", "quotes", "depth")
+_NO_MODELS: Final = ("model", "memory")
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """The models behind columns, by the name and sha256 of what they were read from."""
+
+    name: str
+    sha256: str
+    models: FeatureModels
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """How files are to be read, as the command line says it; None: what the files say themselves.
 
     at: decide at bar closes or on quotes, then at least every_ms apart. instruments: of the settings, for recordings.
-    references: (name of a series, file).
+    references: (name of a series, file). models: behind the regime, latent and memory columns. predictions: (name, file of models).
     """
 
     bars: BarSpec | None = None
@@ -61,6 +71,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     at: Trigger = "bar"
     every_ms: int = 0
     references: tuple[tuple[str, Path], ...] = ()
+    models: Given | None = None
+    predictions: tuple[tuple[str, Path], ...] = ()
     instruments: tuple[tuple[InstrumentId, Instrument], ...] = ()
 
 
@@ -94,6 +106,7 @@ class Source(msgspec.Struct, kw_only=True):
     facts: dict[str, Any]
     notes: list[str]
     pieces: Callable[[], Iterator[Piece]]
+    models: FeatureModels | None = None
 
 
 class Run:
@@ -103,9 +116,10 @@ class Run:
         """ConfigError for an unknown column."""
         self.arena = Arena(_ARENA_BYTES)
         self.columns = tuple(columns)
-        self.plan = build_plan(self.columns, source.instrument, source.bars, self.arena, Book(self.arena, _BOOK_LEVELS), neutral=_ABSENT)
+        book = Book(self.arena, _BOOK_LEVELS)
+        self.plan = build_plan(self.columns, source.instrument, source.bars, self.arena, book, neutral=_ABSENT, models=source.models)
         self._source = source
-        self._not_here = [j for j, name in enumerate(columns) if lacking(name, source.lacks)]
+        self._not_here = [j for j, name in enumerate(columns) if lacking(name, source.lacks, source.models)]
 
     def take(self, piece: Piece) -> tuple[I64, F64]:
         """(ts int64[m], matrix float64[m, columns]) of every decision in the piece."""
@@ -130,10 +144,13 @@ class Run:
         return values
 
 
-def lacking(name: str, lacks: Sequence[str]) -> bool:
-    """Does the column read an input that is not there?"""
+def lacking(name: str, lacks: Sequence[str], models: FeatureModels | None = None) -> bool:
+    """Does the column, or one that its model reads, read an input that is not there?"""
     feature = shipped_catalogue().by_name.get(name)
-    return feature is not None and any(i in lacks for i in feature.inputs)
+    if feature is None:
+        return False
+    behind = models.behind(name) if models is not None else None
+    return any(i in lacks for i in feature.inputs) or any(lacking(column, lacks) for part in behind or () for column in part.columns)
 
 
 def rows(source: Source, columns: Sequence[str]) -> Iterator[tuple[I64, F64]]:
@@ -202,12 +219,13 @@ def candle_source(candles: Candles, request: Request) -> Source:
     instrument = grid_of(candles, request.tick, request.lot)
     bars = BarSpec(kind="time", size=Decimal(candles.interval_ns)) if candles.interval_ns else request.bars
     assert bars is not None  # read_candles asks for it
-    outside = _references(request)
+    outside = _outside(request)
     guessed = [w for w, given in (("tick", request.tick), ("lot", request.lot)) if given is None]
     notes = list(candles.notes)
     if guessed:
         values = {"tick": instrument.tick_size, "lot": instrument.lot_size}
         notes.append(f"{' and '.join(f'{w} {values[w]:f}' for w in guessed)}, the coarsest that fit the file; --tick and --lot set them")
+    notes += _of_models(request, bars, candles.close_ns)
     facts = _facts(candles.paths, candles.sha256, request, instrument, bars)
 
     def make(start: int, stop: int) -> Callable[[], Iterator[Piece]]:
@@ -223,8 +241,8 @@ def candle_source(candles: Candles, request: Request) -> Source:
 
     n = len(candles.close_ns)
     return Source(
-        kind="candles", name=candles.name, instrument=instrument, bars=bars, trigger="bar", every_ns=0, size=n, lacks=_NOT_IN_CANDLES,
-        facts=facts, notes=notes, pieces=make(0, n),
+        kind="candles", name=candles.name, instrument=instrument, bars=bars, trigger="bar", every_ns=0, size=n,
+        lacks=_lacks(_NOT_IN_CANDLES, request), facts=facts, notes=notes, pieces=make(0, n), models=_models(request),
     )  # fmt: skip
 
 
@@ -237,9 +255,9 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     changed = {k: v for k, v in (("tick_size", request.tick), ("lot_size", request.lot)) if v is not None}
     instrument = msgspec.structs.replace(instrument, **changed)
     bars = request.bars or BarSpec.parse("time:1s")
-    outside = _references(request)
-
-    notes: list[str] = []
+    outside = _outside(request)
+    known = _of_models(request, bars)
+    notes = list(known)
 
     def pieces() -> Iterator[Piece]:
         feed = ReplayFeed(paths, [(number, instrument)])
@@ -253,12 +271,13 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
                 events = []
         if events:
             yield Piece(merge.take(columns_of(events, number)))
-        notes[:] = feed.warnings()
+        notes[:] = [*known, *feed.warnings()]
 
     facts = _facts(paths, [file_sha256(path) for path in paths], request, instrument, bars)
     return Source(
         kind="events", name=", ".join(path.name for path in paths), instrument=instrument, bars=bars, trigger=request.at,
-        every_ns=request.every_ms * 1_000_000, size=0, lacks=NEVER_HERE, facts=facts, notes=notes, pieces=pieces,
+        every_ns=request.every_ms * 1_000_000, size=0, lacks=_lacks(NEVER_HERE, request), facts=facts, notes=notes, pieces=pieces,
+        models=_models(request),
     )  # fmt: skip
 
 
@@ -298,9 +317,32 @@ def _timers(ts: I64) -> EventColumns:
     return EventColumns(kind, ts, zeros, zeros, zeros, zeros, zeros, zeros, zeros, none, none, np.zeros((0, 2), np.int64))
 
 
-def _references(request: Request) -> EventColumns:
-    """All reference files as one stretch, in order of arrival."""
+def _models(request: Request) -> FeatureModels | None:
+    return request.models.models if request.models is not None else None
+
+
+def _lacks(inputs: tuple[str, ...], request: Request) -> tuple[str, ...]:
+    return inputs if request.models is not None else (*inputs, *_NO_MODELS)
+
+
+def _of_models(request: Request, bars: BarSpec, close_ns: I64 | None = None) -> list[str]:
+    """What must be known of the models: rows that they were fitted on are no test of them, and other bars are other inputs."""
+    if request.models is None:
+        return []
+    fit = request.models.models.fit
+    if fit is None:
+        return [f"{request.models.name}: does not say on what rows its models were fitted: no row is known to be later"]
+    seen = "earlier rows are" if close_ns is None else f"{int(np.searchsorted(close_ns, fit.last_ns, side='right'))} rows of this data are"
+    notes = [f"{request.models.name}: fitted on {fit.source} until {utc(fit.last_ns)} UTC: {seen} no test of its models"]
+    if BarSpec.parse(fit.bar) != bars:
+        notes.append(f"{request.models.name}: fitted on {fit.bar} bars, these are {bars.text}: what its models say here means little")
+    return notes
+
+
+def _outside(request: Request) -> EventColumns:
+    """All reference files and predictions as one stretch, in order of arrival."""
     parts = []
+    vix: EventColumns | None = None
     for name, path in request.references:
         if name not in REFERENCES:
             near = difflib.get_close_matches(name, REFERENCES, 3) or REFERENCES
@@ -310,13 +352,34 @@ def _references(request: Request) -> EventColumns:
         except ModuleNotFoundError:
             raise ConfigError("--reference: this version cannot read reference series yet (mia.backtest.references is missing)") from None
         parts.append(reader.read_reference(name, path))
+        vix = parts[-1] if name == "vix" else vix
+    for name, path in request.predictions:
+        if name != "vix":
+            raise ConfigError(f"--predict {name}=...: only vix has a forecast here")
+        if vix is None:
+            raise ConfigError("--predict vix=...: needs the closes that it reads: add --reference vix=FILE")
+        forecasts: Any = importlib.import_module("mia.backtest.forecasts")
+        parts.append(forecasts.predict_vix(vix, _forecast(path), str(path)))
     return _merged(parts, np.zeros((0, 2), np.int64)) if parts else batch.NOTHING
+
+
+def _forecast(path: Path) -> Any:
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise DataError(f"{path}: cannot be read: {e.strerror}") from None
+    model = parse_models(data, str(path)).predicted_vix
+    if model is None:
+        raise ConfigError(f"{path}: holds no forecast of VIX: fit one with mia-train features --vix")
+    return model
 
 
 def _facts(paths: Sequence[Path], sha256: Sequence[str], request: Request, instrument: Instrument, bars: BarSpec) -> dict[str, Any]:
     return {
         "source": [{"file": path.name, "sha256": digest} for path, digest in zip(paths, sha256, strict=True)],
         "references": {name: file_sha256(path) for name, path in request.references},
+        "predictions": {name: file_sha256(path) for name, path in request.predictions},
+        "models": {"name": given.name, "sha256": given.sha256, "fit": given.models.fit} if (given := request.models) is not None else None,
         "bars": bars.text,
         "at": request.at,
         "every_ms": request.every_ms,

@@ -88,6 +88,11 @@ def coverage_gaps(name: str, columns: EventColumns, first_ns: int, last_ns: int)
     return f"{name}: {' and '.join(gaps)}: its features are absent there" if gaps else ""
 
 
+def vix_known_ns(day: date) -> int:
+    """When the VIX close of a day is known."""
+    return _at(day, VIX_HOUR, CHICAGO)
+
+
 def is_federal_holiday(day: date) -> bool:
     """Is it a holiday of the US government, observed on the Friday before a Saturday and on the Monday after a Sunday?"""
     for year in (day.year, day.year + 1):
@@ -255,7 +260,7 @@ def _daily(name: str, path: Path, table: pl.DataFrame) -> EventColumns:
     """Daily closes of a Cboe index."""
     days = _dates(path, table, "DATE")
     event = _rising(path, "DATE", _midnight(days))
-    known = np.array([_at(day, VIX_HOUR, CHICAGO) for day in days], dtype=np.int64)
+    known = np.array([vix_known_ns(day) for day in days], dtype=np.int64)
     return _columns(name, event, known, known + DAILY_TTL_NS, _values(path, table, "CLOSE"))
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from mia.domain.errors import ConfigError
 from mia.domain.instruments import Instrument
 from mia.domain.regime import parse_params
 from mia.domain.sizing import Terms
@@ -15,7 +16,7 @@ from mia.execution.portfolio import Position
 from mia.features.bars import BarSpec
 from mia.features.calendars import Calendar
 from mia.features.catalogue import shipped_catalogue
-from mia.features.models import FeatureModels
+from mia.features.models import FeatureModels, parse_models
 from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
@@ -65,9 +66,8 @@ class Lane:
     def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
         strategy = spec.strategy
         where = f"lane {index} ({market.symbol}, {strategy.name})"
-        params = parse_params(strategy.regime, f"{where}: regime.json")
         columns = tuple(strategy.columns)
-        models = FeatureModels(regime=params) if params is not None else None
+        models = models_of(strategy, where)
         bar = BarSpec.parse(strategy.bar)
         self.index: Final = index
         self.spec: Final = spec
@@ -94,6 +94,24 @@ class Lane:
     def check_inputs(self) -> int:
         """Copy the row into the observation; -1 when all is finite and in range, else the column (+ width when out of range)."""
         return int(to_float32(self.plan.values, self.width, self.lo, self.hi, self.obs)) if self.width else -1
+
+
+def models_of(strategy: Strategy, where: str) -> FeatureModels | None:
+    """The models behind the columns of a strategy, None when it has none; ConfigError begins with `where`.
+
+    The regime is that of regime.json; feature_models.json may repeat it and must not differ. A column whose model is not there would
+    never have a value, and models of other bars would see columns that mean something else: both are refused.
+    """
+    regime = parse_params(strategy.regime, f"{where}: regime.json")
+    models = parse_models(strategy.models, f"{where}: feature_models.json") if strategy.models else FeatureModels()
+    if models.regime is not None and models.regime != regime:
+        raise ConfigError(f"{where}: feature_models.json: regime differs from regime.json: export the model again with one of them")
+    if models.fit is not None and BarSpec.parse(models.fit.bar) != BarSpec.parse(strategy.bar):
+        raise ConfigError(f"{where}: feature_models.json: fit.bar: fitted on {models.fit.bar} bars, the model's are {strategy.bar}")
+    models = msgspec.structs.replace(models, regime=regime)
+    if column := models.lacks(strategy.columns):
+        raise ConfigError(f"{where}: features: {column!r} needs a model that neither feature_models.json nor regime.json holds")
+    return models if strategy.models or regime is not None else None
 
 
 def reads_depth(columns: tuple[str, ...]) -> bool:

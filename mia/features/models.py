@@ -155,12 +155,16 @@ class Memory(Scaled, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Linear(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A linear forecast, intercept + weights . inputs; for the slow lane, no column reads it. inputs: names of mia.train.feature_models."""
+    """A linear forecast, intercept + weights . inputs. inputs: names of mia.backtest.forecasts.
+
+    last_ns: when the newest value that the weights were fitted on was known; forecasts made before it are no forecasts.
+    """
 
     inputs: list[str]
     intercept: float
     weights: list[float]
     target: str
+    last_ns: int
     errors: dict[str, float]  # out of sample, walk-forward: of this model and of what it was compared with
 
     def check(self, where: str) -> None:
@@ -168,6 +172,8 @@ class Linear(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         _check_vector(self.weights, len(self.inputs), f"{where}.weights")
         _check_vector([self.intercept], 1, f"{where}.intercept")
         _check_vector(list(self.errors.values()), len(self.errors), f"{where}.errors")
+        if not (0 <= self.last_ns < 1 << 62):
+            raise ConfigError(f"{where}.last_ns: must be a time in ns")
 
 
 class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -223,6 +229,19 @@ class FeatureModels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             parts = [self.memory]
         return tuple(dict.fromkeys(column for part in parts if part is not None for column in part.columns))
 
+    def behind(self, column: str) -> list[RegimeParams | Scaled] | None:
+        """What computes a column of the catalogue, of these models; None for a column that needs no model."""
+        parts = _parts_behind(column)
+        if parts is None:
+            return None
+        holders = (self, self.latent)
+        found = [getattr(holder, name, None) for name in parts for holder in holders]
+        return [part for part in found if part is not None]
+
+    def lacks(self, columns: Iterable[str]) -> str:
+        """The first of these columns whose model is not among these, "" when all are there."""
+        return next((name for name in columns if self.behind(name) == []), "")
+
     def encode(self) -> bytes:
         """Canonical JSON: the same models, the same bytes."""
         return msgspec.json.format(msgspec.json.encode(self, order="deterministic"), indent=0) + b"\n"
@@ -236,6 +255,17 @@ def parse_models(data: bytes, where: str) -> FeatureModels:
         raise ConfigError(f"{where}: {e}") from None
     models.check(where)
     return models
+
+
+def _parts_behind(column: str) -> tuple[str, ...] | None:
+    """Names of the models that a column may come from; of an account's memory and drift it is none."""
+    feature = shipped_catalogue().by_name.get(column)
+    if feature is None or "account" in feature.inputs or not {"model", "memory"} & set(feature.inputs):
+        return None
+    if feature.category in ("regime", "memory"):
+        return (feature.category,)
+    of_several = {"novelty": ("ae_vol",), "latent_shift": ("pca_flow", "pca_price", "ae_vol")}
+    return of_several.get(column, (column.rstrip("_0123456789"),))
 
 
 def bars_of(columns: Iterable[str]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mia.backtest.forecasts import VIX_INPUTS, VIX_WARM, vix_inputs
 from mia.backtest.readers import read_bars
+from mia.backtest.references import vix_known_ns
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.instruments import Instrument
 from mia.domain.regime import RegimeParams
@@ -91,17 +94,19 @@ def from_candles(path: Path, instrument: Instrument) -> tuple[Stretch, str]:
     o, h, low, c = (ohlcv[:, k] / tick for k in range(4))
     bars = batch.bars_from_ohlcv(o, h, low, c, ohlcv[:, 4] / lot)
     spec = BarSpec(kind="time", size=Decimal(interval))
-    return of_bars(path.name, times + interval, bars, instrument, spec), f"time:{interval // 1_000_000_000}s"
+    return from_bars(path.name, instrument, spec, times + interval, bars), f"time:{interval // 1_000_000_000}s"
 
 
-def of_bars(name: str, close_ns: I64, bars: F64, instrument: Instrument, spec: BarSpec) -> Stretch:
-    """The rows of closed bars in which every column has a value; columns that bars cannot tell (who traded) are constant."""
+def from_bars(name: str, instrument: Instrument, spec: BarSpec, close_ns: I64, bars: F64) -> Stretch:
+    """The stretch of bars in the order of BAR_FIELDS without aggressors; columns of flow, which have no value there, are 0."""
     arena = Arena(64 << 20)
     plan = build_plan(("close", *READ), instrument, spec, arena, Book(arena, 64), neutral=float("nan"))
     ts, matrix = batch.compute_bars(plan, close_ns, bars, with_cold=True)
-    matrix[:, ~np.isfinite(matrix).any(axis=0)] = 0.0
-    there = np.isfinite(matrix).all(axis=1)
-    return Stretch(name=name, ts_ns=ts[there], close=matrix[there, 0], rows=matrix[there, 1:])
+    close, rows = matrix[:, 0], matrix[:, 1:]
+    flow = [READ.index(column) for column in FLOW]
+    rows[:, flow] = np.nan_to_num(rows[:, flow], nan=0.0)
+    warm = np.isfinite(rows).all(axis=1)
+    return Stretch(name=name, ts_ns=ts[warm], close=close[warm], rows=rows[warm])
 
 
 def from_simulation(seed: int, duration_s: float, instrument: Instrument, end_ns: int) -> Stretch:
@@ -351,30 +356,6 @@ def expect(z: F64, mean: F64, var: F64, transition: F64, start: F64) -> tuple[F6
     return gamma, counts + 1e-6, float((np.log(scale) + top[..., 0]).mean())
 
 
-HAR: Final = ("ln_1", "ln_5", "ln_22")
-VIX_INPUTS: Final = (*HAR, "monday", "tuesday", "wednesday", "thursday", "days_ahead")
-_VIX_WARM: Final = 22
-
-
-def vix_inputs(days: I64, close: F64, next_day: int) -> F64:
-    """[n, len(VIX_INPUTS)]: what is known at the close of each day; days [n]: Unix days; next_day: the session after the last one.
-
-    Means of ln VIX over 1, 5 and 22 days (Corsi 2009); which weekday the forecast is for and how many days ahead it is, as the
-    exchange's calendar says beforehand: VIX counts calendar days, so it rises over a weekend. The last change, the day's range, the
-    deviation of changes and a mean of 252 days made the forecast no better out of sample. The first 22 rows are not warm.
-    """
-    ln = np.log(close)
-
-    def mean(n: int) -> F64:
-        total = np.concatenate([np.zeros(n), np.cumsum(ln)])
-        out: F64 = (total[n:] - total[:-n]) / n
-        return out
-
-    after = np.append(days[1:], next_day)
-    weekday = [((after + 3) % 7 == k).astype(np.float64) for k in range(4)]  # 1970-01-01 was a Thursday
-    return np.stack([ln, mean(5), mean(22), *weekday, (after - days).astype(np.float64)], axis=1)
-
-
 def _ridge(x: F64, y: F64, penalty: float) -> tuple[float, F64]:
     """Intercept and weights; the penalty is on standardised inputs, per row."""
     mean, std = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-12)
@@ -389,8 +370,8 @@ def fit_vix(days: I64, close: F64, penalty: float = 1e-4, first: int = 1_500, ev
     Walk-forward: from row `first` on the weights are fitted anew every `every` days on all days before, and forecast the days until
     the next fit; the same for HAR (its three means by least squares). The weights returned are of all rows.
     """
-    x, y = vix_inputs(days, close, int(days[-1]) + 1)[_VIX_WARM:-1], np.log(close[_VIX_WARM + 1 :])
-    last = close[_VIX_WARM:-1]
+    x, y = vix_inputs(days[:-1], close[:-1], days[1:])[VIX_WARM:], np.log(close[VIX_WARM + 1 :])
+    last = close[VIX_WARM:-1]
     if len(y) < first + every:
         raise ConfigError(f"VIX forecast: {len(y)} days with inputs, {first + every} are the least")
     full, har = np.full(len(y), np.nan), np.full(len(y), np.nan)
@@ -405,8 +386,22 @@ def fit_vix(days: I64, close: F64, penalty: float = 1e-4, first: int = 1_500, ev
         errors[f"rmse_{name}"] = float(np.sqrt((off**2).mean()))
         errors[f"mae_{name}"] = float(np.abs(off).mean())
         errors[f"rmse_ln_{name}"] = float(np.sqrt(((np.log(forecast) - y[first:]) ** 2).mean()))
+    nearer = np.abs(np.exp(full[first:]) - np.exp(y[first:])) < np.abs(last[first:] - np.exp(y[first:]))
+    errors["share_nearer"] = float(nearer.mean())  # of days on which the forecast was nearer to the next close than the last close was
     a, w = _ridge(x, y, penalty)
-    return Linear(inputs=list(VIX_INPUTS), intercept=a, weights=w.tolist(), target="ln VIX of the next day's close", errors=errors)
+    return Linear(
+        inputs=list(VIX_INPUTS),
+        intercept=a,
+        weights=w.tolist(),
+        target="ln VIX of the next day's close",
+        last_ns=_known(days[-1:])[0],
+        errors=errors,
+    )
+
+
+def _known(days: I64) -> list[int]:
+    """When the closes of Unix days were known."""
+    return [vix_known_ns(date(1970, 1, 1) + timedelta(days=int(day))) for day in days]
 
 
 def read_vix(path: Path) -> tuple[I64, F64]:
@@ -477,7 +472,10 @@ def _memory_line(m: Memory, part: Sequence[Stretch]) -> str:
 def fit_features(
     out: Path, settings: FeatureFitSettings, bar_files: Sequence[Path], vix_file: Path | None, instrument: Instrument, say: Say
 ) -> FeatureModels:
-    """Fit on the first share of each candle file (all of one interval), or on simulated markets, and write the models to `out`."""
+    """Fit on the first share of each candle file (all of one interval), or on simulated markets, and write the models to `out`.
+
+    The forecast of VIX sees what was known by the end of what the others see; with simulated markets, the first share of its file.
+    """
     if bar_files:
         whole = [from_candles(path, instrument) for path in bar_files]
         if len({bar for _, bar in whole}) != 1:
@@ -498,13 +496,17 @@ def fit_features(
     say(f"{source}: {sum(len(s.ts_ns) for s in seen)} bars to fit on, {sum(len(s.ts_ns) for s in unseen)} later")
     models = fit_models(seen, settings, source, bar)
     if vix_file is not None:
-        vix = fit_vix(*read_vix(vix_file))
+        days, close = read_vix(vix_file)
+        assert models.fit is not None
+        stop = int(np.searchsorted(_known(days), models.fit.last_ns, side="right")) if bar_files else int(len(days) * settings.train_share)
+        vix = fit_vix(days[:stop], close[:stop])
         models = msgspec.structs.replace(models, predicted_vix=vix)
         e = vix.errors
         say(
             f"VIX of the next day, {e['days']:.0f} days out of sample: RMSE {e['rmse_model']:.4f} (HAR {e['rmse_har']:.4f}, last value "
             f"{e['rmse_last_value']:.4f}), MAE {e['mae_model']:.4f} ({e['mae_har']:.4f}, {e['mae_last_value']:.4f}), RMSE of ln "
-            f"{e['rmse_ln_model']:.5f} ({e['rmse_ln_har']:.5f}, {e['rmse_ln_last_value']:.5f})"
+            f"{e['rmse_ln_model']:.5f} ({e['rmse_ln_har']:.5f}, {e['rmse_ln_last_value']:.5f}); nearer than the last value on "
+            f"{e['share_nearer']:.1%}; fitted on the first {stop} of {len(days)} days"
         )
     for line in report(models, seen, unseen):
         say(line)

@@ -49,7 +49,7 @@ def features(
     bars: Annotated[
         list[Path] | None, typer.Option(help="Candle file (.feather, .parquet, .csv) instead of simulated markets; may be repeated.")
     ] = None,
-    share: Annotated[float, typer.Option(min=0.1, max=1.0, help="First share of each candle file that the models may see.")] = 0.6,
+    share: Annotated[float, typer.Option(min=0.1, max=1.0, help="First share of each file that the models may see.")] = 0.6,
     vix: Annotated[Path | None, typer.Option(help="Daily VIX (DATE, CLOSE): fit its forecast, too.")] = None,
 ) -> None:
     """Fit the models behind the regime, latent and memory columns and write them to a file."""

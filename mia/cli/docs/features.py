@@ -21,6 +21,30 @@ model that carries the mask `has(INPUT)` decides all the same, sees the neutral 
 | input | what it is | when it is missing | columns |
 |---|---|---|---|
 """
+_MODELS: Final = """
+## Models behind columns
+Columns that read `model` or `memory` are computed by models that are fitted offline: a hidden Markov model (`regime`), principal
+components, an autoencoder and a distance (`latent`), clusters of past situations (`memory`). `mia-train features --out M.json` fits them,
+on candle files (`--bars`, their first `--share`) or simulated markets, as plain numbers in JSON; it says on which rows, and that nothing
+later was looked at.
+
+Where they go:
+- A model bundle: `feature_models.json`, optional, listed with its sha256 under `[files]` of the manifest and checked before it is read. The
+  regime stays in `regime.json`; a regime in both files must be the same. A bundle is refused when a column needs a model that it does not
+  carry, and when its models were fitted on other bars than its own.
+- Columns of files: `mia features compute`, `profile`, `lookahead`, `recursive`, `drift` with `--models FILE|BUNDLE`. Without, these
+  columns are null. Rows that the models were fitted on are counted on stderr: they are no test of them.
+- A picture: `mia features regimes FILE --models M.json --out report.html`.
+
+A column of a model has a value when each column that its model reads has one: models of candles never read trades, those of simulated or
+recorded trades wait for them. `last_3_trades_success_rate` and `model_drift_score` are told by the engine and need no file.
+
+`mia-train features --vix VIX.csv` adds a forecast of the next close of VIX. It sees closes that were known by the end of the rows of the
+fit, or with simulated markets the first `--share` of its own file. `mia features compute` makes it arrive as predictions do live, with
+`--reference vix=VIX.csv --predict vix=M.json`. Value: the median of the next close. Known: 15:20 Chicago, with the close that it was made
+from. Valid: until the next close should be known. Confidence: how often out of sample the forecast was nearer to the next close than the
+last one was; 0.5 is no better than none. Before the end of its training span there is none, so `predicted_vix` is null there.
+"""
 # What each input is, and what happens without it. An input without an entry fails the test.
 INPUT_TEXT: Final = {
     "bars": ("closed bars of the instrument", "no bar, no new value; in files of candles it is all there is"),
@@ -46,6 +70,7 @@ def page() -> str:
     for name in INPUTS:
         what, missing = INPUT_TEXT[name]
         parts.append(f"| `{name}` | {what} | {missing} | {sum(name in f.inputs for f in catalogue.features)} |\n")
+    parts.append(_MODELS)
     for category in dict.fromkeys(f.category for f in catalogue.features):
         members = [f for f in catalogue.features if f.category == category]
         parts.append(f"\n## {category} ({len(members)})\n| name | formula | unit | range | inputs | warm-up | missing | source |\n")
@@ -55,7 +80,7 @@ def page() -> str:
 
 
 def _row(f: Feature) -> str:
-    from mia.cli.features import warm_up
+    from mia.cli.features.catalogue import warm_up
 
     low, high = f.range
     missing = f"{f.missing}; neutral {f.neutral:g}" if f.neutral else f.missing

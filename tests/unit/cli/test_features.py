@@ -16,7 +16,9 @@ from mia.backtest.catalogue_check import TOTAL, checks, counted
 from mia.backtest.distribution import distribution, write_distribution
 from mia.backtest.feature_run import Source, table
 from mia.cli.docs import features as page
+from mia.domain.regime import RegimeParams
 from mia.features.catalogue import COUNTS, INPUTS, shipped_catalogue
+from mia.features.models import FeatureModels
 from mia.policy.manifest import FORMAT
 from tests.unit.backtest.test_feature_run import candles, recording
 
@@ -162,6 +164,10 @@ def test_compute_writes_a_file_and_tells_what_is_not_in_it(mia: Mia, bars: Path,
         (["--at", "bar", "--every-ms", "5"], 2, "leave --at bar out"),
         (["--reference", "vix"], 2, "NAME=PATH"),
         (["--reference", "vox=a.csv"], 4, "did you mean: vix"),
+        (["--models", "none.json"], 4, "none.json: cannot be read"),
+        (["--models", "no-such-model"], 4, "was not found"),
+        (["--predict", "vix"], 2, "--predict 'vix'"),
+        (["--predict", "vix=m.json"], 4, "--reference vix="),
     ],
 )
 def test_a_wrong_option_is_one_line(arguments: list[str], code: int, words: str, mia: Mia, bars: Path, tmp_path: Path) -> None:
@@ -249,3 +255,52 @@ def test_drift_compares_with_what_a_model_saw(mia: Mia, frames: Path, tmp_path: 
     assert (without.code, len(without.err.splitlines())) == (1, 1)
     assert "has no distribution.json" in without.err
     assert [(s["column"], s["psi"] is None) for s in json.loads(found.out)] == [("queue_imb_1", False), ("rsi_14", True)]
+
+
+# --- models behind columns ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def regime_model(tmp_path: Path) -> Path:
+    params = RegimeParams(
+        columns=["rv_30", "linreg_r2_20"], center=[0.005, 0.4], scale=[0.001, 0.3], mean=[[-0.5, -0.5], [-0.2, 1.0], [1.0, 0.2]],
+        var=[[0.5, 0.6], [0.6, 0.7], [0.8, 0.9]], transition=[[0.96, 0.02, 0.02], [0.03, 0.95, 0.02], [0.02, 0.04, 0.94]], clip=4.0,
+        warm_bars=10,
+    )  # fmt: skip
+    path = tmp_path / "m.json"
+    path.write_bytes(FeatureModels(regime=params).encode())
+    return path
+
+
+def test_models_give_their_columns_values_and_without_them_it_is_said_what_they_need(
+    mia: Mia, bars: Path, regime_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.parquet"
+
+    with_them = mia("features", "compute", bars, "--out", out, "--category", "regime", "--models", regime_model, "--json")
+    without = mia("features", "compute", bars, "--out", out, "--category", "regime")
+    looked = mia("features", "lookahead", bars, "--category", "regime", "--points", 2, "--models", regime_model)
+    settles = mia("features", "recursive", bars, "--category", "regime", "--points", 1, "--models", regime_model)
+    profiled = mia("features", "profile", bars, "--category", "regime", "--models", regime_model)
+
+    assert json.loads(with_them.out)["absent"] == []
+    assert json.loads(with_them.out)["models"]["name"] == "m.json"
+    assert "need --models (10)" in without.out
+    assert "no column knows the future" in looked.out
+    assert (settles.code, profiled.code) == (0, 0)
+    assert "0 never there" in profiled.out
+
+
+def test_regimes_writes_a_page_or_a_picture_and_prints_its_table(mia: Mia, bars: Path, regime_model: Path, tmp_path: Path) -> None:
+    printed = mia("features", "regimes", bars, "--models", regime_model, "--out", tmp_path / "r.html")
+    told = mia("features", "regimes", bars, "--models", regime_model, "--out", tmp_path / "r.svg", "--json")
+    wrong = mia("features", "regimes", bars, "--models", regime_model, "--out", tmp_path / "r.png")
+    nowhere = mia("features", "regimes", bars, "--models", regime_model, "--out", tmp_path / "no" / "r.svg")
+
+    assert (tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
+    assert (tmp_path / "r.svg").read_text().startswith("<?xml")
+    assert [line for line in printed.out.splitlines() if len(line) > 80 and str(tmp_path) not in line and "dwell in" not in line] == []
+    assert {"range", "trend", "defensive", "all"} <= {line.split()[0] for line in printed.out.splitlines() if line}
+    assert json.loads(told.out)["parts"][0]["labels"][-1]["label"] == "all"
+    assert (wrong.code, nowhere.code) == (2, 1)
+    assert "does not say on what rows" in printed.err

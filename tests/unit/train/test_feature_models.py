@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from mia.backtest.forecasts import vix_inputs
 from mia.domain.errors import ConfigError
 from mia.features.bars import BarSpec
 from mia.features.batch import bars_from_ohlcv, compute_bars
@@ -32,10 +33,9 @@ from mia.train.feature_models import (
     fit_models,
     fit_projection,
     fit_vix,
-    of_bars,
+    from_bars,
     read_vix,
     scaled,
-    vix_inputs,
     walk_forward,
 )
 from mia.train.main import app
@@ -57,7 +57,8 @@ def candles(n: int, seed: int) -> np.ndarray:
 
 
 def stretch(n: int = 3_000, seed: int = 1) -> Stretch:
-    return of_bars("made up", START_NS + MINUTE_NS * np.arange(n), candles(n, seed), perpetual(), BarSpec.parse("time:1m"))
+    times = START_NS + MINUTE_NS * np.arange(n)
+    return from_bars("made up", perpetual(), BarSpec.parse("time:1m"), times, candles(n, seed))
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +222,7 @@ def test_the_inputs_of_the_vix_forecast_are_known_at_the_close() -> None:
     days = np.cumsum(rng.choice([1, 1, 1, 1, 3], 60)) + 10_000
     close = np.exp(3 + np.cumsum(rng.normal(0, 0.05, 60)))
 
-    x = vix_inputs(days, close, int(days[-1]) + 3)
+    x = vix_inputs(days, close, np.append(days[1:], days[-1] + 3))
 
     ln = np.log(close)
     for t in range(22, 60):
@@ -240,7 +241,7 @@ def test_the_errors_of_the_vix_forecast_are_out_of_sample() -> None:
 
     fitted = fit_vix(days, close, first=500, every=50)
 
-    x, y = vix_inputs(days, close, 11_000)[22:-1], np.log(close[23:])
+    x, y = vix_inputs(days, close, days + 1)[22:-1], np.log(close[23:])
     har = []
     for k in range(500, len(y), 50):
         a = np.column_stack([np.ones(k), x[:k, :3]])
@@ -279,3 +280,22 @@ def test_the_command_writes_models_that_load_and_the_same_seed_writes_the_same_b
     assert models.fit is not None
     assert models.fit.seed == 3
     assert models.fit.bar == "time:60s"
+
+
+@pytest.mark.data
+def test_the_forecast_of_vix_sees_no_close_from_after_the_bars_of_the_fit(tmp_path: Path, market_data: Path) -> None:
+    rows = candles(4_000, 5)
+    lines = ["ts_ms,open,high,low,close,volume"]
+    lines += [f"{1_700_000_000_000 + 60_000 * k},{o},{h},{low},{c},{v}" for k, (o, h, low, c, v) in enumerate(rows[:, :5].tolist())]
+    (tmp_path / "bars.csv").write_text("\n".join(lines))
+    vix = market_data / "vix_daily_1990_2026.csv"
+
+    done = CliRunner().invoke(app, ["features", "--out", str(tmp_path / "m.json"), "--bars", str(tmp_path / "bars.csv"), "--vix", str(vix)])
+
+    assert done.exit_code == 0, done.output
+    models = parse_models((tmp_path / "m.json").read_bytes(), "m.json")
+    assert models.fit is not None
+    assert models.predicted_vix is not None
+    day_ns = 86_400 * 10**9
+    assert models.fit.last_ns - 5 * day_ns < models.predicted_vix.last_ns <= models.fit.last_ns
+    assert 0.5 < models.predicted_vix.errors["share_nearer"] < 1.0
