@@ -19,6 +19,7 @@ SLOTS = ("trade_vol_20", "trade_noise_20", "trade_jump_share_20", "trade_vol_bur
 
 BARS = 20
 USUAL = 100  # trades of the mean that a jump is measured by
+_OLD_NS = cython.declare(cython.longlong, 3_000_000_000_000)  # after 50 time constants, 1 less the decay is 1
 
 
 @cython.final
@@ -56,13 +57,13 @@ class TradeVolBlock(Block):  # type: ignore[misc]
             self.q[1] = t_ns
             self.q[2] = t_ns
         else:
-            step = price - self.prices[(m + 7) % 8]
+            step = price - self.prices[(m + 7) & 7]
             step *= step
             if m >= 100 and step > 16.0 * self.s[0]:
                 self.open_bar[3] += 1.0
             self.s[0] += (step - self.s[0]) / k
         if m >= 5:
-            five = price - self.prices[(m + 3) % 8]
+            five = price - self.prices[(m + 3) & 7]
             self.open_bar[0] += step
             self.open_bar[1] += five * five
         e60: cython.double = decay(t_ns - self.q[1], 60.0)
@@ -70,7 +71,7 @@ class TradeVolBlock(Block):  # type: ignore[misc]
         self.s[1] = self.s[1] * (e20 * e20) + step
         self.s[2] = self.s[2] * e60 + step
         self.open_bar[2] += 1.0
-        self.prices[m % 8] = price
+        self.prices[m & 7] = price
         self.q[0] = m + 1
         self.q[1] = t_ns
         return 0
@@ -88,11 +89,23 @@ class TradeVolBlock(Block):  # type: ignore[misc]
         fives: cython.double = 0.0
         trades: cython.double = 0.0
         jumps: cython.double = 0.0
-        for k in range(0, 80, 4):
+        steps_odd: cython.double = 0.0
+        fives_odd: cython.double = 0.0
+        trades_odd: cython.double = 0.0
+        jumps_odd: cython.double = 0.0
+        for k in range(0, 80, 8):
             steps += self.bars[k]
             fives += self.bars[k + 1]
             trades += self.bars[k + 2]
             jumps += self.bars[k + 3]
+            steps_odd += self.bars[k + 4]
+            fives_odd += self.bars[k + 5]
+            trades_odd += self.bars[k + 6]
+            jumps_odd += self.bars[k + 7]
+        steps += steps_odd
+        fives += fives_odd
+        trades += trades_odd
+        jumps += jumps_odd
         # Five steps hold five times the variance of one, but the bounce at their two ends only once.
         self.pool[b] = clip(div(root(0.25 * (fives - steps) / 20.0), self.hist.c[self.hist.last()]), 0.0, 1.0)
         self.pool[b + 1] = clip(1.0 - fives / (5.0 * steps), -4.0, 1.0) if steps > 0.0 else 0.0
@@ -111,7 +124,7 @@ class TradeVolBlock(Block):  # type: ignore[misc]
             return 0
         e60: cython.double = decay(t_ns - self.q[1], 60.0)
         e20: cython.double = e60 * e60 * e60
-        old60: cython.double = decay(t_ns - self.q[2], 60.0)
+        old60: cython.double = decay(t_ns - self.q[2], 60.0) if t_ns - self.q[2] < _OLD_NS else 0.0
         old20: cython.double = old60 * old60 * old60
         fast: cython.double = div(self.s[1] * (e20 * e20), 10.0 * (1.0 - old20 * old20))
         slow: cython.double = div(self.s[2] * e60, 60.0 * (1.0 - old60))

@@ -84,7 +84,7 @@ class VolBlock(Block):  # type: ignore[misc]
         self._ewma(x.r[i] * x.r[i], n)
         self._terms(i)
         self._roll(n, 0, 22)
-        power_10: cython.double = self.ten[n % 64 * _LANES + 1]
+        power_10: cython.double = self.ten[(n & 63) * _LANES + 1]
         self.terms[22] = root(power_10 / 10.0)
         self.terms[23] = power_10 / 10.0
         self._roll(n, 22, 24)
@@ -105,6 +105,7 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _ewma(self, square: cython.double, n: cython.Py_ssize_t) -> cython.longlong:
         """RiskMetrics volatility, and the newest return against what it was a bar ago. Source: J.P. Morgan (1996)."""
         b: cython.Py_ssize_t = self.base
@@ -123,6 +124,7 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _terms(self, i: cython.Py_ssize_t) -> cython.longlong:
         """What the newest bar adds to each lane; four logarithms, all of ratios near 1, give the rest by subtraction."""
         x: BarHistory = self.hist
@@ -166,14 +168,15 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _roll(self, n: cython.Py_ssize_t, first: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
         """Sums of the last two and ten bars of the lanes first .. stop - 1; n: number of the bar."""
-        row: cython.Py_ssize_t = n % 16 * _LANES
-        row2: cython.Py_ssize_t = (n + 14) % 16 * _LANES
-        row4: cython.Py_ssize_t = (n + 12) % 16 * _LANES
-        row6: cython.Py_ssize_t = (n + 10) % 16 * _LANES
-        row8: cython.Py_ssize_t = (n + 8) % 16 * _LANES
-        ten: cython.Py_ssize_t = n % 64 * _LANES
+        row: cython.Py_ssize_t = (n & 15) * _LANES
+        row2: cython.Py_ssize_t = ((n + 14) & 15) * _LANES
+        row4: cython.Py_ssize_t = ((n + 12) & 15) * _LANES
+        row6: cython.Py_ssize_t = ((n + 10) & 15) * _LANES
+        row8: cython.Py_ssize_t = ((n + 8) & 15) * _LANES
+        ten: cython.Py_ssize_t = (n & 63) * _LANES
         pair: cython.double
         k: cython.Py_ssize_t
         for k in range(first, stop):
@@ -183,14 +186,15 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _windows(self, n: cython.Py_ssize_t) -> cython.longlong:
         """Sums of the last 20, 30 and 60 bars of every lane."""
-        row: cython.Py_ssize_t = n % 64 * _LANES
-        row1: cython.Py_ssize_t = (n + 54) % 64 * _LANES
-        row2: cython.Py_ssize_t = (n + 44) % 64 * _LANES
-        row3: cython.Py_ssize_t = (n + 34) % 64 * _LANES
-        row4: cython.Py_ssize_t = (n + 24) % 64 * _LANES
-        row5: cython.Py_ssize_t = (n + 14) % 64 * _LANES
+        row: cython.Py_ssize_t = (n & 63) * _LANES
+        row1: cython.Py_ssize_t = ((n + 54) & 63) * _LANES
+        row2: cython.Py_ssize_t = ((n + 44) & 63) * _LANES
+        row3: cython.Py_ssize_t = ((n + 34) & 63) * _LANES
+        row4: cython.Py_ssize_t = ((n + 24) & 63) * _LANES
+        row5: cython.Py_ssize_t = ((n + 14) & 63) * _LANES
         total: cython.double
         k: cython.Py_ssize_t
         for k in range(24):
@@ -202,6 +206,7 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _ranges(self, width: cython.double) -> cython.longlong:
         """Parkinson (1980), Garman-Klass (1980), Rogers-Satchell (1991), Yang-Zhang (2000), per bar; what ranges say of each other."""
         b: cython.Py_ssize_t = self.base
@@ -221,6 +226,7 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _closes(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Bollinger bands, and how they lie in Keltner's: of distances from the newest close, whole numbers that sum exactly."""
         x: BarHistory = self.hist
@@ -246,6 +252,7 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _jumps(self) -> cython.longlong:
         """Realized volatility, bipower variation, downside share, and the test for jumps.
 
@@ -265,6 +272,7 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _moments(self) -> cython.longlong:
         """Skewness and excess kurtosis of the last 60 returns; 0 when they are all but equal."""
         mean: cython.double = self.s60[0] / 60.0
@@ -284,19 +292,20 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _terms_of_volatility(self, i: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.longlong:
         """Volatility now against that of longer windows, of earlier ones, and its own spread."""
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
         now: cython.double = self.terms[22]
-        then: cython.double = self.vols[(n + 246) % 256]
+        then: cython.double = self.vols[(n + 246) & 255]
         mean: cython.double = self.s60[22] / 60.0
         slow: cython.double = root(self.s60[1] / 60.0)
         five: cython.double = (x.r[i - 4] * x.r[i - 4] + x.r[i - 3] * x.r[i - 3]) + (x.r[i - 2] * x.r[i - 2] + x.r[i - 1] * x.r[i - 1])
         five += x.r[i] * x.r[i]
-        self.vols[n % 256] = now
-        self.hour[n % 256] = self.s60[1]
-        hours: cython.double = (self.hour[n % 256] + self.hour[(n + 196) % 256]) + (self.hour[(n + 136) % 256] + self.hour[(n + 76) % 256])
+        self.vols[n & 255] = now
+        self.hour[n & 255] = self.s60[1]
+        hours: cython.double = (self.hour[n & 255] + self.hour[(n + 196) & 255]) + (self.hour[(n + 136) & 255] + self.hour[(n + 76) & 255])
         self.pool[b + 10] = ratio(now, slow, 20.0)
         self.pool[b + 11] = ratio(root(five / 5.0), root(self.s30[1] / 30.0), 20.0)
         self.pool[b + 23] = ratio(root(self.s60[23] / 60.0 - mean * mean), mean, 8.0)
@@ -307,14 +316,15 @@ class VolBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(check=False)
     def _rank(self, now: cython.double, n: cython.Py_ssize_t) -> cython.double:
         """Where `now` lies among the volatilities of the 23 stretches of ten bars before: 0 lowest, 1 highest, 0.5 when all are equal."""
         below: cython.longlong = 0
         above: cython.longlong = 0
         row: cython.Py_ssize_t
         for row in range(n + 26, n + 256, 10):
-            below += self.vols[row % 256] < now
-            above += self.vols[row % 256] > now
+            below += self.vols[row & 255] < now
+            above += self.vols[row & 255] > now
         return 0.5 + 0.5 * (below - above) / 23.0
 
 
