@@ -382,17 +382,38 @@ class PlanCore:
         """Write the columns, then the masks, to one row."""
         lost: cython.longlong = 0
         first: cython.Py_ssize_t = -1
-        slot: cython.Py_ssize_t
-        j: cython.Py_ssize_t
-        for j in range(self.width):
-            slot = self.slots[j]
-            if self.absent[slot] | self.cold[j] == 0:
-                out[row, j] = self.pool[slot]
-            else:
-                out[row, j] = self.neutral[j]
-                lost |= self.optional[j]
-                if first < 0 and self.optional[j] == 0:
-                    first = j
+        a: cython.Py_ssize_t
+        b: cython.Py_ssize_t
+        c: cython.Py_ssize_t
+        d: cython.Py_ssize_t
+        j: cython.Py_ssize_t = 0
+        k: cython.Py_ssize_t
+        while j < self.width:
+            if j + 4 <= self.width:  # four at once: one question for all where all are there
+                a = self.slots[j]
+                b = self.slots[j + 1]
+                c = self.slots[j + 2]
+                d = self.slots[j + 3]
+                if (
+                    self.absent[a] | self.absent[b] | self.absent[c] | self.absent[d]
+                    | self.cold[j] | self.cold[j + 1] | self.cold[j + 2] | self.cold[j + 3]
+                ) == 0:  # fmt: skip
+                    out[row, j] = self.pool[a]
+                    out[row, j + 1] = self.pool[b]
+                    out[row, j + 2] = self.pool[c]
+                    out[row, j + 3] = self.pool[d]
+                    j += 4
+                    continue
+            for k in range(j, j + 4 if j + 4 < self.width else self.width):
+                a = self.slots[k]
+                if self.absent[a] | self.cold[k] == 0:
+                    out[row, k] = self.pool[a]
+                else:
+                    out[row, k] = self.neutral[k]
+                    lost |= self.optional[k]
+                    if first < 0 and self.optional[k] == 0:
+                        first = k
+            j += 4
         for j in range(self.masks):
             out[row, self.width + j] = 1.0 if (lost >> j) & 1 == 0 else 0.0
         self.state[11] = 2 + first if first >= 0 else 1

@@ -76,11 +76,11 @@ class StructureBlock(Block):  # type: ignore[misc]
         """Take the bar before the last two for a swing when it towers above two bars on each side. Source: Williams (1995), fractals."""
         x: BarHistory = self.hist
         j: cython.Py_ssize_t = i - 2
-        if x.count() >= 5:
-            if x.h[j] > x.h[j - 1] and x.h[j] > x.h[j - 2] and x.h[j] > x.h[j + 1] and x.h[j] > x.h[j + 2]:
+        if x.count() >= 5:  # bits instead of branches, which would be guessed wrong half of the time
+            if (x.h[j] > x.h[j - 1]) & (x.h[j] > x.h[j - 2]) & (x.h[j] > x.h[j + 1]) & (x.h[j] > x.h[j + 2]):
                 self.swings[self.q[0] & (self.levels - 1)] = x.h[j]
                 self.q[0] += 1
-            if x.l[j] < x.l[j - 1] and x.l[j] < x.l[j - 2] and x.l[j] < x.l[j + 1] and x.l[j] < x.l[j + 2]:
+            if (x.l[j] < x.l[j - 1]) & (x.l[j] < x.l[j - 2]) & (x.l[j] < x.l[j + 1]) & (x.l[j] < x.l[j + 2]):
                 self.swings[self.levels + (self.q[1] & (self.levels - 1))] = x.l[j]
                 self.q[1] += 1
         b: cython.Py_ssize_t = self.base
@@ -201,7 +201,7 @@ class StructureBlock(Block):  # type: ignore[misc]
         above: cython.double = level + 0.1 * atr
         below: cython.double = level - 0.1 * atr
         touches: cython.longlong = 0
-        for k in range(i - 19, i + 1):  # bits instead of branches, which would be guessed wrong half of the time
+        for k in range(i - 19, i + 1):
             touches += ((x.h[k] >= below) & (x.h[k] <= above)) | ((x.l[k] >= below) & (x.l[k] <= above))
         share: cython.double = touches
         self.pool[b + 8] = share / 20.0

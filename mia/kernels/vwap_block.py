@@ -175,8 +175,8 @@ class VwapBlock(Block):  # type: ignore[misc]
         x: BarHistory = self.hist
         j: cython.Py_ssize_t = i - 2
         k: cython.Py_ssize_t = i
-        top: cython.bint = x.h[j] > x.h[j - 1] and x.h[j] > x.h[j - 2] and x.h[j] > x.h[j + 1] and x.h[j] > x.h[j + 2]
-        bottom: cython.bint = x.l[j] < x.l[j - 1] and x.l[j] < x.l[j - 2] and x.l[j] < x.l[j + 1] and x.l[j] < x.l[j + 2]
+        top: cython.bint = (x.h[j] > x.h[j - 1]) & (x.h[j] > x.h[j - 2]) & (x.h[j] > x.h[j + 1]) & (x.h[j] > x.h[j + 2])
+        bottom: cython.bint = (x.l[j] < x.l[j - 1]) & (x.l[j] < x.l[j - 2]) & (x.l[j] < x.l[j + 1]) & (x.l[j] < x.l[j + 2])
         if x.count() >= 5 and (top or bottom):
             self.s[5] = 0.0
             self.s[6] = 0.0
