@@ -37,6 +37,7 @@ cdef class PlanCore:
     cdef long long _advance(self, long long t_ns) except? -1
     cdef long long _emit(self, long long ts_recv_ns) except? -1
     cdef long long _write(self, double[:, ::1] out, Py_ssize_t row) except? -1
+    cdef long long _lost(self) except? -1
     cdef long long _keep(self, double[:, ::1] out, Py_ssize_t at) except? -1
     cdef long long _warm_up(self) except? -1
     cdef long long _chill(self) except? -1
@@ -53,7 +54,7 @@ cdef class PlanCore:
     cpdef long long set_account(self, double position, double entry_ticks, long long opened_ns, double drawdown_ratio, double day_pnl_ratio, double trades_60m_ratio, double last_action, double policy_dispersion, double last_alpha)
     cpdef long long set_record(self, long long closed_ns, long long closed, long long won, double drift)
     cpdef long long observe(self, long long ts_recv_ns)
-    cpdef Py_ssize_t first_cold(self)
+    cpdef Py_ssize_t first_cold(self) except? -2
     cpdef bint is_there(self, Py_ssize_t j)
     cpdef bint is_warm(self, Py_ssize_t j)
     cpdef long long bar_count(self)

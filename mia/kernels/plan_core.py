@@ -34,10 +34,10 @@ class PlanCore:
     """Bars, blocks and columns of one instrument; `mia.features.plan` builds it and names the columns.
 
     state: 0 engine ns, 1 bars, 2 quotes, 3 trades, 4 books, 5 first event ns, 6 classes still cold, 7 last decision ns,
-    8 first quote ns, 9 first trade ns, 10 first valid book ns, 11 what the last observe found: 0 unknown since, 1 all is there
-    that a decision waits for, else 2 + the first column that is not.
+    8 first quote ns, 9 first trade ns, 10 first valid book ns, 11 what first_cold knows: 0 nothing since the last event,
+    1 all is there that a decision waits for, else 2 + the first column that is not.
     Columns that need the same are one class, which becomes warm at once: cold holds 1 for each column that is not warm, queue
-    the numbers of the classes that are not. values: the row that observe fills, as a matrix of one row.
+    the numbers of the classes that are not. row: the values that observe fills, as a matrix of one row.
     """
 
     def __init__(self, arena: Arena, bars: BarBuilder, hist: BarHistory, pool: memoryview[float], book: Book) -> None:
@@ -379,57 +379,74 @@ class PlanCore:
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _write(self, out: cython.double[:, ::1], row: cython.Py_ssize_t) -> cython.longlong:
-        """Write the columns, then the masks, to one row."""
-        lost: cython.longlong = 0
-        first: cython.Py_ssize_t = -1
+        """Write the columns, then the masks, to one row; four columns at once, since most have neighbours of their kind."""
         a: cython.Py_ssize_t
         b: cython.Py_ssize_t
         c: cython.Py_ssize_t
         d: cython.Py_ssize_t
+        no_a: cython.longlong
+        no_b: cython.longlong
+        no_c: cython.longlong
+        no_d: cython.longlong
+        missing: cython.longlong = 0
         j: cython.Py_ssize_t = 0
-        k: cython.Py_ssize_t
-        while j < self.width:
-            if j + 4 <= self.width:  # four at once: one question for all where all are there
-                a = self.slots[j]
-                b = self.slots[j + 1]
-                c = self.slots[j + 2]
-                d = self.slots[j + 3]
-                if (
-                    self.absent[a] | self.absent[b] | self.absent[c] | self.absent[d]
-                    | self.cold[j] | self.cold[j + 1] | self.cold[j + 2] | self.cold[j + 3]
-                ) == 0:  # fmt: skip
-                    out[row, j] = self.pool[a]
-                    out[row, j + 1] = self.pool[b]
-                    out[row, j + 2] = self.pool[c]
-                    out[row, j + 3] = self.pool[d]
-                    j += 4
-                    continue
-            for k in range(j, j + 4 if j + 4 < self.width else self.width):
-                a = self.slots[k]
-                if self.absent[a] | self.cold[k] == 0:
-                    out[row, k] = self.pool[a]
-                else:
-                    out[row, k] = self.neutral[k]
-                    lost |= self.optional[k]
-                    if first < 0 and self.optional[k] == 0:
-                        first = k
+        while j + 4 <= self.width:
+            a = self.slots[j]
+            b = self.slots[j + 1]
+            c = self.slots[j + 2]
+            d = self.slots[j + 3]
+            no_a = self.absent[a] | self.cold[j]
+            no_b = self.absent[b] | self.cold[j + 1]
+            no_c = self.absent[c] | self.cold[j + 2]
+            no_d = self.absent[d] | self.cold[j + 3]
+            if no_a | no_b | no_c | no_d == 0:
+                out[row, j] = self.pool[a]
+                out[row, j + 1] = self.pool[b]
+                out[row, j + 2] = self.pool[c]
+                out[row, j + 3] = self.pool[d]
+            else:
+                missing = 1
+                out[row, j] = self.neutral[j] if no_a != 0 else self.pool[a]
+                out[row, j + 1] = self.neutral[j + 1] if no_b != 0 else self.pool[b]
+                out[row, j + 2] = self.neutral[j + 2] if no_c != 0 else self.pool[c]
+                out[row, j + 3] = self.neutral[j + 3] if no_d != 0 else self.pool[d]
             j += 4
-        for j in range(self.masks):
-            out[row, self.width + j] = 1.0 if (lost >> j) & 1 == 0 else 0.0
-        self.state[11] = 2 + first if first >= 0 else 1
+        while j < self.width:
+            a = self.slots[j]
+            no_a = self.absent[a] | self.cold[j]
+            missing |= no_a
+            out[row, j] = self.neutral[j] if no_a != 0 else self.pool[a]
+            j += 1
+        self.state[11] = 1 if missing == 0 else 0
+        if self.masks > 0:
+            missing = self._lost() if missing != 0 else 0
+            for j in range(self.masks):
+                out[row, self.width + j] = 1.0 if (missing >> j) & 1 == 0 else 0.0
         return 0
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def _lost(self) -> cython.longlong:
+        """The masks that fall, as bits, and what first_cold says."""
+        lost: cython.longlong = 0
+        first: cython.Py_ssize_t = -1
+        j: cython.Py_ssize_t
+        for j in range(self.width):
+            if self.absent[self.slots[j]] | self.cold[j] != 0:
+                lost |= self.optional[j]
+                if first < 0 and self.optional[j] == 0:
+                    first = j
+        self.state[11] = 2 + first if first >= 0 else 1
+        return lost
+
     @cython.ccall
+    @cython.exceptval(-2, check=True)
     def first_cold(self) -> cython.Py_ssize_t:
         """Index of the first column that a decision waits for and that is not there, as of the last observe; -1: there is none."""
-        j: cython.Py_ssize_t = self.state[11]
-        if j > 0:
-            return j - 2 if j > 1 else -1
-        self._warm_up()
-        for j in range(self.width):
-            if self.optional[j] == 0 and self.absent[self.slots[j]] | self.cold[j] != 0:
-                return j
-        return -1
+        if self.state[11] == 0:
+            self._warm_up()
+            self._lost()
+        return self.state[11] - 2 if self.state[11] > 1 else -1
 
     @cython.ccall
     def is_there(self, j: cython.Py_ssize_t) -> cython.bint:
@@ -588,7 +605,7 @@ class PlanCore:
             else:
                 self._write(self.row, 0)
                 at = -1
-            if not with_cold and self.state[11] != 1:
+            if not with_cold and PlanCore.first_cold(self) >= 0:
                 continue
             if rows >= out_ts.shape[0]:
                 break
@@ -647,7 +664,7 @@ class PlanCore:
             self._emit(close_ns[i])
             self._write(out, rows)
             at = rows
-            if not with_cold and self.state[11] != 1:
+            if not with_cold and PlanCore.first_cold(self) >= 0:
                 continue
             out_ts[rows] = close_ns[i]
             rows += 1
