@@ -35,7 +35,8 @@ class PlanCore:
 
     state: 0 engine ns, 1 bars, 2 quotes, 3 trades, 4 books, 5 first event ns, 6 classes still cold, 7 last decision ns,
     8 first quote ns, 9 first trade ns, 10 first valid book ns, 11 what first_cold knows: 0 nothing since the last event,
-    1 all is there that a decision waits for, else 2 + the first column that is not.
+    1 all is there that a decision waits for, else 2 + the first column that is not,
+    12 if all cold classes wait for quotes, trades or books: 1 + how many of these there were, else 0.
     Columns that need the same are one class, which becomes warm at once: cold holds 1 for each column that is not warm, queue
     the numbers of the classes that are not. row: the values that observe fills, as a matrix of one row.
     """
@@ -46,7 +47,7 @@ class PlanCore:
         self.pool = pool
         self.absent = arena.longs(len(pool))  # beside pool: 1 where a block cannot state its value
         self.book = book
-        self.state = arena.longs(12)
+        self.state = arena.longs(13)
         self.market = arena.doubles(1)  # mid in ticks
         self.bar = bars.closed
         self.quote_blocks = list[Block]()
@@ -493,19 +494,27 @@ class PlanCore:
     @cython.exceptval(-1, check=True)
     def _warm_up(self) -> cython.longlong:
         """Take the classes that have seen enough off the queue."""
+        heard: cython.longlong = 1 + self.state[2] + self.state[3] + self.state[4]
+        if self.state[6] == 0 or self.state[12] == heard:
+            return 0
         i: cython.Py_ssize_t = 0
         c: cython.Py_ssize_t
         k: cython.Py_ssize_t
         while i < self.state[6]:
             c = self.queue[i]
-            # Most that wait do so for their first need: a plan of history alone never sees a quote.
-            if self.state[2] < self.needs[5 * c + 1] or self.state[3] < self.needs[5 * c + 2] or not self._has_seen(c):
+            k = 5 * c
+            if self.state[2] < self.needs[k + 1] or self.state[3] < self.needs[k + 2] or self.state[4] < self.needs[k + 3]:
+                i += 1
+                continue
+            if not self._has_seen(c):
+                heard = 0  # bars or time alone may do
                 i += 1
                 continue
             for k in range(self.starts[c], self.starts[c + 1]):
                 self.cold[self.members[k]] = 0
             self.state[6] -= 1
             self.queue[i] = self.queue[self.state[6]]
+        self.state[12] = heard
         return 0
 
     @cython.cfunc
@@ -519,6 +528,7 @@ class PlanCore:
             self.queue[k] = k
         self.state[6] = self.classes
         self.state[11] = 0
+        self.state[12] = 0
         return 0
 
     @cython.ccall
