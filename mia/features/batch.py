@@ -60,6 +60,8 @@ def compute_bars(plan: Plan, close_ns: I64, bars: F64, with_cold: bool = False, 
     x, y = _view(outside.x, np.float64), _view(outside.y, np.float64)
     rows = _view(bars, np.float64)
     n = plan.run_bars(_view(close_ns, np.int64), rows, kind, recv, a, b, c, x, y, with_cold, ts.data, matrix.data)
+    if n == len(ts):  # nothing was left out: a copy would cost a fifth of all the time
+        return ts, matrix
     return ts[:n].copy(), matrix[:n].copy()
 
 

@@ -24,6 +24,7 @@ else:
 SLOTS = ("ofi_l5", "cancel_ratio_1m", "add_imb_10s", "cancel_imb_10s", "book_churn_10s", "depth_resiliency_1m")
 
 
+@cython.final
 @cython.cclass
 class BookFlowBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
@@ -49,9 +50,9 @@ class BookFlowBlock(Block):  # type: ignore[misc]
         self.q = arena.longs(7)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _advance(self, t_ns: cython.longlong) -> cython.longlong:
         """Let the sums decay until t_ns."""
-        s = self.s
         e60: cython.double = decay(t_ns - self.q[2], 60.0)
         e20: cython.double = e60 * e60 * e60
         e10: cython.double = e20 * e20
@@ -59,12 +60,12 @@ class BookFlowBlock(Block):  # type: ignore[misc]
         self.q[2] = t_ns
         k: cython.Py_ssize_t
         for k in range(6):
-            s[k] *= e10
+            self.s[k] *= e10
         for k in range(6, 9):
-            s[k] *= e60
-        s[9] *= e2 * e2
+            self.s[k] *= e60
+        self.s[9] *= e2 * e2
         for k in range(10, 13):
-            s[k] *= e10
+            self.s[k] *= e10
         return 0
 
     @cython.cfunc
@@ -72,7 +73,6 @@ class BookFlowBlock(Block):  # type: ignore[misc]
         """Take one trade; one without an aggressor took half from each side. Behind the tenth level nobody sees lots removed."""
         if self.q[0] == 0:  # no book that they could be missing from
             return 0
-        s = self.s
         self._advance(t_ns)
         last: cython.Py_ssize_t = 44 * self.q[1]
         sold: cython.double = 0.0
@@ -81,78 +81,76 @@ class BookFlowBlock(Block):  # type: ignore[misc]
             sold = qty if side < 0 else 0.5 * qty
         if side >= 0 and -price >= self.x[last + 31]:
             bought = qty if side > 0 else 0.5 * qty
-        s[4] += sold
-        s[5] += bought
-        s[8] += sold + bought
+        self.s[4] += sold
+        self.s[5] += bought
+        self.s[8] += sold + bought
         return 0
 
     @cython.cfunc
     def book_changed(self, t_ns: cython.longlong) -> cython.longlong:
         """Compare the book with its last state."""
-        s = self.s
-        q = self.q
         if not self.book.is_valid():
-            q[0] = 0
-            q[4] = 0
+            self.q[0] = 0
+            self.q[4] = 0
             return 0
         self._advance(t_ns)
-        if q[0] != 0 and t_ns // 1_000_000_000 > q[3]:
-            self._sample(s[17])
-        q[3] = t_ns // 1_000_000_000
-        old: cython.Py_ssize_t = 44 * q[1]
+        if self.q[0] != 0 and t_ns // 1_000_000_000 > self.q[3]:
+            self._sample(self.s[17])
+        self.q[3] = t_ns // 1_000_000_000
+        old: cython.Py_ssize_t = 44 * self.q[1]
         new: cython.Py_ssize_t = 44 - old
         five: cython.double = self._read(new)
-        s[10] += five
-        s[11] += s[17]
-        s[12] += 1.0
-        if q[0] != 0:
-            s[9] += 0.2 * (self._ofi(old, new) - self._ofi(old + 22, new + 22))
+        self.s[10] += five
+        self.s[11] += self.s[17]
+        self.s[12] += 1.0
+        if self.q[0] != 0:
+            self.s[9] += 0.2 * (self._ofi(old, new) - self._ofi(old + 22, new + 22))
             self._flow(old, new, 0)
             self._flow(old + 22, new + 22, 1)
-        q[0] = 1
-        q[1] = 1 - q[1]
+        self.q[0] = 1
+        self.q[1] = 1 - self.q[1]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _read(self, to: cython.Py_ssize_t) -> cython.double:
-        """Copy the best 10 levels to x[to ..] and their lots to s[17]; returns the mean lots of the best 5 of a side per level."""
-        x = self.x
-        bids: cython.Py_ssize_t = self.book.copy_best(True, 10, x, to, to + 11)
-        asks: cython.Py_ssize_t = self.book.copy_best(False, 10, x, to + 22, to + 33)
+        """Copy the best 10 levels to self.x[to ..] and their lots to s[17]; returns the mean lots of the best 5 of a side per level."""
+        bids: cython.Py_ssize_t = self.book.copy_best(True, 10, self.x, to, to + 11)
+        asks: cython.Py_ssize_t = self.book.copy_best(False, 10, self.x, to + 22, to + 33)
         five: cython.double = 0.0
         ten: cython.double = 0.0
         k: cython.Py_ssize_t
         for k in range(bids, 11):
-            x[to + k] = -1e300
-            x[to + 11 + k] = 0.0
+            self.x[to + k] = -1e300
+            self.x[to + 11 + k] = 0.0
         for k in range(asks, 11):
-            x[to + 22 + k] = -1e300
-            x[to + 33 + k] = 0.0
+            self.x[to + 22 + k] = -1e300
+            self.x[to + 33 + k] = 0.0
         for k in range(5):
-            five += x[to + 11 + k] + x[to + 33 + k]
+            five += self.x[to + 11 + k] + self.x[to + 33 + k]
         for k in range(5, 10):
-            ten += x[to + 11 + k] + x[to + 33 + k]
+            ten += self.x[to + 11 + k] + self.x[to + 33 + k]
         self.s[17] = five + ten
         return 0.1 * five
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _ofi(self, old: cython.Py_ssize_t, new: cython.Py_ssize_t) -> cython.double:
         """Growth of one side, summed over the best 5 levels by rank. Source: Xu, Gould, Howison (2019)."""
-        x = self.x
         total: cython.double = 0.0
         k: cython.Py_ssize_t
         for k in range(5):
-            if x[new + k] >= x[old + k]:
-                total += x[new + 11 + k]
-            if x[new + k] <= x[old + k]:
-                total -= x[old + 11 + k]
+            if self.x[new + k] >= self.x[old + k]:
+                total += self.x[new + 11 + k]
+            if self.x[new + k] <= self.x[old + k]:
+                total -= self.x[old + 11 + k]
         return total
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _flow(self, old: cython.Py_ssize_t, new: cython.Py_ssize_t, side: cython.Py_ssize_t) -> cython.longlong:
         """Add up what one side gained and lost at the prices that both states show: not below the worse end of a full ten."""
-        x = self.x
-        floor: cython.double = x[old + 9] if x[old + 9] > x[new + 9] else x[new + 9]
+        floor: cython.double = self.x[old + 9] if self.x[old + 9] > self.x[new + 9] else self.x[new + 9]
         i: cython.Py_ssize_t = 0
         j: cython.Py_ssize_t = 0
         added: cython.double = 0.0
@@ -161,21 +159,21 @@ class BookFlowBlock(Block):  # type: ignore[misc]
         if floor == -1e300:  # neither state has ten levels: all of both is known
             floor = -1e299
         while True:
-            if x[new + j] == x[old + i]:
-                if x[new + j] < floor:
+            if self.x[new + j] == self.x[old + i]:
+                if self.x[new + j] < floor:
                     break
-                change = x[new + 11 + j] - x[old + 11 + i]
+                change = self.x[new + 11 + j] - self.x[old + 11 + i]
                 i += 1
                 j += 1
-            elif x[new + j] > x[old + i]:
-                if x[new + j] < floor:
+            elif self.x[new + j] > self.x[old + i]:
+                if self.x[new + j] < floor:
                     break
-                change = x[new + 11 + j]
+                change = self.x[new + 11 + j]
                 j += 1
             else:
-                if x[old + i] < floor:
+                if self.x[old + i] < floor:
                     break
-                change = -x[old + 11 + i]
+                change = -self.x[old + 11 + i]
                 i += 1
             if change > 0.0:
                 added += change
@@ -188,30 +186,29 @@ class BookFlowBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _sample(self, lots: cython.double) -> cython.longlong:
         """Take what the best 10 levels held at the end of a second in which the book changed."""
-        s = self.s
-        q = self.q
         keep: cython.double = 59.0 / 60.0
         deviation: cython.double
-        if q[4] != 0:
-            deviation = s[13] - s[14]
-            s[15] = s[15] * keep + deviation * (lots - s[13])
-            s[16] = s[16] * keep + deviation * deviation
-            q[6] += 1
-        q[4] = 1
-        q[5] += 1
-        s[13] = lots
-        s[14] += (lots - s[14]) / (q[5] if q[5] < 60 else 60)
+        if self.q[4] != 0:
+            deviation = self.s[13] - self.s[14]
+            self.s[15] = self.s[15] * keep + deviation * (lots - self.s[13])
+            self.s[16] = self.s[16] * keep + deviation * deviation
+            self.q[6] += 1
+        self.q[4] = 1
+        self.q[5] += 1
+        self.s[13] = lots
+        self.s[14] += (lots - self.s[14]) / (self.q[5] if self.q[5] < 60 else 60)
         return 0
 
     @cython.cfunc
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Write the features that change between bars."""
-        s = self.s
-        p = self.pool
         b: cython.Py_ssize_t = self.base
         k: cython.Py_ssize_t
+        if self.q[0] == 0 and self.absent[b] != 0:  # no book, and the marks stand
+            return 0
         if self.q[0] == 0 or self.book.n_bids() == 0 or self.book.n_asks() == 0:
             for k in range(6):
                 self.absent[b + k] = 1
@@ -219,16 +216,16 @@ class BookFlowBlock(Block):  # type: ignore[misc]
         e10: cython.double = decay(t_ns - self.q[2], 10.0)
         e5: cython.double = e10 * e10
         e1: cython.double = e5 * e5 * e5 * e5 * e5
-        p[b] = ratio(s[9] * e1 * s[12], s[10], 50.0)
-        p[b + 1] = clip(div(s[7] - s[8], s[6]), 0.0, 10.0)
-        self.absent[b + 1] = 1 if s[6] <= 0.0 else 0
-        p[b + 2] = clip(div(s[0] - s[1], s[0] + s[1]), -1.0, 1.0)
+        self.pool[b] = ratio(self.s[9] * e1 * self.s[12], self.s[10], 50.0)
+        self.pool[b + 1] = clip(div(self.s[7] - self.s[8], self.s[6]), 0.0, 10.0)
+        self.absent[b + 1] = 1 if self.s[6] <= 0.0 else 0
+        self.pool[b + 2] = clip(div(self.s[0] - self.s[1], self.s[0] + self.s[1]), -1.0, 1.0)
         # What was removed by trades alone leaves a difference that is rounding, not a cancel.
-        bids: cython.double = s[2] - s[4] if s[2] - s[4] > 1e-9 * s[2] else 0.0
-        asks: cython.double = s[3] - s[5] if s[3] - s[5] > 1e-9 * s[3] else 0.0
-        p[b + 3] = clip(div(bids - asks, bids + asks), -1.0, 1.0)
-        p[b + 4] = clip(div((s[0] + s[1] + s[2] + s[3]) * e10 * s[12], 10.0 * s[11]), 0.0, 50.0)
-        p[b + 5] = clip(-div(s[15], s[16]), -2.0, 2.0)
+        bids: cython.double = self.s[2] - self.s[4] if self.s[2] - self.s[4] > 1e-9 * self.s[2] else 0.0
+        asks: cython.double = self.s[3] - self.s[5] if self.s[3] - self.s[5] > 1e-9 * self.s[3] else 0.0
+        self.pool[b + 3] = clip(div(bids - asks, bids + asks), -1.0, 1.0)
+        self.pool[b + 4] = clip(div((self.s[0] + self.s[1] + self.s[2] + self.s[3]) * e10 * self.s[12], 10.0 * self.s[11]), 0.0, 50.0)
+        self.pool[b + 5] = clip(-div(self.s[15], self.s[16]), -2.0, 2.0)
         self.absent[b + 5] = 1 if self.q[6] == 0 else 0
         self.absent[b] = 0
         for k in range(2, 5):

@@ -39,6 +39,7 @@ _TOKYO_LATER = cython.declare(cython.longlong, 20_032)  # 2024-11-05, days since
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=True)
 def day_number(year: cython.longlong, month: cython.longlong, day: cython.longlong) -> cython.longlong:
     """Days since 1970-01-01 of a date of the Gregorian calendar."""
     y: cython.longlong = year - 1 if month <= 2 else year
@@ -47,6 +48,7 @@ def day_number(year: cython.longlong, month: cython.longlong, day: cython.longlo
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=True)
 def first_weekday(year: cython.longlong, month: cython.longlong, weekday: cython.longlong) -> cython.longlong:
     """Day number of the first such weekday (Monday 0) of a month."""
     first: cython.longlong = day_number(year, month, 1)
@@ -54,6 +56,7 @@ def first_weekday(year: cython.longlong, month: cython.longlong, weekday: cython
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=True)
 def up_to(x: cython.longlong[::1], n: cython.Py_ssize_t, t_ns: cython.longlong) -> cython.Py_ssize_t:
     """How many of n rising times are at or before t_ns."""
     low: cython.Py_ssize_t = 0
@@ -68,6 +71,7 @@ def up_to(x: cython.longlong[::1], n: cython.Py_ssize_t, t_ns: cython.longlong) 
     return low
 
 
+@cython.final
 @cython.cclass
 class CalendarBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
@@ -119,7 +123,6 @@ class CalendarBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Write the features that change between bars."""
-        p = self.pool
         b: cython.Py_ssize_t = self.base
         second: cython.longlong = t_ns // 1_000_000_000
         minute: cython.longlong = second // 60
@@ -127,32 +130,31 @@ class CalendarBlock(Block):  # type: ignore[misc]
             self.q[0] = minute + 1
             self._minute(minute)
         x: cython.double = (t_ns - second // 86_400 * _DAY_NS) * (6.283185307179586 / 86_400e9)
-        p[b] = sin(x)
-        p[b + 1] = cos(x)
+        self.pool[b] = sin(x)
+        self.pool[b + 1] = cos(x)
         x = (t_ns - second // 3600 * 3600 * _SEC_NS) * (6.283185307179586 / 3_600e9)
-        p[b + 4] = sin(x)
-        p[b + 5] = cos(x)
-        p[b + 6] = (t_ns - second // 28_800 * 28_800 * _SEC_NS) / 28_800e9
-        p[b + 23] = (t_ns - second // 900 * 900 * _SEC_NS) / 900e9
+        self.pool[b + 4] = sin(x)
+        self.pool[b + 5] = cos(x)
+        self.pool[b + 6] = (t_ns - second // 28_800 * 28_800 * _SEC_NS) / 28_800e9
+        self.pool[b + 23] = (t_ns - second // 900 * 900 * _SEC_NS) / 900e9
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _minute(self, minute: cython.longlong) -> cython.longlong:
-        p = self.pool
-        q = self.q
         b: cython.Py_ssize_t = self.base
         day: cython.longlong = minute // 1440
-        if q[1] != day + 1:
-            q[1] = day + 1
+        if self.q[1] != day + 1:
+            self.q[1] = day + 1
             self._day(day)
         m: cython.longlong = minute - 1440 * day
         weekday: cython.longlong = (day + 3) % 7
-        is_us: cython.bint = weekday < 5 and m >= q[2] and m < q[2] + 390
-        p[b + 8] = 1.0 if is_us else 0.0
-        p[b + 9] = 1.0 if weekday < 5 and m >= q[3] and m < q[3] + 510 else 0.0
-        p[b + 18] = (q[2] + 390 - m) / 390.0 if is_us else 0.0
-        p[b + 19] = 1.0 if weekday < 5 and m < (390 if day >= _TOKYO_LATER else 360) else 0.0
-        p[b + 22] = clip((1440 * q[4] - minute) / 28_800.0, 0.0, 1.0)
+        is_us: cython.bint = weekday < 5 and m >= self.q[2] and m < self.q[2] + 390
+        self.pool[b + 8] = 1.0 if is_us else 0.0
+        self.pool[b + 9] = 1.0 if weekday < 5 and m >= self.q[3] and m < self.q[3] + 510 else 0.0
+        self.pool[b + 18] = (self.q[2] + 390 - m) / 390.0 if is_us else 0.0
+        self.pool[b + 19] = 1.0 if weekday < 5 and m < (390 if day >= _TOKYO_LATER else 360) else 0.0
+        self.pool[b + 22] = clip((1440 * self.q[4] - minute) / 28_800.0, 0.0, 1.0)
         k: cython.Py_ssize_t
         for k in range(10, 18):
             self.absent[b + k] = 1
@@ -160,21 +162,22 @@ class CalendarBlock(Block):  # type: ignore[misc]
         if t_ns < self.valid_until:
             self._session(t_ns, day)
             self._events(t_ns)
-            k = up_to(self.rolls, self.n_rolls, t_ns)
+            k = up_to(self.rolls, self.n_rolls, t_ns) if self.n_rolls > 0 else 0
             if k < self.n_rolls:
                 self._state(17, clip((self.rolls[k] - t_ns) / 864_000e9, 0.0, 10.0))
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _state(self, k: cython.Py_ssize_t, value: cython.double) -> cython.longlong:
         self.pool[self.base + k] = value
         self.absent[self.base + k] = 0
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _day(self, day: cython.longlong) -> cython.longlong:
         """What holds for a whole UTC day."""
-        p = self.pool
         b: cython.Py_ssize_t = self.base
         z: cython.longlong = day + 719_468  # since 0000-03-01; Howard Hinnant's "chrono-compatible low-level date algorithms"
         era: cython.longlong = z // 146_097
@@ -189,19 +192,20 @@ class CalendarBlock(Block):  # type: ignore[misc]
             year += 1
         weekday: cython.longlong = (day + 3) % 7  # 1970-01-01 was a Thursday; Monday is 0
         x: cython.double = weekday * (6.283185307179586 / 7.0)
-        p[b + 2] = sin(x)
-        p[b + 3] = cos(x)
-        p[b + 7] = 1.0 if weekday >= 5 else 0.0
+        self.pool[b + 2] = sin(x)
+        self.pool[b + 3] = cos(x)
+        self.pool[b + 7] = 1.0 if weekday >= 5 else 0.0
         self.q[2] = 810 if self._is_us_summer(day, year) else 870
         self.q[3] = 420 if day >= first_weekday(year, 4, 6) - 7 and day < first_weekday(year, 11, 6) - 7 else 480
         quarter: cython.longlong = (month - 1) // 3 + 1
         self.q[4] = day_number(year, 3 * quarter + 1, 1) if quarter < 4 else day_number(year + 1, 1, 1)
-        p[b + 20] = self._turn(day, date, year, month)
+        self.pool[b + 20] = self._turn(day, date, year, month)
         friday: cython.longlong = first_weekday(year, month, 4) + 14
-        p[b + 21] = 1.0 if day >= friday - 4 and day <= friday else 0.0
+        self.pool[b + 21] = 1.0 if day >= friday - 4 and day <= friday else 0.0
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _is_us_summer(self, day: cython.longlong, year: cython.longlong) -> cython.bint:
         november: cython.longlong = first_weekday(year, 11, 6)
         if year >= 2007:
@@ -209,6 +213,7 @@ class CalendarBlock(Block):  # type: ignore[misc]
         return day >= first_weekday(year, 4, 6) and day < november - 7
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _turn(self, day: cython.longlong, date: cython.longlong, year: cython.longlong, month: cython.longlong) -> cython.double:
         """1 from the last weekday of a month to the third of the next. Source: Lakonishok and Smidt (1988)."""
         first: cython.longlong = day - date + 1
@@ -225,6 +230,7 @@ class CalendarBlock(Block):  # type: ignore[misc]
         return 1.0 if day >= last else 0.0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _session(self, t_ns: cython.longlong, day: cython.longlong) -> cython.longlong:
         """Columns of the session in progress; none outside of the sessions."""
         open_ns: cython.longlong = day * _DAY_NS
@@ -240,14 +246,17 @@ class CalendarBlock(Block):  # type: ignore[misc]
                 self._state(12, clip((self.opens[k] - close_ns) / 345_600e9, 0.0, 1.0))
         self._state(10, (1.0 * (close_ns - t_ns)) / (close_ns - open_ns))
         self._state(11, clip((t_ns - open_ns) / 14_400e9, 0.0, 1.0))
-        k = up_to(self.expiries, self.n_expiries, open_ns - 1)
+        k = up_to(self.expiries, self.n_expiries, open_ns - 1) if self.n_expiries > 0 else 0
         if k < self.n_expiries:
             self._state(16, 1.0 if self.expiries[k] < close_ns else 0.0)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _events(self, t_ns: cython.longlong) -> cython.longlong:
         """Columns of scheduled events. Once the list has run out nothing is known of what comes."""
+        if self.n_events == 0:
+            return 0
         k: cython.Py_ssize_t = up_to(self.strong, self.n_strong, t_ns)
         if k < self.n_strong:
             self._state(13, clip((self.strong[k] - t_ns) / 14_400e9, 0.0, 1.0))

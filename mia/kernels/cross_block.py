@@ -48,6 +48,7 @@ TICK = cython.declare(cython.longlong, 12)
 TRIN = cython.declare(cython.longlong, 13)
 
 
+@cython.final
 @cython.cclass
 class CrossBlock(ReferenceBlock):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
@@ -88,21 +89,21 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         """A bar was pushed: follow the sessions."""
         x: BarHistory = self.hist
         i: cython.Py_ssize_t = x.last()
-        q = self.q
         begun: cython.longlong = x.session.begun()
         if self.state[0] > 0:
             self.catch_up(x.t[i])
-        if begun != q[0]:
-            if q[0] > 0:
+        if begun != self.q[0]:
+            if self.q[0] > 0:
                 self._session_ended(x.c[i - 1])
-            q[0] = begun
-            q[1] = self._next_open()
+            self.q[0] = begun
+            self.q[1] = self._next_open()
             self._at_edge()
             self.d[0] = 0.0
         self.d[0] += x.r[i] * x.r[i]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _next_open(self) -> cython.longlong:
         """When the session after the present one opens, as the table or the UTC day says."""
         clock: SessionClock = self.hist.session
@@ -113,6 +114,7 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         return clock.opens[row]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _at_edge(self) -> cython.longlong:
         """The VIX of now is, so far, the one that is known when the next session opens."""
         self.d[1] = self.value[VIX]
@@ -120,55 +122,56 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _session_ended(self, close: cython.double) -> cython.longlong:
         """Take the variance of the session, and pair its return with the change of VIX.
 
         Sessions without a new VIX (a Sunday of a coin) go on to the next pair, so that both sides cover the same time.
         """
-        q = self.q
         d = self.d
-        q[4] += 1
-        if q[4] > 1:  # of the first session only a part was seen
+        self.q[4] += 1
+        if self.q[4] > 1:  # of the first session only a part was seen
             self.variance.push(d[0])
             self._premium()
         self.state[1] = 0
-        if q[2] == q[3]:
+        if self.q[2] == self.q[3]:
             return 0
-        if q[3] > 0:
+        if self.q[3] > 0:
             self.returns.push(ln_ratio(close, d[2]))
             self.changes.push(ln_ratio(d[1], d[3]))
             if self.returns.count() >= 60:
                 self._correlate()
         d[2] = close
         d[3] = d[1]
-        q[3] = q[2]
+        self.q[3] = self.q[2]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _correlate(self) -> cython.longlong:
         last: cython.Py_ssize_t = self.returns.last()
-        r = self.returns.x
-        v = self.changes.x
-        mean_r: cython.double = mean_of(r, last, 60)
-        mean_v: cython.double = mean_of(v, last, 60)
+        mean_r: cython.double = mean_of(self.returns.x, last, 60)
+        mean_v: cython.double = mean_of(self.changes.x, last, 60)
         rr: cython.double = 0.0
         vv: cython.double = 0.0
         rv: cython.double = 0.0
         k: cython.Py_ssize_t
         for k in range(last - 59, last + 1):
-            rr += (r[k] - mean_r) * (r[k] - mean_r)
-            vv += (v[k] - mean_v) * (v[k] - mean_v)
-            rv += (r[k] - mean_r) * (v[k] - mean_v)
+            rr += (self.returns.x[k] - mean_r) * (self.returns.x[k] - mean_r)
+            vv += (self.changes.x[k] - mean_v) * (self.changes.x[k] - mean_v)
+            rv += (self.returns.x[k] - mean_r) * (self.changes.x[k] - mean_v)
         self._write(0, correlation(rv, rr, vv))
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _write(self, k: cython.Py_ssize_t, value: cython.double) -> cython.longlong:
         self.pool[self.base + k] = value
         self.ready[k] = 1
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _observe(self, ring: Ring, value: cython.double) -> cython.longlong:
         """Push a daily observation, or replace that of the same day; returns how many there are."""
         i: cython.Py_ssize_t
@@ -180,6 +183,7 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         return ring.push(value)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def took(self, s: cython.longlong) -> cython.longlong:
         """A value of series s was taken."""
         v: cython.double = self.value[s]
@@ -199,6 +203,7 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _funding(self, v: cython.double) -> cython.longlong:
         self._write(14, clip(1e4 * v, -100.0, 100.0))
         if self.funding.push(v) >= 90:
@@ -206,8 +211,8 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _volatility(self, s: cython.longlong, v: cython.double) -> cython.longlong:
-        x = self.vix.x
         n: cython.longlong
         last: cython.Py_ssize_t
         if s == VIX:
@@ -216,11 +221,11 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
             n = self._observe(self.vix, v)
             last = self.vix.last()
             if n >= 2:
-                self._write(3, clip(ln_ratio(v, x[last - 1]), -3.0, 3.0))
+                self._write(3, clip(ln_ratio(v, self.vix.x[last - 1]), -3.0, 3.0))
             if n >= 6:
-                self._write(4, clip(ln_ratio(v, x[last - 5]), -3.0, 3.0))
+                self._write(4, clip(ln_ratio(v, self.vix.x[last - 5]), -3.0, 3.0))
             if n >= 252:
-                self._write(1, z_of(x, last, 252))
+                self._write(1, z_of(self.vix.x, last, 252))
                 self._write(2, self._percentile(v, last))
             self._premium()
         if self.count[VIX] > 0 and self.count[VIX3M] > 0:
@@ -228,18 +233,19 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _percentile(self, v: cython.double, last: cython.Py_ssize_t) -> cython.double:
-        x = self.vix.x
         below: cython.double = 0.0
         k: cython.Py_ssize_t
         for k in range(last - 251, last + 1):
-            if x[k] < v:
+            if self.vix.x[k] < v:
                 below += 1.0
-            elif x[k] == v:
+            elif self.vix.x[k] == v:
                 below += 0.5
         return below / 252.0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _premium(self) -> cython.longlong:
         """Implied less realized variance of a year. Source: Bollerslev, Tauchen and Zhou (2009)."""
         if self.count[VIX] == 0 or self.variance.count() < 20:
@@ -250,6 +256,7 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _rates(self, s: cython.longlong, v: cython.double) -> cython.longlong:
         n: cython.longlong
         if s == DOLLAR:

@@ -48,6 +48,7 @@ class BarHistory:
         self.state = arena.longs(1)  # bars ever pushed
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def push(self, bar: cython.double[::1], close_ns: cython.longlong) -> cython.longlong:
         """Take one closed bar (layout of BarBuilder.closed) and when it closed; returns the count of bars."""
         count: cython.longlong = self.state[0]
@@ -63,40 +64,49 @@ class BarHistory:
         if count > 0:  # the first bar has no previous close: no true range
             k = count if count < self.atr_length else self.atr_length
             self.scale[0] += (tr - self.scale[0]) / k
-        self._put(self.o, j, bar[0])
-        self._put(self.h, j, bar[1])
-        self._put(self.l, j, bar[2])
-        self._put(self.c, j, bar[3])
-        self._put(self.v, j, bar[4])
-        self._put(self.sv, j, bar[5] - bar[6])
-        self._put(self.notional, j, bar[7])
-        self._put(self.n, j, bar[8])
-        self._put(self.sn, j, bar[9] - bar[10])
-        self._put(self.r, j, r)
-        self._put(self.tr, j, tr)
+        self.o[j] = bar[0]
+        self.h[j] = bar[1]
+        self.l[j] = bar[2]
+        self.c[j] = bar[3]
+        self.v[j] = bar[4]
+        self.sv[j] = bar[5] - bar[6]
+        self.notional[j] = bar[7]
+        self.n[j] = bar[8]
+        self.sn[j] = bar[9] - bar[10]
+        self.r[j] = r
+        self.tr[j] = tr
         self.t[j] = close_ns
-        self.t[j + self.size] = close_ns
+        m: cython.Py_ssize_t = j + self.size  # the mirror
+        self.o[m] = bar[0]
+        self.h[m] = bar[1]
+        self.l[m] = bar[2]
+        self.c[m] = bar[3]
+        self.v[m] = bar[4]
+        self.sv[m] = bar[5] - bar[6]
+        self.notional[m] = bar[7]
+        self.n[m] = bar[8]
+        self.sn[m] = bar[9] - bar[10]
+        self.r[m] = r
+        self.tr[m] = tr
+        self.t[m] = close_ns
         self.session.advance(close_ns - 1)
         self.state[0] = count + 1
         return count + 1
 
-    @cython.cfunc
-    def _put(self, x: cython.double[::1], j: cython.Py_ssize_t, value: cython.double) -> cython.longlong:
-        x[j] = value
-        x[j + self.size] = value
-        return 0
-
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def last(self) -> cython.Py_ssize_t:
         """Index of the newest bar in every column; at least CAPACITY - 1 values lie before it."""
         return ((self.state[0] + self.size - 1) & (self.size - 1)) + self.size
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def count(self) -> cython.longlong:
         """Bars ever pushed."""
         return self.state[0]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def atr(self) -> cython.double:
         """Average true range in ticks (Wilder, 14); a running mean while fewer true ranges are known."""
         return self.scale[0]

@@ -15,11 +15,11 @@ cdef class HmmFilter:
     cdef Py_ssize_t _k
     cdef Py_ssize_t _d
     cdef long long _warm
-    cpdef long long reset(self)
-    cpdef bint is_warm(self)
-    cpdef long long steps(self)
-    cpdef bint step(self, double[::1] values)
-    cpdef double prob(self, Py_ssize_t k)
-    cpdef double stay(self, Py_ssize_t k)
-    cpdef double loglik(self)
-    cpdef double surprise(self)
+    cpdef long long reset(self) except? -1
+    cpdef bint is_warm(self) except? -1
+    cpdef long long steps(self) except? -1
+    cpdef bint step(self, double[::1] values) except? -1
+    cpdef double prob(self, Py_ssize_t k) except? -1
+    cpdef double stay(self, Py_ssize_t k) except? -1
+    cpdef double loglik(self) except? -1
+    cpdef double surprise(self) except? -1

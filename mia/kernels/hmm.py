@@ -70,6 +70,7 @@ class HmmFilter:
         self.reset()
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def reset(self) -> cython.longlong:
         """Back to the uniform start; returns 0."""
         i: cython.Py_ssize_t
@@ -84,11 +85,13 @@ class HmmFilter:
         return tuple([self._probs[i] for i in range(self._k)])
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def is_warm(self) -> cython.bint:
         """True once enough steps were taken for the probabilities to mean something."""
         return self._count[0] >= self._warm
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def step(self, values: cython.double[::1]) -> cython.bint:
         """Take one bar's inputs, values[index]; False (and nothing changes) when one of them is not finite."""
         i: cython.Py_ssize_t
@@ -132,26 +135,31 @@ class HmmFilter:
         return True
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def steps(self) -> cython.longlong:
         """Steps taken since the start."""
         return self._count[0]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def prob(self, k: cython.Py_ssize_t) -> cython.double:
         """Probability of state k after the last step."""
         return self._probs[k]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def stay(self, k: cython.Py_ssize_t) -> cython.double:
         """Probability that state k lasts another bar: A_kk."""
         return self._transition[k * self._k + k]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def loglik(self) -> cython.double:
         """ln of the predictive density of the last step's scaled inputs, less the constant -d / 2 ln(2 pi)."""
         return self._loglik[0]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def surprise(self) -> cython.double:
         """The first scaled input of the last step in standard deviations of the filtered mixture of states; 0.0 before a step."""
         mean: cython.double = 0.0

@@ -22,6 +22,7 @@ SLOTS = (
 )  # fmt: skip
 
 
+@cython.final
 @cython.cclass
 class ImpactBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. A mean over trades is plain up to 100, then weighs the newest 1/100.
@@ -55,30 +56,30 @@ class ImpactBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def trade(self, t_ns: cython.longlong, price: cython.double, qty: cython.double, side: cython.longlong) -> cython.longlong:
         """Take one trade."""
-        s = self.s
-        q = self.q
-        change: cython.double = price - s[2] if q[1] > 0 else 0.0
-        if q[1] > 1:  # the third trade makes the first product of changes
-            s[5] += (change * s[4] - s[5]) * self._weight(q[1] - 1)
-        s[3] = tick_sign(price, s[2], s[3])
-        s[4] = change
-        s[2] = price
-        mid: cython.double = 0.5 * (s[0] + s[1])
+        change: cython.double = price - self.s[2] if self.q[1] > 0 else 0.0
+        if self.q[1] > 1:  # the third trade makes the first product of changes
+            self.s[5] += (change * self.s[4] - self.s[5]) * self._weight(self.q[1] - 1)
+        self.s[3] = tick_sign(price, self.s[2], self.s[3])
+        self.s[4] = change
+        self.s[2] = price
+        mid: cython.double = 0.5 * (self.s[0] + self.s[1])
         if mid > 0.0:
             self._cost(t_ns, price, qty, side, mid)
-        q[0] = t_ns
-        q[1] += 1
-        sign: cython.double = s[3] if side == 0 else 1.0 * side
+        self.q[0] = t_ns
+        self.q[1] += 1
+        sign: cython.double = self.s[3] if side == 0 else 1.0 * side
         if sign != 0.0:
             self._sign(sign, mid)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _weight(self, count: cython.longlong) -> cython.double:
         """Of value number count in a mean over trades."""
         return 1.0 / count if count < 100 else 0.01
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _cost(
         self, t_ns: cython.longlong, price: cython.double, qty: cython.double, side: cython.longlong, mid: cython.double
     ) -> cython.longlong:
@@ -93,6 +94,7 @@ class ImpactBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _sign(self, sign: cython.double, mid: cython.double) -> cython.longlong:
         """Take the sign of a trade and the mid before it."""
         count: cython.longlong = self.q[2]
@@ -113,18 +115,18 @@ class ImpactBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Write the features that change between bars."""
-        s = self.s
-        p = self.pool
         b: cython.Py_ssize_t = self.base
+        if self.q[1] == 0 and self.absent[b] != 0:  # no trade yet, and the marks stand
+            return 0
         unsigned: cython.longlong = 1 if self.q[2] < 11 else 0
-        unquoted: cython.longlong = 1 if s[9] <= 0.0 else 0
-        bounce: cython.double = 20000.0 * div(root(-s[5]) - root(s[5]), s[2])
-        p[b] = clip(s[6], -1.0, 1.0)
-        p[b + 1] = clip(s[7], -1.0, 1.0)
-        p[b + 2] = clip(bounce, -1000.0, 1000.0)
-        p[b + 3] = clip(10000.0 * div(s[10], s[9]), -1000.0, 1000.0)
-        p[b + 4] = clip(div(s[11], s[9]), 0.0, 1.0)
-        p[b + 5] = clip(10000.0 * s[8], -1000.0, 1000.0)
+        unquoted: cython.longlong = 1 if self.s[9] <= 0.0 else 0
+        bounce: cython.double = 20000.0 * div(root(-self.s[5]) - root(self.s[5]), self.s[2])
+        self.pool[b] = clip(self.s[6], -1.0, 1.0)
+        self.pool[b + 1] = clip(self.s[7], -1.0, 1.0)
+        self.pool[b + 2] = clip(bounce, -1000.0, 1000.0)
+        self.pool[b + 3] = clip(10000.0 * div(self.s[10], self.s[9]), -1000.0, 1000.0)
+        self.pool[b + 4] = clip(div(self.s[11], self.s[9]), 0.0, 1.0)
+        self.pool[b + 5] = clip(10000.0 * self.s[8], -1000.0, 1000.0)
         self.absent[b] = unsigned
         self.absent[b + 1] = unsigned
         self.absent[b + 3] = unquoted

@@ -6,4 +6,4 @@ cdef class Inputs:
     cdef double clip
     cdef long long bars
     cdef Py_ssize_t d
-    cdef bint read(self, double[::1] pool, long long[::1] absent, long long bars)
+    cdef bint read(self, double[::1] pool, long long[::1] absent, long long bars) except? -1

@@ -27,6 +27,7 @@ class Inputs:
         self.z = arena.doubles(self.d)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def read(self, pool: cython.double[::1], absent: cython.longlong[::1], bars: cython.longlong) -> cython.bint:
         """Fill z; False when a column is cold (fewer than its bars are closed), absent or not finite."""
         if bars < self.bars:

@@ -29,6 +29,7 @@ SLOTS = (
 )  # fmt: skip
 
 
+@cython.final
 @cython.cclass
 class Projection:
     """Three rows of weights over scaled inputs: y = W z, clipped to +- 10."""
@@ -44,6 +45,7 @@ class Projection:
             raise ValueError("projection: weights must be 3 rows of d")
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def put(self, pool: cython.double[::1], base: cython.Py_ssize_t) -> cython.longlong:
         """Write the three components of the inputs read last."""
         j: cython.Py_ssize_t
@@ -58,6 +60,7 @@ class Projection:
         return 0
 
 
+@cython.final
 @cython.cclass
 class Autoencoder:
     """z -> tanh(W1 z + b1) -> y = W2 h + b2 (3 numbers) -> W3 y + b3, which ought to be z again."""
@@ -99,9 +102,9 @@ class Autoencoder:
         self.error_p99 = error_p99
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def put(self, pool: cython.double[::1], base: cython.Py_ssize_t) -> cython.double:
         """Write the code, clipped to +- 10, of the inputs read last; returns the mean squared error of what the code gives back."""
-        z = self.inputs.z
         d: cython.Py_ssize_t = self.inputs.d
         j: cython.Py_ssize_t
         i: cython.Py_ssize_t
@@ -110,7 +113,7 @@ class Autoencoder:
         for j in range(self.h):
             total = self.b1[j]
             for i in range(d):
-                total += self.w1[j * d + i] * z[i]
+                total += self.w1[j * d + i] * self.inputs.z[i]
             self.hidden[j] = tanh(total)
         for j in range(3):
             total = self.b2[j]
@@ -119,13 +122,14 @@ class Autoencoder:
             self.code[j] = total
             pool[base + j] = clip(total, -10.0, 10.0)
         for j in range(d):
-            total = self.b3[j] - z[j]
+            total = self.b3[j] - self.inputs.z[j]
             for i in range(3):
                 total += self.w3[j * 3 + i] * self.code[i]
             error += total * total
         return error / d
 
 
+@cython.final
 @cython.cclass
 class Distance:
     """Mahalanobis distance: the length of L z, where L is lower triangular and L' L the inverse covariance of the training rows."""
@@ -141,6 +145,7 @@ class Distance:
             raise ValueError("distance: the whitening matrix must be d rows of d")
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def measure(self) -> cython.double:
         """The distance over sqrt(d), of the inputs read last."""
         d: cython.Py_ssize_t = self.inputs.d
@@ -156,6 +161,7 @@ class Distance:
         return root(square / d)
 
 
+@cython.final
 @cython.cclass
 class LatentBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. Its inputs must have been written before it is called.
@@ -195,33 +201,35 @@ class LatentBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def bar(self) -> cython.longlong:
         """A bar was pushed and all other blocks have written theirs."""
-        p = self.pool
         b: cython.Py_ssize_t = self.base
+        if self.flow is None and self.price is None and self.vol is None and self.distance is None and self.absent[b] != 0:
+            return 0  # no model, and the marks stand
         n: cython.longlong = self.hist.count()
         is_whole: cython.bint = self.flow is not None or self.price is not None or self.vol is not None
-        there: cython.bint = self.flow is not None and self.flow.inputs.read(p, self.absent, n)
+        there: cython.bint = self.flow is not None and self.flow.inputs.read(self.pool, self.absent, n)
         if there:
-            self.flow.put(p, b)
+            self.flow.put(self.pool, b)
         self._mark(0, 3, there)
         is_whole = is_whole and (there or self.flow is None)
-        there = self.price is not None and self.price.inputs.read(p, self.absent, n)
+        there = self.price is not None and self.price.inputs.read(self.pool, self.absent, n)
         if there:
-            self.price.put(p, b + 3)
+            self.price.put(self.pool, b + 3)
         self._mark(3, 3, there)
         is_whole = is_whole and (there or self.price is None)
-        there = self.vol is not None and self.vol.inputs.read(p, self.absent, n)
+        there = self.vol is not None and self.vol.inputs.read(self.pool, self.absent, n)
         if there:
-            p[b + 9] = ratio(self.vol.put(p, b + 6), self.vol.error_p99, 10.0)
+            self.pool[b + 9] = ratio(self.vol.put(self.pool, b + 6), self.vol.error_p99, 10.0)
         self._mark(6, 4, there)
         is_whole = is_whole and (there or self.vol is None)
         self._mark(10, 1, self._shift(is_whole))
-        there = self.distance is not None and self.distance.inputs.read(p, self.absent, n)
+        there = self.distance is not None and self.distance.inputs.read(self.pool, self.absent, n)
         if there:
-            p[b + 11] = clip(self.distance.measure(), 0.0, 20.0)
+            self.pool[b + 11] = clip(self.distance.measure(), 0.0, 20.0)
         self._mark(11, 1, there)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _mark(self, first: cython.Py_ssize_t, n: cython.Py_ssize_t, there: cython.bint) -> cython.longlong:
         k: cython.Py_ssize_t
         for k in range(self.base + first, self.base + first + n):
@@ -229,9 +237,9 @@ class LatentBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _shift(self, is_whole: cython.bint) -> cython.bint:
         """Remember this bar's latents and write how far they moved in 20 bars; False when either end is not whole."""
-        p = self.pool
         b: cython.Py_ssize_t = self.base
         row: cython.Py_ssize_t = self.state[0] % 21
         old: cython.Py_ssize_t = (self.state[0] + 1) % 21  # written 20 bars ago
@@ -241,11 +249,11 @@ class LatentBlock(Block):  # type: ignore[misc]
         self.state[0] += 1
         self.whole[row] = 1 if is_whole else 0
         for k in range(9):
-            self.past[9 * row + k] = p[b + k] if is_whole else 0.0
+            self.past[9 * row + k] = self.pool[b + k] if is_whole else 0.0
         if not is_whole or self.whole[old] == 0:
             return False
         for k in range(9):
             x = self.past[9 * row + k] - self.past[9 * old + k]
             total += x * x
-        p[b + 10] = clip(root(total), 0.0, 60.0)
+        self.pool[b + 10] = clip(root(total), 0.0, 60.0)
         return True

@@ -28,6 +28,7 @@ SLOTS = (
 CLUSTERS_MAX, CONTEXTS_MAX, NEAREST = 32, 256, 20
 
 
+@cython.final
 @cython.cclass
 class Memory:
     """Clusters and contexts of a bundle; constants."""
@@ -82,6 +83,7 @@ class Memory:
         self.ended = array("q", ended_ns)
 
 
+@cython.final
 @cython.cclass
 class MemoryBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. Its inputs must have been written before it is called.
@@ -114,6 +116,8 @@ class MemoryBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed and all other blocks have written theirs."""
         b: cython.Py_ssize_t = self.base
+        if self.memory is None and self.absent[b] != 0:  # no model, and the marks stand
+            return 0
         k: cython.Py_ssize_t
         there: cython.bint = self.memory is not None and self.memory.inputs.read(self.pool, self.absent, self.hist.count())
         for k in range(7):
@@ -125,11 +129,10 @@ class MemoryBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _cluster(self) -> cython.longlong:
         x: Memory = self.memory
-        z = x.inputs.z
         d: cython.Py_ssize_t = x.inputs.d
-        p = self.pool
         b: cython.Py_ssize_t = self.base
         first: cython.double = 1e300
         second: cython.double = 1e300
@@ -141,7 +144,7 @@ class MemoryBlock(Block):  # type: ignore[misc]
         for k in range(x.k):
             total = 0.0
             for i in range(d):
-                diff = z[i] - x.centers[k * d + i]
+                diff = x.inputs.z[i] - x.centers[k * d + i]
                 total += diff * diff
             if total < first:
                 second = first
@@ -152,30 +155,28 @@ class MemoryBlock(Block):  # type: ignore[misc]
         first = root(first)
         second = root(second)
         total = 1.0 * d
-        p[b] = clip(div(first, root(total)), 0.0, 20.0)
-        p[b + 1] = clip(div(second - first, second), 0.0, 1.0)
-        p[b + 2] = x.ret[near]
-        p[b + 3] = x.hit[near]
-        p[b + 4] = x.size[near]
+        self.pool[b] = clip(div(first, root(total)), 0.0, 20.0)
+        self.pool[b + 1] = clip(div(second - first, second), 0.0, 1.0)
+        self.pool[b + 2] = x.ret[near]
+        self.pool[b + 3] = x.hit[near]
+        self.pool[b + 4] = x.size[near]
         t: cython.longlong = self.hist.t[self.hist.last()]
         if self.q[0] != near + 1:
             self.q[0] = near + 1
             self.q[1] = self.seen[near]
         self.seen[near] = t
-        p[b + 6] = 1.0
+        self.pool[b + 6] = 1.0
         if self.q[1] > 0:
             total = (t - self.q[1]) / 86_400e9
-            p[b + 6] = clip(ln1p_pos(total) / 5.902633333401366, 0.0, 1.0)  # ln(1 + 365)
+            self.pool[b + 6] = clip(ln1p_pos(total) / 5.902633333401366, 0.0, 1.0)  # ln(1 + 365)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _replay(self) -> cython.bint:
         """The mean later return of the 20 nearest contexts that had ended by this bar; False when there are fewer."""
         x: Memory = self.memory
-        z = x.inputs.z
-        contexts = x.contexts
         d: cython.Py_ssize_t = x.inputs.d
-        far = self.far
         t: cython.longlong = self.hist.t[self.hist.last()]
         ended: cython.Py_ssize_t = 0
         total: cython.double
@@ -189,24 +190,24 @@ class MemoryBlock(Block):  # type: ignore[misc]
         for k in range(0, x.m, 4):
             total = b = c = e = 0.0
             for i in range(d):
-                diff = z[i] - contexts[j]
+                diff = x.inputs.z[i] - x.contexts[j]
                 total += diff * diff
-                diff = z[i] - contexts[j + 1]
+                diff = x.inputs.z[i] - x.contexts[j + 1]
                 b += diff * diff
-                diff = z[i] - contexts[j + 2]
+                diff = x.inputs.z[i] - x.contexts[j + 2]
                 c += diff * diff
-                diff = z[i] - contexts[j + 3]
+                diff = x.inputs.z[i] - x.contexts[j + 3]
                 e += diff * diff
                 j += 4
-            far[k] = total
-            far[k + 1] = b
-            far[k + 2] = c
-            far[k + 3] = e
+            self.far[k] = total
+            self.far[k + 1] = b
+            self.far[k + 2] = c
+            self.far[k + 3] = e
         for k in range(x.m):
             if x.ended[k] <= t:
                 ended += 1
             else:
-                far[k] = 2e300
+                self.far[k] = 2e300
         if ended < 20:
             return False
         # The twenty of the last bar bound the twentieth distance of this one, which leaves few to sort; what is found is the same.
@@ -214,8 +215,8 @@ class MemoryBlock(Block):  # type: ignore[misc]
         if self.q[2] != 0:
             diff = 0.0
             for i in range(20):
-                if far[self.which[i]] > diff:
-                    diff = far[self.which[i]]
+                if self.far[self.which[i]] > diff:
+                    diff = self.far[self.which[i]]
             diff = diff * (1.0 + 1e-9) + 1e-300
         self._nearest(diff)
         self.q[2] = 1
@@ -226,28 +227,26 @@ class MemoryBlock(Block):  # type: ignore[misc]
         return True
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _nearest(self, limit: cython.double) -> cython.longlong:
         """Sort the 20 smallest of far into best and their numbers into which, of equals the first; at least 20 are below limit."""
-        far = self.far
-        best = self.best
-        which = self.which
         found: cython.Py_ssize_t = 0
         total: cython.double
         k: cython.Py_ssize_t
         i: cython.Py_ssize_t
         for k in range(self.memory.m):
-            total = far[k]
+            total = self.far[k]
             if total >= limit:
                 continue
             i = found if found < 20 else 19
-            while i > 0 and best[i - 1] > total:
-                best[i] = best[i - 1]
-                which[i] = which[i - 1]
+            while i > 0 and self.best[i - 1] > total:
+                self.best[i] = self.best[i - 1]
+                self.which[i] = self.which[i - 1]
                 i -= 1
-            best[i] = total
-            which[i] = k
+            self.best[i] = total
+            self.which[i] = k
             if found < 20:
                 found += 1
             if found == 20:
-                limit = best[19]
+                limit = self.best[19]
         return 0

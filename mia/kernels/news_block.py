@@ -32,6 +32,7 @@ _DAY = cython.declare(cython.longlong, 86_400_000_000_000)
 _NEVER = cython.declare(cython.longlong, -4_000_000_000_000_000_000)
 
 
+@cython.final
 @cython.cclass
 class Feed:
     """The last items of one source, and the sums over those that are known.
@@ -53,39 +54,40 @@ class Feed:
         self.out = arena.doubles(8)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def hear(self, t_ns: cython.longlong, score: cython.double, impact: cython.double, known_ns: cython.longlong) -> cython.longlong:
         """Keep one item; its novelty is 1 / (1 + items of its sign known within the hour before it)."""
-        s = self.state
-        if s[1] == 0:
-            s[1] = t_ns
-        s[2] = t_ns
+        if self.state[1] == 0:
+            self.state[1] = t_ns
+        self.state[2] = t_ns
         if impact <= 0.0:
             return 0
         same: cython.double = 0.0
         k: cython.Py_ssize_t
-        for k in range(s[0] if s[0] < 128 else 128):
+        for k in range(self.state[0] if self.state[0] < 128 else 128):
             if self.score[k] * score > 0.0 and self.known[k] <= known_ns and known_ns - self.known[k] <= _HOUR:
                 same += 1.0
-        k = s[0] % 128
+        k = self.state[0] % 128
         self.score[k] = score
         self.weight[k] = impact / (1.0 + same)
         self.known[k] = known_ns
-        s[0] += 1
+        self.state[0] += 1
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def lives(self, t_ns: cython.longlong) -> cython.bint:
         """Was anything heard within 24 h?"""
         return self.state[1] != 0 and t_ns - self.state[2] <= _DAY
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def sum(self, t_ns: cython.longlong) -> cython.longlong:
         """Fill out with sums over the items known at t_ns, a whole second.
 
         out: 0 number within six hours; with w = exp(-age / 1 h) of those: 1 sum of w, 2 of w s, 3 of w s s, 4 of w max(-s, 0),
         5 the largest abs(s) weight within an hour, 6 how unusual the count of the last hour is, 7 ln(1 + minutes) of the newest's age.
         """
-        o = self.out
         n: cython.double = 0.0
         total: cython.double = 0.0
         first: cython.double = 0.0
@@ -126,12 +128,12 @@ class Feed:
                 x = (-x if x < 0.0 else x) * self.weight[k]
                 if x > top:
                     top = x
-        o[0] = n
-        o[1] = total
-        o[2] = first
-        o[3] = square
-        o[4] = negative
-        o[5] = top
+        self.out[0] = n
+        self.out[1] = total
+        self.out[2] = first
+        self.out[3] = square
+        self.out[4] = negative
+        self.out[5] = top
         age = t_ns - self.state[1]  # how long we listen, a day at most; with a full ring, what it spans
         if self.state[0] > 128 and t_ns - oldest < age:
             age = t_ns - oldest
@@ -139,14 +141,15 @@ class Feed:
             age = _DAY
         w = age / 3_600e9
         x = div(day, w)  # the usual number an hour
-        o[6] = ratio(hour - x, root(x), 10.0)
-        o[7] = -1.0
+        self.out[6] = ratio(hour - x, root(x), 10.0)
+        self.out[7] = -1.0
         if newest > _NEVER:
             w = (t_ns - newest) / 60e9
-            o[7] = ln1p_pos(w)
+            self.out[7] = ln1p_pos(w)
         return 0
 
 
+@cython.final
 @cython.cclass
 class Slot:
     """What one slow series says now, what it said before, and what it will say once that is known.
@@ -162,23 +165,24 @@ class Slot:
         self.q = arena.longs(9)  # known, until, and whether the row is filled
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def hear(
         self, t_ns: cython.longlong, value: cython.double, weight: cython.double, known_ns: cython.longlong, until_ns: cython.longlong
     ) -> cython.longlong:
         """Take one value."""
-        q = self.q
-        if q[8] != 0 and q[6] <= t_ns:  # what was to come has come
+        if self.q[8] != 0 and self.q[6] <= t_ns:  # what was to come has come
             self._move(1, 0)
             self._move(2, 1)
-            q[8] = 0
+            self.q[8] = 0
         if known_ns > t_ns:
             self._set(2, value, weight, known_ns, until_ns)
-        elif q[5] == 0 or known_ns >= q[3]:
+        elif self.q[5] == 0 or known_ns >= self.q[3]:
             self._move(1, 0)
             self._set(1, value, weight, known_ns, until_ns)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _set(
         self, row: cython.Py_ssize_t, value: cython.double, weight: cython.double, known_ns: cython.longlong, until_ns: cython.longlong
     ) -> cython.longlong:
@@ -190,12 +194,14 @@ class Slot:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _move(self, source: cython.Py_ssize_t, target: cython.Py_ssize_t) -> cython.longlong:
         if self.q[3 * source + 2] != 0:
             self._set(target, self.x[2 * source], self.x[2 * source + 1], self.q[3 * source], self.q[3 * source + 1])
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def row(self, t_ns: cython.longlong) -> cython.Py_ssize_t:
         """The row that holds at t_ns: 1 or 2; -1 when nothing is known or it is past its until_ns."""
         k: cython.Py_ssize_t = 1
@@ -206,9 +212,11 @@ class Slot:
         return k
 
 
+@cython.final
 @cython.cclass
 class NewsBlock(Block):  # type: ignore[misc]
-    """Slots as in SLOTS; formulas in config/feature_sets.yaml. state: 0 the second of the last sums, 1 whether they must be made anew."""
+    """Slots as in SLOTS; formulas in config/feature_sets.yaml. state: 0 the second of the last sums, 1 whether they must be
+    made anew, 2 whether any news and 3 whether any prediction was ever heard."""
 
     items: Feed
     posts: Feed
@@ -229,7 +237,7 @@ class NewsBlock(Block):  # type: ignore[misc]
         self.short = Slot(arena)
         self.medium = Slot(arena)
         self.far = Slot(arena)
-        self.state = arena.longs(2)
+        self.state = arena.longs(4)
         self.lean = arena.doubles(4)  # scratch: sum, sum of abs, number, newest known
 
     @cython.cfunc
@@ -251,6 +259,7 @@ class NewsBlock(Block):  # type: ignore[misc]
         elif source == 1:
             self.posts.hear(t_ns, score, impact, known_ns)
         self.state[1] = 1
+        self.state[2] = 1
         return 0
 
     @cython.cfunc
@@ -264,6 +273,7 @@ class NewsBlock(Block):  # type: ignore[misc]
         until_ns: cython.longlong,
     ) -> cython.longlong:
         """A prediction of PREDICTIONS: 0 vix, a level; 1 short, 2 medium, 3 long: the probability of a rise."""
+        self.state[3] = 1
         if name == 0:
             if value > 0.0:
                 self.vix_ahead.hear(t_ns, value, confidence, known_ns, until_ns)
@@ -280,40 +290,45 @@ class NewsBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Write the features that change between bars."""
+        if self.state[2] == 0 and self.state[3] == 0 and self.absent[self.base] != 0:  # nothing was ever heard, and the marks stand
+            return 0
         second: cython.longlong = t_ns // 1_000_000_000 * 1_000_000_000
+        if self.state[3] != 0 or self.absent[self.base + 7] == 0:
+            self._predictions(t_ns)
         if second != self.state[0] or self.state[1] != 0:
             self.state[0] = second
             self.state[1] = 0
             self._items(second)
             self._posts(second)
-        self._predictions(t_ns)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _set(self, k: cython.Py_ssize_t, there: cython.bint, value: cython.double) -> cython.longlong:
         self.pool[self.base + k] = value if there else 0.0
         self.absent[self.base + k] = 0 if there else 1
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _items(self, t_ns: cython.longlong) -> cython.longlong:
         f: Feed = self.items
-        o = f.out
         lives: cython.bint = f.lives(t_ns)
         if lives:
             f.sum(t_ns)
-        mean: cython.double = div(o[2], o[1])
-        magnitude: cython.double = o[4] + (o[2] + o[4])  # of the negative and of the positive scores
-        self._set(0, lives, div(o[2], 1.0 + o[0]))
-        self._set(1, lives, o[5])
-        self._set(2, lives and t_ns - f.state[1] >= _HOUR, o[6])
-        self._set(3, lives, clip(root(div(o[3], o[1]) - mean * mean), 0.0, 1.0))
-        self._set(5, lives and o[7] >= 0.0, clip(o[7] / 7.273092595999522, 0.0, 1.0))  # ln(1 + 1440)
+        mean: cython.double = div(f.out[2], f.out[1])
+        magnitude: cython.double = f.out[4] + (f.out[2] + f.out[4])  # of the negative and of the positive scores
+        self._set(0, lives, div(f.out[2], 1.0 + f.out[0]))
+        self._set(1, lives, f.out[5])
+        self._set(2, lives and t_ns - f.state[1] >= _HOUR, f.out[6])
+        self._set(3, lives, clip(root(div(f.out[3], f.out[1]) - mean * mean), 0.0, 1.0))
+        self._set(5, lives and f.out[7] >= 0.0, clip(f.out[7] / 7.273092595999522, 0.0, 1.0))  # ln(1 + 1440)
         self._set(12, lives, self._momentum(t_ns) if lives else 0.0)
-        self._set(13, lives, clip(div(o[4], magnitude), 0.0, 1.0) if magnitude > 1e-12 else 0.5)
+        self._set(13, lives, clip(div(f.out[4], magnitude), 0.0, 1.0) if magnitude > 1e-12 else 0.5)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _momentum(self, t_ns: cython.longlong) -> cython.double:
         """Mean score of the last hour less that of the five hours before; 0 while one of the two has no item."""
         f: Feed = self.items
@@ -338,17 +353,18 @@ class NewsBlock(Block):  # type: ignore[misc]
         return clip(new / news - old / olds, -2.0, 2.0)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _posts(self, t_ns: cython.longlong) -> cython.longlong:
         f: Feed = self.posts
-        o = f.out
         lives: cython.bint = f.lives(t_ns)
         if lives:
             f.sum(t_ns)
-        self._set(4, lives, div(o[2], 1.0 + o[0]))
-        self._set(14, lives and t_ns - f.state[1] >= _HOUR, o[6])
+        self._set(4, lives, div(f.out[2], 1.0 + f.out[0]))
+        self._set(14, lives and t_ns - f.state[1] >= _HOUR, f.out[6])
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _lean(self, slot: Slot, k: cython.Py_ssize_t, t_ns: cython.longlong) -> cython.longlong:
         """Write (2p - 1) confidence of one prediction into slot k, and count it in."""
         row: cython.Py_ssize_t = slot.row(t_ns)
@@ -366,6 +382,7 @@ class NewsBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _predictions(self, t_ns: cython.longlong) -> cython.longlong:
         k: cython.Py_ssize_t
         for k in range(4):
@@ -380,8 +397,9 @@ class NewsBlock(Block):  # type: ignore[misc]
         x = 0.0
         there: cython.bint = k > 0 and self.short.q[3 * k - 1] != 0
         if there:
-            s = self.short.x
-            x = (2.0 * s[2 * k] - 1.0) * s[2 * k + 1] - (2.0 * s[2 * k - 2] - 1.0) * s[2 * k - 1]
+            x = (2.0 * self.short.x[2 * k] - 1.0) * self.short.x[2 * k + 1] - (2.0 * self.short.x[2 * k - 2] - 1.0) * self.short.x[
+                2 * k - 1
+            ]
         self._set(15, there, x)
         k = self.vix_ahead.row(t_ns)
         row: cython.Py_ssize_t = self.vix.row(t_ns)

@@ -34,6 +34,7 @@ SPOT = cython.declare(cython.longlong, 9)
 PERP = cython.declare(cython.longlong, 10)
 
 
+@cython.final
 @cython.cclass
 class PairBlock(ReferenceBlock):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
@@ -63,6 +64,8 @@ class PairBlock(ReferenceBlock):  # type: ignore[misc]
     @cython.cfunc
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
+        if self.state[5] == 0 and self.state[0] == 0:  # nothing was ever heard
+            return 0
         h: BarHistory = self.hist
         i: cython.Py_ssize_t = h.last()
         t_ns: cython.longlong = h.t[i]
@@ -93,6 +96,7 @@ class PairBlock(ReferenceBlock):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _ready(self, start: cython.Py_ssize_t, stop: cython.Py_ssize_t, is_ready: cython.bint) -> cython.longlong:
         k: cython.Py_ssize_t
         for k in range(start, stop):
@@ -100,6 +104,7 @@ class PairBlock(ReferenceBlock):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _follow(self, s: cython.longlong, k: cython.Py_ssize_t, ring: Ring, t_ns: cython.longlong) -> cython.longlong:
         """Push the return of series s since the last bar; returns at how many bars in a row it was known, this one included."""
         if not self.is_fresh(s, t_ns):
@@ -112,12 +117,9 @@ class PairBlock(ReferenceBlock):  # type: ignore[misc]
         return self.q[k]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _first(self, i: cython.Py_ssize_t) -> cython.longlong:
         """All columns of ref. r: the instrument, x: ref, 1: a bar earlier, l and m: logarithms of close and ref."""
-        r = self.hist.r
-        x = self.x.x
-        lc = self.lc.x
-        lx = self.lx.x
         j: cython.Py_ssize_t = self.x.last()
         e: cython.Py_ssize_t = self.lc.last()
         k: cython.Py_ssize_t
@@ -126,12 +128,12 @@ class PairBlock(ReferenceBlock):  # type: ignore[misc]
         ml: cython.double = 0.0
         mm: cython.double = 0.0
         for k in range(60):
-            mr += r[i - 59 + k]
-            mx += x[j - 59 + k]
-            ml += lc[e - 59 + k]
-            mm += lx[e - 59 + k]
-        mr1: cython.double = (mr - r[i] + r[i - 60]) / 60.0
-        mx1: cython.double = (mx - x[j] + x[j - 60]) / 60.0
+            mr += self.hist.r[i - 59 + k]
+            mx += self.x.x[j - 59 + k]
+            ml += self.lc.x[e - 59 + k]
+            mm += self.lx.x[e - 59 + k]
+        mr1: cython.double = (mr - self.hist.r[i] + self.hist.r[i - 60]) / 60.0
+        mx1: cython.double = (mx - self.x.x[j] + self.x.x[j - 60]) / 60.0
         mr /= 60.0
         mx /= 60.0
         ml /= 60.0
@@ -153,12 +155,12 @@ class PairBlock(ReferenceBlock):  # type: ignore[misc]
         dl: cython.double = 0.0
         dm: cython.double = 0.0
         for k in range(60):
-            dr = r[i - 59 + k] - mr
-            dx = x[j - 59 + k] - mx
-            dr1 = r[i - 60 + k] - mr1
-            dx1 = x[j - 60 + k] - mx1
-            dl = lc[e - 59 + k] - ml
-            dm = lx[e - 59 + k] - mm
+            dr = self.hist.r[i - 59 + k] - mr
+            dx = self.x.x[j - 59 + k] - mx
+            dr1 = self.hist.r[i - 60 + k] - mr1
+            dx1 = self.x.x[j - 60 + k] - mx1
+            dl = self.lc.x[e - 59 + k] - ml
+            dm = self.lx.x[e - 59 + k] - mm
             rr += dr * dr
             xx += dx * dx
             rx += dr * dx
@@ -169,38 +171,36 @@ class PairBlock(ReferenceBlock):  # type: ignore[misc]
             ll += dl * dl
             mm2 += dm * dm
             lm += dl * dm
-        p = self.pool
         b: cython.Py_ssize_t = self.base
         moves: cython.bint = xx > 1e-22
         beta: cython.double = rx / xx if moves else 0.0
-        p[b] = correlation(rx, rr, xx)
-        p[b + 1] = clip(beta, -20.0, 20.0)
-        p[b + 2] = correlation(rx1, rr, xx1)
-        p[b + 3] = correlation(r1x, rr1, xx)
-        p[b + 4] = ratio(x[j], root(xx / 60.0), 10.0) if moves else 0.0
+        self.pool[b] = correlation(rx, rr, xx)
+        self.pool[b + 1] = clip(beta, -20.0, 20.0)
+        self.pool[b + 2] = correlation(rx1, rr, xx1)
+        self.pool[b + 3] = correlation(r1x, rr1, xx)
+        self.pool[b + 4] = ratio(self.x.x[j], root(xx / 60.0), 10.0) if moves else 0.0
         left: cython.double = rr + xx - 2.0 * rx
-        gone: cython.double = sum_of(r, i, 20) - sum_of(x, j, 20)
-        p[b + 5] = ratio(gone, root(left / 3.0), 10.0) if left > 1e-12 * (rr + xx) else 0.0  # 20 / 60 of left
+        gone: cython.double = sum_of(self.hist.r, i, 20) - sum_of(self.x.x, j, 20)
+        self.pool[b + 5] = ratio(gone, root(left / 3.0), 10.0) if left > 1e-12 * (rr + xx) else 0.0  # 20 / 60 of left
         hedge: cython.double = lm / mm2 if mm2 > 1e-22 else 0.0
         left = ll - hedge * lm
-        p[b + 6] = ratio(dl - hedge * dm, root(left / 60.0), 10.0) if mm2 > 1e-22 and left > 1e-12 * ll else 0.0
+        self.pool[b + 6] = ratio(dl - hedge * dm, root(left / 60.0), 10.0) if mm2 > 1e-22 and left > 1e-12 * ll else 0.0
         left = rr - beta * rx
-        p[b + 7] = ratio(dr - beta * dx, root(left / 60.0), 10.0) if moves and left > 1e-12 * rr else 0.0
+        self.pool[b + 7] = ratio(dr - beta * dx, root(left / 60.0), 10.0) if moves and left > 1e-12 * rr else 0.0
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _second(self, i: cython.Py_ssize_t) -> cython.longlong:
         """The columns of ref2."""
-        r = self.hist.r
-        y = self.y.x
         j: cython.Py_ssize_t = self.y.last()
         k: cython.Py_ssize_t
         mr: cython.double = 0.0
         my: cython.double = 0.0
         for k in range(60):
-            mr += r[i - 59 + k]
-            my += y[j - 59 + k]
-        my1: cython.double = (my - y[j] + y[j - 60]) / 60.0
+            mr += self.hist.r[i - 59 + k]
+            my += self.y.x[j - 59 + k]
+        my1: cython.double = (my - self.y.x[j] + self.y.x[j - 60]) / 60.0
         mr /= 60.0
         my /= 60.0
         rr: cython.double = 0.0
@@ -212,9 +212,9 @@ class PairBlock(ReferenceBlock):  # type: ignore[misc]
         dy: cython.double
         dy1: cython.double
         for k in range(60):
-            dr = r[i - 59 + k] - mr
-            dy = y[j - 59 + k] - my
-            dy1 = y[j - 60 + k] - my1
+            dr = self.hist.r[i - 59 + k] - mr
+            dy = self.y.x[j - 59 + k] - my
+            dy1 = self.y.x[j - 60 + k] - my1
             rr += dr * dr
             yy += dy * dy
             ry += dr * dy

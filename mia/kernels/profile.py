@@ -35,6 +35,7 @@ class Profile:
         self.q = arena.longs(6)
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def clear(self) -> cython.longlong:
         """Forget all: a session begins."""
         k: cython.Py_ssize_t
@@ -46,6 +47,7 @@ class Profile:
         return 0
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def add(self, low: cython.double, high: cython.double, mean: cython.double, lots: cython.double) -> cython.longlong:
         """Half of the lots spread evenly over the ticks low .. high, half at the tick nearest to their mean price; returns 1.
 
@@ -86,6 +88,7 @@ class Profile:
         return 1
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _reach(self, a: cython.longlong, z: cython.longlong) -> cython.longlong:
         """Make the range hold the ticks a .. z, with wider bins if it must."""
         if self.s[0] == 0.0:
@@ -109,6 +112,7 @@ class Profile:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _merge(self) -> cython.longlong:
         """Double the width of the bins."""
         mask: cython.longlong = self.mask
@@ -128,6 +132,7 @@ class Profile:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _seek(self, first: cython.longlong, last: cython.longlong) -> cython.longlong:
         """The fullest bin after the bins first .. last have grown."""
         mask: cython.longlong = self.mask
@@ -142,6 +147,7 @@ class Profile:
         return 0
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def settle(self) -> cython.longlong:
         """Find the value area: from the point of control on, the heavier pair of bins above or below (both when equal) until 70 % is in."""
         mask: cython.longlong = self.mask
@@ -173,26 +179,31 @@ class Profile:
         return 0
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def lots(self) -> cython.double:
         """Lots in all."""
         return self.s[0]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def control(self) -> cython.double:
         """Point of control, ticks: the middle of the fullest bin."""
         return (self.q[3] << self.q[0]) + 0.5 * ((self.one << self.q[0]) - 1)
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def value_low(self) -> cython.double:
         """Lowest tick of the value area, as of the last settle."""
         return 1.0 * (self.q[4] << self.q[0])
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def value_high(self) -> cython.double:
         """Highest tick of the value area, as of the last settle."""
         return 1.0 * (((self.q[5] + 1) << self.q[0]) - 1)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _bin(self, price: cython.double) -> cython.longlong:
         """The bin of a price, in ticks."""
         if not (price >= 1.0):
@@ -202,6 +213,7 @@ class Profile:
         return cython.cast(cython.longlong, price) >> self.q[0]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def height(self, price: cython.double) -> cython.double:
         """Lots in the bin of a price / lots in the fullest bin, in [0, 1]; 0.0 outside of the range."""
         b: cython.longlong = self._bin(price)
@@ -211,6 +223,7 @@ class Profile:
         return self.x[b & self.mask] / top
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def above(self, price: cython.double) -> cython.double:
         """Share of the lots in bins above that of a price, with half of its own, in [0, 1]; 0.0 of nothing."""
         if self.s[0] <= 0.0:
@@ -224,18 +237,23 @@ class Profile:
         if b < low:
             return 1.0
         other: cython.double = 0.0
+        third: cython.double = 0.0
+        fourth: cython.double = 0.0
         total: cython.double = 0.5 * self.x[b & mask]
         upper: cython.bint = high - b < b - low  # the shorter side is added up
         first: cython.longlong = b + 1 if upper else low
         last: cython.longlong = high if upper else b - 1
         k: cython.longlong = first
-        while k < last:
+        while k + 2 < last:
             total += self.x[k & mask]
             other += self.x[(k + 1) & mask]
-            k += 2
-        if k == last:
+            third += self.x[(k + 2) & mask]
+            fourth += self.x[(k + 3) & mask]
+            k += 4
+        while k <= last:
             total += self.x[k & mask]
-        total = (total + other) / self.s[0]
+            k += 1
+        total = ((total + other) + (third + fourth)) / self.s[0]
         if total > 1.0:
             total = 1.0
         return total if upper else 1.0 - total

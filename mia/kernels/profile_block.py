@@ -27,6 +27,7 @@ SLOTS = (
 NAKED_MAX = 10  # sessions whose point of control is remembered
 
 
+@cython.final
 @cython.cclass
 class ProfileBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
@@ -68,6 +69,7 @@ class ProfileBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _turn(self) -> cython.longlong:
         """A session begins: keep what the last one left, if it was seen from its start."""
         known: cython.bint = self.watch.was_whole() and self.profile.lots() > 0.0
@@ -81,6 +83,7 @@ class ProfileBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _session(self, c: cython.double, atr: cython.double) -> cython.longlong:
         """The profile of the session so far."""
         b: cython.Py_ssize_t = self.base
@@ -104,6 +107,7 @@ class ProfileBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _before(self, c: cython.double, atr: cython.double) -> cython.longlong:
         """The profile of the session before."""
         b: cython.Py_ssize_t = self.base
@@ -125,6 +129,7 @@ class ProfileBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _naked(self, i: cython.Py_ssize_t, atr: cython.double) -> cython.longlong:
         """The nearest point of control of past sessions that price has not come back to."""
         x: BarHistory = self.hist

@@ -1,7 +1,7 @@
 from mia.kernels.block cimport Block
 
-cdef double z_of(double[::1] x, Py_ssize_t last, Py_ssize_t n)
-cdef double correlation(double sxy, double sxx, double syy)
+cdef double z_of(double[::1] x, Py_ssize_t last, Py_ssize_t n) except? -1
+cdef double correlation(double sxy, double sxx, double syy) except? -1
 
 cdef class ReferenceBlock(Block):
     cdef Py_ssize_t columns
@@ -24,9 +24,9 @@ cdef class ReferenceBlock(Block):
     cdef long long[::1] w_known
     cdef long long[::1] w_until
     cdef long long[::1] w_series
-    cdef long long took(self, long long s)
-    cdef long long _wait(self, long long from_ns, long long series, double value, long long known_ns, long long until_ns)
-    cdef long long _move(self, Py_ssize_t i, Py_ssize_t j)
-    cdef long long catch_up(self, long long t_ns)
-    cdef long long _take(self, long long from_ns, long long s, double value, long long known_ns, long long until_ns)
-    cdef bint is_fresh(self, long long s, long long t_ns)
+    cdef long long took(self, long long s) except? -1
+    cdef long long _wait(self, long long from_ns, long long series, double value, long long known_ns, long long until_ns) except? -1
+    cdef long long _move(self, Py_ssize_t i, Py_ssize_t j) except? -1
+    cdef long long catch_up(self, long long t_ns) except? -1
+    cdef long long _take(self, long long from_ns, long long s, double value, long long known_ns, long long until_ns) except? -1
+    cdef bint is_fresh(self, long long s, long long t_ns) except? -1

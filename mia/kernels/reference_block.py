@@ -39,7 +39,7 @@ class ReferenceBlock(Block):  # type: ignore[misc]
 
     value, known, until, count: of each series; ready: 1 for a column that has seen enough. Scratch of the value just taken:
     state[3] when it counts from, state[4] 1 when it replaces the observation of the same UTC day.
-    state: 0 waiting, 1 whether the flags are up to date, 2 as of when. edge: until when they hold.
+    state: 0 waiting, 1 whether the flags are up to date, 2 as of when, 5 values ever taken. holds: until when the flags hold.
     """
 
     def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, reads: tuple[tuple[str, ...], ...]) -> None:
@@ -58,7 +58,7 @@ class ReferenceBlock(Block):  # type: ignore[misc]
         self.count = arena.longs(len(SERIES))
         self.fresh = arena.longs(len(SERIES))
         self.ready = arena.longs(self.columns)
-        self.state = arena.longs(5)
+        self.state = arena.longs(6)
         self.holds = arena.longs(1)
         self.w_value = arena.doubles(_WAITING)
         self.w_from = arena.longs(_WAITING)
@@ -67,6 +67,7 @@ class ReferenceBlock(Block):  # type: ignore[misc]
         self.w_series = arena.longs(_WAITING)
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def took(self, s: cython.longlong) -> cython.longlong:
         """A value of series s was taken: write what follows from it."""
         return 0
@@ -86,6 +87,7 @@ class ReferenceBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _wait(
         self, from_ns: cython.longlong, series: cython.longlong, value: cython.double, known_ns: cython.longlong, until_ns: cython.longlong
     ) -> cython.longlong:
@@ -109,6 +111,7 @@ class ReferenceBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _move(self, i: cython.Py_ssize_t, j: cython.Py_ssize_t) -> cython.longlong:
         self.w_value[j] = self.w_value[i]
         self.w_from[j] = self.w_from[i]
@@ -118,6 +121,7 @@ class ReferenceBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def catch_up(self, t_ns: cython.longlong) -> cython.longlong:
         """Take what waits and is known by t_ns, as of when it became known: asking earlier or later makes no difference."""
         n: cython.Py_ssize_t = self.state[0]
@@ -134,6 +138,7 @@ class ReferenceBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _take(
         self, from_ns: cython.longlong, s: cython.longlong, value: cython.double, known_ns: cython.longlong, until_ns: cython.longlong
     ) -> cython.longlong:
@@ -156,11 +161,13 @@ class ReferenceBlock(Block):  # type: ignore[misc]
         self.until[s] = until_ns
         self.count[s] += 1
         self.state[1] = 0
+        self.state[5] += 1
         self.state[3] = from_ns
         self.took(s)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def is_fresh(self, s: cython.longlong, t_ns: cython.longlong) -> cython.bint:
         """Is a value of series s known and not too old at t_ns?"""
         return self.count[s] > 0 and t_ns <= self.until[s]
@@ -169,6 +176,8 @@ class ReferenceBlock(Block):  # type: ignore[misc]
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Mark what is absent; the values were written when they changed."""
         if self.state[1] != 0 and t_ns >= self.state[2] and t_ns <= self.holds[0]:
+            return 0
+        if self.state[5] == 0 and self.state[0] == 0 and self.absent[self.base] != 0:  # nothing was ever heard, and the marks stand
             return 0
         self.catch_up(t_ns)
         holds: cython.longlong = _FOREVER
@@ -191,6 +200,7 @@ class ReferenceBlock(Block):  # type: ignore[misc]
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=True)
 def z_of(x: cython.double[::1], last: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.double:
     """(newest - mean) / population std of the n values that end at index last, in [-10, 10]; n even.
 
@@ -218,6 +228,7 @@ def z_of(x: cython.double[::1], last: cython.Py_ssize_t, n: cython.Py_ssize_t) -
 
 
 @cython.cfunc
+@cython.exceptval(-1, check=True)
 def correlation(sxy: cython.double, sxx: cython.double, syy: cython.double) -> cython.double:
     """Of sums of products of deviations of log changes; 0.0 when either series does not move (a sum of squares below 1e-22)."""
     if sxx <= 1e-22 or syy <= 1e-22:

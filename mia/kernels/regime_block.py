@@ -31,6 +31,7 @@ _ENTER = cython.declare(cython.double, 0.6)  # probabilities at which the discre
 _LEAVE = cython.declare(cython.double, 0.4)
 
 
+@cython.final
 @cython.cclass
 class RegimeBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. Its inputs must have been written before it is called.
@@ -60,6 +61,7 @@ class RegimeBlock(Block):  # type: ignore[misc]
         return self.hmm.state() if self.hmm is not None and self.hmm.is_warm() else None
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _step(self) -> cython.bint:
         """Let the filter take this bar, if all of its inputs are there."""
         f: HmmFilter = self.hmm
@@ -75,6 +77,8 @@ class RegimeBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed and all other blocks have written theirs: step the filter and write."""
         b: cython.Py_ssize_t = self.base
+        if self.hmm is None and self.absent[b] != 0:  # no model, and the marks stand
+            return 0
         k: cython.Py_ssize_t
         stepped: cython.bint = self._step()
         if stepped:
@@ -90,11 +94,9 @@ class RegimeBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _write(self) -> cython.longlong:
         f: HmmFilter = self.hmm
-        p = self.pool
-        s = self.s
-        q = self.q
         b: cython.Py_ssize_t = self.base
         entropy: cython.double = 0.0
         leaving: cython.double = 1.0
@@ -103,43 +105,43 @@ class RegimeBlock(Block):  # type: ignore[misc]
         top: cython.Py_ssize_t = 0
         for k in range(3):
             x = f.prob(k)
-            p[b + k] = x
+            self.pool[b + k] = x
             if x > 0.0:
                 entropy -= x * log(x)
             leaving -= x * f.stay(k)
             if x > f.prob(top):
                 top = k
-        p[b + 3] = clip(entropy / 1.0986122886681098, 0.0, 1.0)  # ln 3
-        p[b + 4] = clip(leaving, 0.0, 1.0)
+        self.pool[b + 3] = clip(entropy / 1.0986122886681098, 0.0, 1.0)  # ln 3
+        self.pool[b + 4] = clip(leaving, 0.0, 1.0)
         self._label(top)
-        x = 1.0 * q[1]
-        p[b + 5] = ln1p_pos(clip(x, 0.0, 1e6))
+        x = 1.0 * self.q[1]
+        self.pool[b + 5] = ln1p_pos(clip(x, 0.0, 1e6))
         x = 1.0 - f.stay(top)
-        p[b + 6] = clip(-log(x) / 6.907755278982137, 0.0, 1.0) if x > 1e-300 else 1.0  # ln 1000
+        self.pool[b + 6] = clip(-log(x) / 6.907755278982137, 0.0, 1.0) if x > 1e-300 else 1.0  # ln 1000
         x = f.loglik()
-        p[b + 7] = ratio(x - s[0], root(s[1]), 10.0)
-        q[2] += 1
-        k = q[2] if q[2] < 100 else 100
-        x -= s[0]
+        self.pool[b + 7] = ratio(x - self.s[0], root(self.s[1]), 10.0)
+        self.q[2] += 1
+        k = self.q[2] if self.q[2] < 100 else 100
+        x -= self.s[0]
         weight: cython.double = div(1.0, 1.0 * k)
-        s[0] += weight * x
-        s[1] = (1.0 - weight) * (s[1] + weight * x * x)
-        self.trend.push(p[b + 1])
-        p[b + 8] = p[b + 1] - self.trend.back(10) if q[2] > 10 else 0.0
-        p[b + 9] = clip(f.surprise(), -10.0, 10.0)
+        self.s[0] += weight * x
+        self.s[1] = (1.0 - weight) * (self.s[1] + weight * x * x)
+        self.trend.push(self.pool[b + 1])
+        self.pool[b + 8] = self.pool[b + 1] - self.trend.back(10) if self.q[2] > 10 else 0.0
+        self.pool[b + 9] = clip(f.surprise(), -10.0, 10.0)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _label(self, top: cython.Py_ssize_t) -> cython.longlong:
         """Hysteresis: a label is left below _LEAVE and entered above _ENTER; between the two nothing is decided anew."""
         f: HmmFilter = self.hmm
-        q = self.q
-        if q[0] > 0 and f.prob(q[0] - 1) >= _LEAVE:
-            q[1] += 1
+        if self.q[0] > 0 and f.prob(self.q[0] - 1) >= _LEAVE:
+            self.q[1] += 1
         elif f.prob(top) > _ENTER:
-            q[0] = top + 1
-            q[1] = 0
+            self.q[0] = top + 1
+            self.q[1] = 0
         else:
-            q[0] = 0
-            q[1] = 0
+            self.q[0] = 0
+            self.q[1] = 0
         return 0

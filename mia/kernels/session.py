@@ -30,52 +30,56 @@ class SessionClock:
         self.state = arena.longs(5)
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def advance(self, t_ns: cython.longlong) -> cython.bint:
         """Move to t_ns; True when a session began since the last call. Between two sessions the earlier one goes on."""
-        s = self.state
-        s[3] = 0
-        if s[0] > 0 and t_ns < s[2]:
+        self.state[3] = 0
+        if self.state[0] > 0 and t_ns < self.state[2]:
             return False
-        i: cython.Py_ssize_t = s[4]
+        i: cython.Py_ssize_t = self.state[4]
         while i < self.n and self.opens[i] <= t_ns:
             i += 1
-        if i > s[4]:
-            s[4] = i
+        if i > self.state[4]:
+            self.state[4] = i
             self._begin(self.opens[i - 1], self.closes[i - 1])
-        if s[0] > 0 and t_ns < s[2]:
-            return s[3] != 0
+        if self.state[0] > 0 and t_ns < self.state[2]:
+            return self.state[3] != 0
         if i > 0 and i < self.n:
-            return s[3] != 0
+            return self.state[3] != 0
         day: cython.longlong = t_ns // _DAY_NS * _DAY_NS
-        if s[0] == 0 or day >= s[2]:
+        if self.state[0] == 0 or day >= self.state[2]:
             self._begin(day, day + _DAY_NS)
-        return s[3] != 0
+        return self.state[3] != 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _begin(self, open_ns: cython.longlong, close_ns: cython.longlong) -> cython.longlong:
-        s = self.state
-        s[0] += 1
-        s[1] = open_ns
-        s[2] = close_ns
-        s[3] = 1
+        self.state[0] += 1
+        self.state[1] = open_ns
+        self.state[2] = close_ns
+        self.state[3] = 1
         return 0
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def begun(self) -> cython.longlong:
         """Sessions begun so far, this one included; 0 before the first call."""
         return self.state[0]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def is_new(self) -> cython.bint:
         """Did the last call of advance begin a session?"""
         return self.state[3] != 0
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def open_ns(self) -> cython.longlong:
         """When the session opened."""
         return self.state[1]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def close_ns(self) -> cython.longlong:
         """When the session closes."""
         return self.state[2]

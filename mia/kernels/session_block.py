@@ -30,6 +30,7 @@ _HALF_DAY_NS = cython.declare(cython.longlong, 43_200_000_000_000)
 _DAY_NS = cython.declare(cython.longlong, 86_400_000_000_000)
 
 
+@cython.final
 @cython.cclass
 class SessionBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
@@ -55,19 +56,22 @@ class SessionBlock(Block):  # type: ignore[misc]
         x: BarHistory = self.hist
         i: cython.Py_ssize_t = x.last()
         t: cython.longlong = x.t[i]
-        length: cython.longlong = x.session.close_ns() - x.session.open_ns()
+        open_ns: cython.longlong = x.session.open_ns()
+        close_ns: cython.longlong = x.session.close_ns()
+        length: cython.longlong = close_ns - open_ns
         if self.watch.step(x.session):
             self._turn(i, length)
-        elif t <= x.session.close_ns():  # what trades after the close is no part of the day's range
+        elif t <= close_ns:  # what trades after the close is no part of the day's range
             self._widen(0, i)
             self.s[2] = x.c[i]
-        if self.watch.is_whole() and t <= x.session.open_ns() + _HALF_HOUR_NS:
+        if t <= open_ns + _HALF_HOUR_NS and self.watch.is_whole():
             self._gather(6, 0, i)
-        self._night(i, length)
-        self._write(i)
+        self._night(i, length, open_ns, close_ns)
+        self._write(i, open_ns)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _turn(self, i: cython.Py_ssize_t, length: cython.longlong) -> cython.longlong:
         """A session begins with bar i."""
         x: BarHistory = self.hist
@@ -85,6 +89,7 @@ class SessionBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _widen(self, k: cython.Py_ssize_t, i: cython.Py_ssize_t) -> cython.longlong:
         """Let the range at s[k], s[k + 1] hold bar i."""
         x: BarHistory = self.hist
@@ -95,6 +100,7 @@ class SessionBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _gather(self, k: cython.Py_ssize_t, n: cython.Py_ssize_t, i: cython.Py_ssize_t) -> cython.longlong:
         """The same for a range that q[n] bars made so far, none at its start."""
         x: BarHistory = self.hist
@@ -105,17 +111,18 @@ class SessionBlock(Block):  # type: ignore[misc]
         return self._widen(k, i)
 
     @cython.cfunc
-    def _night(self, i: cython.Py_ssize_t, length: cython.longlong) -> cython.longlong:
+    @cython.exceptval(-1, check=True)
+    def _night(self, i: cython.Py_ssize_t, length: cython.longlong, open_ns: cython.longlong, close_ns: cython.longlong) -> cython.longlong:
         """Gather the night: of a UTC day its first 8 hours, of a long session all until 7.5 h before its close, else what follows it."""
         x: BarHistory = self.hist
         t: cython.longlong = x.t[i]
         if length < _HALF_DAY_NS:
-            if t > x.session.close_ns():
+            if t > close_ns:
                 self._gather(8, 1, i)
             return 0
-        end: cython.longlong = x.session.open_ns() + _ASIA_NS
+        end: cython.longlong = open_ns + _ASIA_NS
         if length < _DAY_NS:
-            end = x.session.close_ns() - _DAY_HOURS_NS
+            end = close_ns - _DAY_HOURS_NS
         if self.q[3] == 1 and t <= end:
             self._gather(8, 1, i)
         if self.q[3] == 1 and t >= end:
@@ -125,6 +132,7 @@ class SessionBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _night_over(self) -> cython.longlong:
         """The night that formed is whole."""
         self.s[10] = self.s[8]
@@ -133,13 +141,14 @@ class SessionBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
-    def _write(self, i: cython.Py_ssize_t) -> cython.longlong:
+    @cython.exceptval(-1, check=True)
+    def _write(self, i: cython.Py_ssize_t, open_ns: cython.longlong) -> cython.longlong:
         """The columns."""
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
         c: cython.double = x.c[i]
         atr: cython.double = x.atr()
-        opened: cython.bint = self.q[0] > 0 and x.t[i] >= x.session.open_ns() + _HALF_HOUR_NS
+        opened: cython.bint = self.q[0] > 0 and x.t[i] >= open_ns + _HALF_HOUR_NS
         self.absent[b] = 0 if opened else 1
         self.pool[b] = self._place(c, self.s[6], self.s[7]) if opened else 0.0
         before: cython.bint = self.watch.was_whole()
@@ -158,6 +167,7 @@ class SessionBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _place(self, c: cython.double, high: cython.double, low: cython.double) -> cython.double:
         """Place of c in a range: 0 at its low, 1 at its high; 0.5 of one without width."""
         if high <= low:

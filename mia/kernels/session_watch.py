@@ -23,6 +23,7 @@ class SessionWatch:
         self.state = arena.longs(3)
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def step(self, clock: SessionClock) -> cython.bint:
         """Once a bar: does it open a session, or is it the first bar of all? Counts, since others may move the clock in between."""
         n: cython.longlong = clock.begun()
@@ -37,11 +38,13 @@ class SessionWatch:
         return True
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def is_whole(self) -> cython.bint:
         """Did the session that runs begin while bars were coming?"""
         return self.state[2] >= 1
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def was_whole(self) -> cython.bint:
         """Did the session before it, too?"""
         return self.state[2] >= 2

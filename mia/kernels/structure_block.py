@@ -27,6 +27,7 @@ LEVELS = 8  # swings of either kind that are remembered; a power of two
 DECADES = 40
 
 
+@cython.final
 @cython.cclass
 class StructureBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
@@ -70,15 +71,16 @@ class StructureBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _swings(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Take the bar before the last two for a swing when it towers above two bars on each side. Source: Williams (1995), fractals."""
         x: BarHistory = self.hist
         j: cython.Py_ssize_t = i - 2
-        if x.count() >= 5:
-            if x.h[j] > x.h[j - 1] and x.h[j] > x.h[j - 2] and x.h[j] > x.h[j + 1] and x.h[j] > x.h[j + 2]:
+        if x.count() >= 5:  # bits instead of branches, which would be guessed wrong half of the time
+            if (x.h[j] > x.h[j - 1]) & (x.h[j] > x.h[j - 2]) & (x.h[j] > x.h[j + 1]) & (x.h[j] > x.h[j + 2]):
                 self.swings[self.q[0] & (self.levels - 1)] = x.h[j]
                 self.q[0] += 1
-            if x.l[j] < x.l[j - 1] and x.l[j] < x.l[j - 2] and x.l[j] < x.l[j + 1] and x.l[j] < x.l[j + 2]:
+            if (x.l[j] < x.l[j - 1]) & (x.l[j] < x.l[j - 2]) & (x.l[j] < x.l[j + 1]) & (x.l[j] < x.l[j + 2]):
                 self.swings[self.levels + (self.q[1] & (self.levels - 1))] = x.l[j]
                 self.q[1] += 1
         b: cython.Py_ssize_t = self.base
@@ -94,11 +96,13 @@ class StructureBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _past(self, low: cython.Py_ssize_t, k: cython.longlong) -> cython.double:
         """The swing high (low 0) or low (1) k swings ago, 1 the last."""
         return self.swings[low * self.levels + ((self.q[low] - k) & (self.levels - 1))]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _rises(self, low: cython.Py_ssize_t) -> cython.double:
         """How often the last three swings rose, less how often they fell."""
         a: cython.double = self._past(low, 3)
@@ -108,6 +112,7 @@ class StructureBlock(Block):  # type: ignore[misc]
         return 1.0 * score
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _extremes(self, i: cython.Py_ssize_t, n: cython.longlong) -> cython.longlong:
         """Age of the highest high and the lowest low of n bars, the newer of equals; searched again only when one leaves the window."""
         x: BarHistory = self.hist
@@ -140,6 +145,7 @@ class StructureBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _ranges(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Breaks of the range of 20 bars before, range of 10 bars against 60, length of the narrow stretch that ends here."""
         x: BarHistory = self.hist
@@ -175,6 +181,7 @@ class StructureBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _levels(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Touches of the nearer of the last two swings, and the nearest of all that are remembered."""
         x: BarHistory = self.hist
@@ -194,7 +201,7 @@ class StructureBlock(Block):  # type: ignore[misc]
         above: cython.double = level + 0.1 * atr
         below: cython.double = level - 0.1 * atr
         touches: cython.longlong = 0
-        for k in range(i - 19, i + 1):  # bits instead of branches, which would be guessed wrong half of the time
+        for k in range(i - 19, i + 1):
             touches += ((x.h[k] >= below) & (x.h[k] <= above)) | ((x.l[k] >= below) & (x.l[k] <= above))
         share: cython.double = touches
         self.pool[b + 8] = share / 20.0
@@ -210,6 +217,7 @@ class StructureBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _round_number(self, price: cython.double) -> cython.double:
         """Distance to the nearest multiple of a hundredth of the price's power of ten, 1 half way between two."""
         k: cython.longlong = self.q[4]

@@ -26,6 +26,7 @@ _LATER_NS = cython.declare(cython.longlong, 5_000_000_000)  # typed: a literal a
 WAITING_MAX = 2048  # trades without their later mid; about 400 a second
 
 
+@cython.final
 @cython.cclass
 class TouchBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. Decayed sums stand as of the last quote or trade.
@@ -62,137 +63,134 @@ class TouchBlock(Block):  # type: ignore[misc]
         self, t_ns: cython.longlong, bid: cython.double, ask: cython.double, bid_lots: cython.double, ask_lots: cython.double
     ) -> cython.longlong:
         """Take one valid quote."""
-        s = self.s
-        q = self.q
-        if q[6] > 0:
+        if self.q[6] > 0:
             self._settle(t_ns)
         flow: cython.double = 0.0
-        if q[1] == 0:
-            q[0] = t_ns
-            q[2] = t_ns
-            q[3] = t_ns
-        elif t_ns // 1_000_000_000 > q[0] // 1_000_000_000:
-            self.spreads[q[8] % 60] = s[24] / s[5]
-            q[8] += 1
-        e60: cython.double = decay(t_ns - q[0], 60.0)
+        if self.q[1] == 0:
+            self.q[0] = t_ns
+            self.q[2] = t_ns
+            self.q[3] = t_ns
+        elif t_ns // 1_000_000_000 > self.q[0] // 1_000_000_000:
+            self.spreads[self.q[8] % 60] = self.s[24] / self.s[5]
+            self.q[8] += 1
+        e60: cython.double = decay(t_ns - self.q[0], 60.0)
         e20: cython.double = e60 * e60 * e60
         e10: cython.double = e20 * e20
         e2: cython.double = e10 * e10 * e10 * e10 * e10
         e1: cython.double = e2 * e2
-        s[9] *= e10
-        s[10] *= e10
-        if q[1] > 0:  # Cont, Kukanov, Stoikov (2014), eq. 3
-            if bid >= s[0]:
+        self.s[9] *= e10
+        self.s[10] *= e10
+        if self.q[1] > 0:  # Cont, Kukanov, Stoikov (2014), eq. 3
+            if bid >= self.s[0]:
                 flow += bid_lots
-            if bid <= s[0]:
-                flow -= s[2]
-            if ask <= s[1]:
+            if bid <= self.s[0]:
+                flow -= self.s[2]
+            if ask <= self.s[1]:
                 flow -= ask_lots
-            if ask >= s[1]:
-                flow += s[3]
-            if bid != s[0]:
+            if ask >= self.s[1]:
+                flow += self.s[3]
+            if bid != self.s[0]:
                 self._change(0, 2, t_ns, bid)
-            if ask != s[1]:
+            if ask != self.s[1]:
                 self._change(1, 3, t_ns, ask)
-        q[0] = t_ns
-        q[1] += 1
-        s[0] = bid
-        s[1] = ask
-        s[2] = bid_lots
-        s[3] = ask_lots
-        s[4] = 0.5 * (bid + ask)
-        s[5] = s[5] * e1 + 1.0
-        s[6] = s[6] * e1 + self._microprice()
-        s[7] = s[7] * e10 + 1.0
-        s[8] = s[8] * e10 + (ask - bid)
-        s[24] = s[24] * e1 + (ask - bid)
-        s[11] = s[11] * e60 + flow
-        s[12] = s[12] * e60 + 0.5 * (bid_lots + ask_lots)
-        s[13] = s[13] * e60 + 1.0
+        self.q[0] = t_ns
+        self.q[1] += 1
+        self.s[0] = bid
+        self.s[1] = ask
+        self.s[2] = bid_lots
+        self.s[3] = ask_lots
+        self.s[4] = 0.5 * (bid + ask)
+        self.s[5] = self.s[5] * e1 + 1.0
+        self.s[6] = self.s[6] * e1 + self._microprice()
+        self.s[7] = self.s[7] * e10 + 1.0
+        self.s[8] = self.s[8] * e10 + (ask - bid)
+        self.s[24] = self.s[24] * e1 + (ask - bid)
+        self.s[11] = self.s[11] * e60 + flow
+        self.s[12] = self.s[12] * e60 + 0.5 * (bid_lots + ask_lots)
+        self.s[13] = self.s[13] * e60 + 1.0
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _microprice(self) -> cython.double:
-        s = self.s
-        return s[4] + 0.5 * (s[1] - s[0]) * (s[2] - s[3]) / (s[2] + s[3])
+        return self.s[4] + 0.5 * (self.s[1] - self.s[0]) * (self.s[2] - self.s[3]) / (self.s[2] + self.s[3])
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _change(self, k: cython.Py_ssize_t, at: cython.Py_ssize_t, t_ns: cython.longlong, price: cython.double) -> cython.longlong:
-        """The best price s[k], which last changed at q[at], becomes another one."""
-        s = self.s
-        s[9] += 1.0
-        if price == s[14 + k] and t_ns - self.q[at] <= 1_000_000_000:
-            s[10] += 1.0
-        s[14 + k] = s[k]
+        """The best price self.s[k], which last changed at q[at], becomes another one."""
+        self.s[9] += 1.0
+        if price == self.s[14 + k] and t_ns - self.q[at] <= 1_000_000_000:
+            self.s[10] += 1.0
+        self.s[14 + k] = self.s[k]
         self.q[at] = t_ns
         return 0
 
     @cython.cfunc
     def trade(self, t_ns: cython.longlong, price: cython.double, qty: cython.double, side: cython.longlong) -> cython.longlong:
         """Take one trade; before the first quote there is nothing to compare it with."""
-        s = self.s
-        q = self.q
-        if q[1] == 0:
+        if self.q[1] == 0:
             return 0
-        if q[6] > 0:
+        if self.q[6] > 0:
             self._settle(t_ns)
-        e60: cython.double = decay(t_ns - q[4], 60.0)
-        q[4] = t_ns
-        s[16] = s[16] * e60 + qty
-        s[17] *= e60
-        s[18] *= e60
-        s[19] *= e60
-        s[20] *= e60
-        if price > s[1] or price < s[0]:
-            s[17] += qty
+        e60: cython.double = decay(t_ns - self.q[4], 60.0)
+        self.q[4] = t_ns
+        self.s[16] = self.s[16] * e60 + qty
+        self.s[17] *= e60
+        self.s[18] *= e60
+        self.s[19] *= e60
+        self.s[20] *= e60
+        if price > self.s[1] or price < self.s[0]:
+            self.s[17] += qty
         if side == 0:
             return 0
         twice: cython.double = 2.0 * side
-        s[18] += qty * (twice * (price - s[4]))
-        s[19] += qty * (s[1] - s[0])
-        if q[6] == self.waiting_max:
+        self.s[18] += qty * (twice * (price - self.s[4]))
+        self.s[19] += qty * (self.s[1] - self.s[0])
+        if self.q[6] == self.waiting_max:
             return 0
-        at: cython.Py_ssize_t = self._wrap(q[5] + q[6])
-        q[6] += 1
+        at: cython.Py_ssize_t = self._wrap(self.q[5] + self.q[6])
+        self.q[6] += 1
         self.wt[at] = t_ns + _LATER_NS
-        self.wd[at] = s[20]
-        s[20] = 1.0
+        self.wd[at] = self.s[20]
+        self.s[20] = 1.0
         at *= 4
         self.w[at] = twice
         self.w[at + 1] = price
-        self.w[at + 2] = s[4]
+        self.w[at + 2] = self.s[4]
         self.w[at + 3] = qty
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _wrap(self, k: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """k, at most one round ahead, as a place in the ring."""
         return k if k < self.waiting_max else k - self.waiting_max
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _settle(self, t_ns: cython.longlong) -> cython.longlong:
         """Judge the trades that are due by the mid that stands: that of the last quote before they were due."""
-        s = self.s
-        q = self.q
-        w = self.w
         at: cython.Py_ssize_t
-        while q[6] > 0 and self.wt[q[5]] <= t_ns:
-            at = 4 * q[5]
-            s[21] = s[21] * self.wd[q[5]] + w[at + 3]
-            s[22] = s[22] * self.wd[q[5]] + w[at + 3] * (w[at] * (s[4] - w[at + 2]) / w[at + 2])
-            s[23] = self._realized(q[5])
-            q[5] = self._wrap(q[5] + 1)
-            q[6] -= 1
-            q[7] += 1
+        while self.q[6] > 0 and self.wt[self.q[5]] <= t_ns:
+            at = 4 * self.q[5]
+            self.s[21] = self.s[21] * self.wd[self.q[5]] + self.w[at + 3]
+            self.s[22] = self.s[22] * self.wd[self.q[5]] + self.w[at + 3] * (self.w[at] * (self.s[4] - self.w[at + 2]) / self.w[at + 2])
+            self.s[23] = self._realized(self.q[5])
+            self.q[5] = self._wrap(self.q[5] + 1)
+            self.q[6] -= 1
+            self.q[7] += 1
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _realized(self, k: cython.Py_ssize_t) -> cython.double:
         """Realised spread of one waiting trade by the mid that stands."""
         at: cython.Py_ssize_t = 4 * self._wrap(k)
         return self.w[at] * (self.w[at + 1] - self.s[4]) / self.w[at + 2]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _due(self, t_ns: cython.longlong) -> cython.Py_ssize_t:
         """How many of the waiting trades are due."""
         low: cython.Py_ssize_t = 0
@@ -209,32 +207,30 @@ class TouchBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Write the features that change between bars."""
-        s = self.s
-        q = self.q
-        p = self.pool
         b: cython.Py_ssize_t = self.base
-        if q[1] == 0:
+        if self.q[1] == 0:
             return 0
         due: cython.Py_ssize_t = self._due(t_ns)
-        self.absent[b] = 1 if q[7] + due == 0 else 0
-        self.absent[b + 1] = 1 if s[21] <= 0.0 else 0
-        self.absent[b + 2] = 1 if s[19] <= 0.0 else 0
-        self.absent[b + 3] = 1 if s[16] <= 0.0 else 0
-        self.absent[b + 5] = 1 if q[8] == 0 else 0
-        p[b] = clip(self._realized(q[5] + due - 1) if due > 0 else s[23], -1.0, 1.0)
-        p[b + 1] = ratio(1e4 * s[22], s[21], 1000.0)
-        p[b + 2] = ratio(s[18], s[19], 200.0)
-        p[b + 3] = div(s[17], s[16])
-        p[b + 4] = ratio((self._microprice() - s[6] / s[5]) * s[7], s[8], 200.0)
-        p[b + 5] = self._rank(s[24] / s[5])
-        p[b + 6] = div(s[10], s[9])
-        bid_age: cython.double = 1.0 * (t_ns - q[2])
-        ask_age: cython.double = 1.0 * (t_ns - q[3])
-        p[b + 7] = clip(ln_ratio(1e6 + bid_age, 1e6 + ask_age), -20.0, 20.0)
-        p[b + 8] = ratio(s[11] * s[13], s[12], 200.0)
+        self.absent[b] = 1 if self.q[7] + due == 0 else 0
+        self.absent[b + 1] = 1 if self.s[21] <= 0.0 else 0
+        self.absent[b + 2] = 1 if self.s[19] <= 0.0 else 0
+        self.absent[b + 3] = 1 if self.s[16] <= 0.0 else 0
+        self.absent[b + 5] = 1 if self.q[8] == 0 else 0
+        self.pool[b] = clip(self._realized(self.q[5] + due - 1) if due > 0 else self.s[23], -1.0, 1.0)
+        self.pool[b + 1] = ratio(1e4 * self.s[22], self.s[21], 1000.0)
+        self.pool[b + 2] = ratio(self.s[18], self.s[19], 200.0)
+        self.pool[b + 3] = div(self.s[17], self.s[16])
+        self.pool[b + 4] = ratio((self._microprice() - self.s[6] / self.s[5]) * self.s[7], self.s[8], 200.0)
+        self.pool[b + 5] = self._rank(self.s[24] / self.s[5])
+        self.pool[b + 6] = div(self.s[10], self.s[9])
+        bid_age: cython.double = 1.0 * (t_ns - self.q[2])
+        ask_age: cython.double = 1.0 * (t_ns - self.q[3])
+        self.pool[b + 7] = clip(ln_ratio(1e6 + bid_age, 1e6 + ask_age), -20.0, 20.0)
+        self.pool[b + 8] = ratio(self.s[11] * self.s[13], self.s[12], 200.0)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _rank(self, spread: cython.double) -> cython.double:
         """Share of the spreads in the ring that are narrower, equal ones counted half.
 

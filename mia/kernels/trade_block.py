@@ -27,6 +27,7 @@ SLOTS = (
 _UNIT = 1 << 40  # n ln n as integers, so that what leaves the window takes exactly what it brought
 
 
+@cython.final
 @cython.cclass
 class TradeBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml.
@@ -60,45 +61,44 @@ class TradeBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def trade(self, t_ns: cython.longlong, price: cython.double, qty: cython.double, side: cython.longlong) -> cython.longlong:
         """Take one trade."""
-        s = self.s
-        q = self.q
-        if q[2] == 0:
-            q[0] = t_ns
-            q[1] = t_ns
+        if self.q[2] == 0:
+            self.q[0] = t_ns
+            self.q[1] = t_ns
         else:
-            self._interval((t_ns - q[0]) * 1e-9)
-        e300: cython.double = decay(t_ns - q[0], 300.0)
-        q[0] = t_ns
+            self._interval((t_ns - self.q[0]) * 1e-9)
+        e300: cython.double = decay(t_ns - self.q[0], 300.0)
+        self.q[0] = t_ns
         e150: cython.double = e300 * e300
         e60: cython.double = e150 * e150 * e300
         e30: cython.double = e60 * e60
         e10: cython.double = e30 * e30 * e30
-        s[15] = tick_sign(price, s[14], s[15])
-        s[14] = price
+        self.s[15] = tick_sign(price, self.s[14], self.s[15])
+        self.s[14] = price
         given: cython.double = 1.0 * side
-        sign: cython.double = s[15] if side == 0 else given
+        sign: cython.double = self.s[15] if side == 0 else given
         large: cython.double = qty if self._is_large(qty) else 0.0
-        s[0] = s[0] * e60 + large
-        s[1] = s[1] * e60 + sign * large
-        s[2] = s[2] * e10 + qty
-        s[3] = s[3] * e60 + qty
-        s[4] = s[4] * e300 + qty
-        s[5] = s[5] * e60 + given * qty
-        s[6] = s[6] * e300 + given * qty
+        self.s[0] = self.s[0] * e60 + large
+        self.s[1] = self.s[1] * e60 + sign * large
+        self.s[2] = self.s[2] * e10 + qty
+        self.s[3] = self.s[3] * e60 + qty
+        self.s[4] = self.s[4] * e300 + qty
+        self.s[5] = self.s[5] * e60 + given * qty
+        self.s[6] = self.s[6] * e300 + given * qty
         k: cython.Py_ssize_t
         for k in range(7, 13):
-            s[k] *= e60
+            self.s[k] *= e60
         if side != 0:
-            q[6] = 1
+            self.q[6] = 1
         if sign != 0.0:
             k = 7 if sign > 0.0 else 10
-            s[k] += qty
-            s[k + 1] += 1.0
-            s[k + 2] += qty * price
-        s[13] = s[13] * e10 + s[15] * qty
+            self.s[k] += qty
+            self.s[k + 1] += 1.0
+            self.s[k + 2] += qty * price
+        self.s[13] = self.s[13] * e10 + self.s[15] * qty
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _interval(self, x: cython.double) -> cython.longlong:
         """Mean and variance of the time between trades: of all while fewer than 100, then with weight 1/100 of the newest."""
         weight: cython.double = 1.0 / self.q[2] if self.q[2] < 100 else 0.01
@@ -108,6 +108,7 @@ class TradeBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _is_large(self, qty: cython.double) -> cython.bint:
         """Is a trade above the 95th percentile of the 512 before it (100 at least)? It then enters their window."""
         k: cython.longlong = self._class_of(qty)
@@ -140,6 +141,7 @@ class TradeBlock(Block):  # type: ignore[misc]
         return large
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _count_octave(self, k: cython.longlong, change: cython.longlong) -> cython.longlong:
         n: cython.longlong = self.octaves[k]
         self.octaves[k] = n + change
@@ -147,6 +149,7 @@ class TradeBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _class_of(self, qty: cython.double) -> cython.longlong:
         """4 x octave + quarter of a size of 1 .. 2^63 lots: classes begin at 1, 1.25, 1.5 and 1.75 times a power of 2."""
         x: cython.double = qty
@@ -180,30 +183,29 @@ class TradeBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Write the features that change between bars."""
-        s = self.s
         if self.q[2] == 0:
             return 0
-        p = self.pool
         b: cython.Py_ssize_t = self.base
-        p[b] = clip(div(s[0], s[3]), 0.0, 1.0)
-        p[b + 1] = clip(div(s[1], s[3]), -1.0, 1.0)
-        p[b + 2] = clip(1.0 - (1.0 * self.q[5]) / (1.0 * self.n_ln_n[64]), 0.0, 1.0)
-        size: cython.double = div(s[7] + s[10], s[8] + s[11])
-        p[b + 3] = clip(ln_ratio((s[7] + size) * (s[11] + 1.0), (s[10] + size) * (s[8] + 1.0)), -10.0, 10.0)
-        spread: cython.double = root(s[17])
-        p[b + 4] = clip(div(spread - s[16], spread + s[16]), -1.0, 1.0)
-        p[b + 5] = self._acceleration(t_ns)
-        p[b + 6] = clip(div(s[5], s[3]), -1.0, 1.0)
-        p[b + 7] = clip(div(s[6], s[4]), -1.0, 1.0)
+        self.pool[b] = clip(div(self.s[0], self.s[3]), 0.0, 1.0)
+        self.pool[b + 1] = clip(div(self.s[1], self.s[3]), -1.0, 1.0)
+        self.pool[b + 2] = clip(1.0 - (1.0 * self.q[5]) / (1.0 * self.n_ln_n[64]), 0.0, 1.0)
+        size: cython.double = div(self.s[7] + self.s[10], self.s[8] + self.s[11])
+        self.pool[b + 3] = clip(ln_ratio((self.s[7] + size) * (self.s[11] + 1.0), (self.s[10] + size) * (self.s[8] + 1.0)), -10.0, 10.0)
+        spread: cython.double = root(self.s[17])
+        self.pool[b + 4] = clip(div(spread - self.s[16], spread + self.s[16]), -1.0, 1.0)
+        self.pool[b + 5] = self._acceleration(t_ns)
+        self.pool[b + 6] = clip(div(self.s[5], self.s[3]), -1.0, 1.0)
+        self.pool[b + 7] = clip(div(self.s[6], self.s[4]), -1.0, 1.0)
         self.absent[b + 6] = 1 - self.q[6]
         self.absent[b + 7] = 1 - self.q[6]
-        vwap: cython.double = div(s[9] + s[12], s[7] + s[10])
-        gap: cython.double = div(s[9] + size * vwap, s[7] + size) - div(s[12] + size * vwap, s[10] + size)
-        p[b + 8] = ratio(gap, self.hist.atr(), 20.0)
-        p[b + 9] = clip(div(s[13], s[2]), -1.0, 1.0)
+        vwap: cython.double = div(self.s[9] + self.s[12], self.s[7] + self.s[10])
+        gap: cython.double = div(self.s[9] + size * vwap, self.s[7] + size) - div(self.s[12] + size * vwap, self.s[10] + size)
+        self.pool[b + 8] = ratio(gap, self.hist.atr(), 20.0)
+        self.pool[b + 9] = clip(div(self.s[13], self.s[2]), -1.0, 1.0)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _acceleration(self, t_ns: cython.longlong) -> cython.double:
         """Log of the volume rate of 10 s over that of 60 s; the silence since the last trade enters the log as it is."""
         e60: cython.double = decay(t_ns - self.q[1], 60.0)

@@ -22,6 +22,7 @@ _SIZING_NS = cython.declare(cython.longlong, 60_000_000_000)  # typed: a literal
 SLOTS = ("vpin_50", "vpin_gap_10_50", "volume_clock_10_50")
 
 
+@cython.final
 @cython.cclass
 class VpinBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. They change when a bucket is full, and are absent before 50 are.
@@ -49,42 +50,41 @@ class VpinBlock(Block):  # type: ignore[misc]
     @cython.cfunc
     def trade(self, t_ns: cython.longlong, price: cython.double, qty: cython.double, side: cython.longlong) -> cython.longlong:
         """Take one trade."""
-        s = self.s
-        q = self.q
-        if q[1] == 0:
-            q[0] = t_ns
-            q[1] = t_ns
-        e: cython.double = decay(t_ns - q[0], 300.0)
-        q[0] = t_ns
-        s[0] = s[0] * e + qty
-        s[1] = s[1] * e + 1.0
-        s[6] = tick_sign(price, s[5], s[6])
-        s[5] = price
-        sign: cython.double = s[6] if side == 0 else 1.0 * side
-        if s[2] <= 0.0:
-            if t_ns - q[1] < _SIZING_NS:
+        if self.q[1] == 0:
+            self.q[0] = t_ns
+            self.q[1] = t_ns
+        e: cython.double = decay(t_ns - self.q[0], 300.0)
+        self.q[0] = t_ns
+        self.s[0] = self.s[0] * e + qty
+        self.s[1] = self.s[1] * e + 1.0
+        self.s[6] = tick_sign(price, self.s[5], self.s[6])
+        self.s[5] = price
+        sign: cython.double = self.s[6] if side == 0 else 1.0 * side
+        if self.s[2] <= 0.0:
+            if t_ns - self.q[1] < _SIZING_NS:
                 return self._mark()
-            s[2] = self._size(t_ns)
+            self.s[2] = self._size(t_ns)
             self.ends[63] = t_ns  # the clock of the first bucket starts here
         left: cython.double = qty
         full: cython.longlong = 0
-        room: cython.double = s[2] - s[3]
+        room: cython.double = self.s[2] - self.s[3]
         while left >= room and full < 50:
-            s[4] += sign * room
+            self.s[4] += sign * room
             left -= room
             self._close(t_ns)
             if full == 0:
-                s[2] = self._size(t_ns)  # of all that this trade opens
+                self.s[2] = self._size(t_ns)  # of all that this trade opens
             full += 1
-            room = s[2]
+            room = self.s[2]
         if full < 50:
-            s[3] += left
-            s[4] += sign * left
+            self.s[3] += left
+            self.s[4] += sign * left
         if full > 0:
             self._write()
         return self._mark()
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _size(self, t_ns: cython.longlong) -> cython.double:
         """Lots of a bucket that opens now; the decayed volume is corrected for a past shorter than its memory."""
         size: cython.double = div(self.s[0], 50.0 * (1.0 - decay(t_ns - self.q[1], 300.0)))
@@ -92,6 +92,7 @@ class VpinBlock(Block):  # type: ignore[misc]
         return size if size > least else least
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _close(self, t_ns: cython.longlong) -> cython.longlong:
         """Put the open bucket, which is full, behind the others and empty it."""
         j: cython.Py_ssize_t = self.q[2] % 50
@@ -105,32 +106,32 @@ class VpinBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _write(self) -> cython.longlong:
         """Recompute the slots from the last 50 buckets, oldest first."""
         count: cython.longlong = self.q[2]
         if count < 50:
             return 0
-        x = self.one_sided
         last: cython.Py_ssize_t = (count + 49) % 50 + 50
         older: cython.double = 0.0
         newer: cython.double = 0.0
         k: cython.Py_ssize_t
         for k in range(last - 49, last - 9):
-            older += x[k]
+            older += self.one_sided[k]
         for k in range(last - 9, last + 1):
-            newer += x[k]
-        p = self.pool
+            newer += self.one_sided[k]
         b: cython.Py_ssize_t = self.base
         vpin: cython.double = clip((older + newer) / 50.0, 0.0, 1.0)
-        p[b] = vpin
-        p[b + 1] = clip(newer / 10.0 - vpin, -1.0, 1.0)
+        self.pool[b] = vpin
+        self.pool[b + 1] = clip(newer / 10.0 - vpin, -1.0, 1.0)
         now: cython.longlong = self.ends[(count - 1) & 63]
         slow: cython.double = (now - self.ends[(count - 51) & 63]) * 1e-9 / 50.0 + 0.001
         fast: cython.double = (now - self.ends[(count - 11) & 63]) * 1e-9 / 10.0 + 0.001
-        p[b + 2] = clip(ln_ratio(slow, fast), -10.0, 10.0)
+        self.pool[b + 2] = clip(ln_ratio(slow, fast), -10.0, 10.0)
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _mark(self) -> cython.longlong:
         missing: cython.longlong = 1 if self.q[2] < 50 else 0
         k: cython.Py_ssize_t

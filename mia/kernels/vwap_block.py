@@ -31,6 +31,7 @@ SESSIONS = 20  # that each of them remembers
 _MINUTE_NS = cython.declare(cython.longlong, 60_000_000_000)
 
 
+@cython.final
 @cython.cclass
 class VwapBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. The price of a bar is its mean price, notional / volume.
@@ -92,6 +93,7 @@ class VwapBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _price(self, i: cython.Py_ssize_t) -> cython.double:
         """Mean price of a bar, inside of its range; its close when nothing traded."""
         x: BarHistory = self.hist
@@ -100,6 +102,7 @@ class VwapBlock(Block):  # type: ignore[misc]
         return x.c[i]
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _session(self, lots: cython.double, price: cython.double) -> cython.longlong:
         """Mean and spread of the session's trades, updated so that neither is a difference of large sums. Source: West (1979)."""
         if not (lots > 0.0):
@@ -114,11 +117,12 @@ class VwapBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _minute(self, i: cython.Py_ssize_t, begins: cython.bint) -> cython.longlong:
         """Volume of the last minute that ended against the same minute of sessions before."""
         x: BarHistory = self.hist
         since: cython.longlong = x.t[i] - x.session.open_ns()
-        m: cython.longlong = (since - 1) // _MINUTE_NS if since > 0 else 0
+        m: cython.longlong = (since - 1) // 1_000_000_000 // 60 if since > 0 else 0  # constants divide without a division
         if self.q[1] == 1 and (begins or m != self.q[0]):
             self._minute_ended()
         if begins:
@@ -138,6 +142,7 @@ class VwapBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _minute_ended(self) -> cython.longlong:
         """Compare the minute, then remember it."""
         m: cython.longlong = self.q[0]
@@ -159,18 +164,19 @@ class VwapBlock(Block):  # type: ignore[misc]
             self.q[2] = 1
             self.s[9] += self.s[8]
             self.s[10] += usual
-        self.past[start + n % self.sessions] = self.s[8]
+        self.past[start + n % 20] = self.s[8]
         self.seen[m] = n + 1
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _since_swing(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Mean price since the last swing bar, anchored anew two bars after it, when it is known to be one."""
         x: BarHistory = self.hist
         j: cython.Py_ssize_t = i - 2
         k: cython.Py_ssize_t = i
-        top: cython.bint = x.h[j] > x.h[j - 1] and x.h[j] > x.h[j - 2] and x.h[j] > x.h[j + 1] and x.h[j] > x.h[j + 2]
-        bottom: cython.bint = x.l[j] < x.l[j - 1] and x.l[j] < x.l[j - 2] and x.l[j] < x.l[j + 1] and x.l[j] < x.l[j + 2]
+        top: cython.bint = (x.h[j] > x.h[j - 1]) & (x.h[j] > x.h[j - 2]) & (x.h[j] > x.h[j + 1]) & (x.h[j] > x.h[j + 2])
+        bottom: cython.bint = (x.l[j] < x.l[j - 1]) & (x.l[j] < x.l[j - 2]) & (x.l[j] < x.l[j + 1]) & (x.l[j] < x.l[j + 2])
         if x.count() >= 5 and (top or bottom):
             self.s[5] = 0.0
             self.s[6] = 0.0
@@ -189,6 +195,7 @@ class VwapBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _volumes(self, i: cython.Py_ssize_t) -> cython.longlong:
         """Slope of on-balance volume through 20 bars, mean volume of 10 bars against that of 60.
 
@@ -237,6 +244,7 @@ class VwapBlock(Block):  # type: ignore[misc]
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _corr(self, i: cython.Py_ssize_t) -> cython.double:
         """Correlation of return and volume over 30 bars; 0.0 when either stands still."""
         x: BarHistory = self.hist
