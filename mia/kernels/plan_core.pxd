@@ -11,6 +11,7 @@ cdef class PlanCore:
     cdef double[::1] pool
     cdef double[::1] market
     cdef readonly double[::1] bar
+    cdef double[::1] given
     cdef double[:, ::1] row
     cdef long long[::1] state
     cdef const long long[::1] slots
@@ -33,6 +34,7 @@ cdef class PlanCore:
     cdef Py_ssize_t masks
     cdef Py_ssize_t classes
     cdef long long _bar_closed(self, long long close_ns) except? -1
+    cdef long long _take_given(self, long long ts_close_ns)
     cdef long long _bar_given(self, long long close_ns) except? -1
     cdef long long _advance(self, long long t_ns) except? -1
     cdef long long _emit(self, long long ts_recv_ns) except? -1

@@ -50,6 +50,7 @@ class PlanCore:
         self.state = arena.longs(13)
         self.market = arena.doubles(1)  # mid in ticks
         self.bar = bars.closed
+        self.given = arena.doubles(11)
         self.quote_blocks = list[Block]()
         self.trade_blocks = list[Block]()
         self.book_blocks = list[Block]()
@@ -235,13 +236,28 @@ class PlanCore:
     def on_bar(self, ts_close_ns: cython.longlong, bar: cython.double[::1]) -> cython.longlong:
         """Take one finished bar of a history file (layout of BarBuilder.closed, ticks and lots); returns 1.
 
-        Its close stands in for the mid, which no quote has set.
+        Its close stands in for the mid, which no quote has set. Returns 0, and nothing changes, for a bar with a number that is
+        not finite, a price at or below 0, a high below the low, a negative volume, or one that does not close after the last.
         """
         if bar.shape[0] != 11:
             raise ValueError("on_bar: a bar has 11 fields")
         k: cython.Py_ssize_t
         for k in range(11):
-            self.bar[k] = bar[k]
+            self.given[k] = bar[k]
+        return self._take_given(ts_close_ns)
+
+    @cython.cfunc
+    def _take_given(self, ts_close_ns: cython.longlong) -> cython.longlong:
+        k: cython.Py_ssize_t
+        for k in range(11):
+            if self.given[k] - self.given[k] != 0.0 or self.given[k] < 0.0:
+                return 0
+        if self.given[0] <= 0.0 or self.given[2] <= 0.0 or self.given[3] <= 0.0 or self.given[1] < self.given[2]:
+            return 0
+        if self.hist.count() > 0 and ts_close_ns <= self.hist.t[self.hist.last()]:
+            return 0
+        for k in range(11):
+            self.bar[k] = self.given[k]
         self._bar_given(ts_close_ns)
         return 1
 
@@ -649,7 +665,7 @@ class PlanCore:
         out_ts: cython.longlong[::1],
         out: cython.double[:, ::1],
     ) -> int:
-        """Feed finished bars in order and observe after each; returns rows written. Shapes as in mia.features.batch.
+        """Feed finished bars in order and observe after each; returns rows written (none for a bar that on_bar would not take). Shapes as in mia.features.batch.
 
         slow_*: references, news and predictions, in the columns and with the kinds of EventColumns, ordered by slow_recv; one
         enters before the first bar that closes after it (a bar goes first at equal times).
@@ -669,8 +685,9 @@ class PlanCore:
                     PlanCore.on_predicted(self, slow_recv[k], slow_a[k], slow_x[k], slow_y[k], slow_b[k], slow_c[k])
                 k += 1
             for j in range(11):
-                self.bar[j] = bars[i, j]
-            self._bar_given(close_ns[i])
+                self.given[j] = bars[i, j]
+            if self._take_given(close_ns[i]) == 0:
+                continue
             self._emit(close_ns[i])
             self._write(out, rows)
             at = rows
