@@ -114,7 +114,7 @@ class PlanCore:
     @cython.exceptval(-1, check=True)
     def _bar_closed(self, close_ns: cython.longlong) -> cython.longlong:
         """Push the closed bar through the blocks."""
-        blocks: list = self.bar_blocks
+        blocks: list[Block] = self.bar_blocks
         block: Block
         k: cython.Py_ssize_t
         self.state[1] = self.hist.push(self.bar, close_ns)
@@ -167,7 +167,7 @@ class PlanCore:
         if self.state[8] == 0:
             self.state[8] = self.state[0]
         self.market[0] = 0.5 * (bid + ask)
-        blocks: list = self.quote_blocks
+        blocks: list[Block] = self.quote_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -198,7 +198,7 @@ class PlanCore:
         self.state[3] += 1
         if self.state[9] == 0:
             self.state[9] = self.state[0]
-        blocks: list = self.trade_blocks
+        blocks: list[Block] = self.trade_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -218,7 +218,7 @@ class PlanCore:
             self.state[4] += 1
             if self.state[10] == 0:
                 self.state[10] = self.state[0]
-        blocks: list = self.book_blocks
+        blocks: list[Block] = self.book_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -271,7 +271,7 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if value - value != 0.0:
             return closed
-        blocks: list = self.slow_blocks
+        blocks: list[Block] = self.slow_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -287,7 +287,7 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if score - score != 0.0 or impact - impact != 0.0:
             return closed
-        blocks: list = self.slow_blocks
+        blocks: list[Block] = self.slow_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -309,7 +309,7 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if value - value != 0.0 or confidence - confidence != 0.0:
             return closed
-        blocks: list = self.slow_blocks
+        blocks: list[Block] = self.slow_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -368,7 +368,7 @@ class PlanCore:
         if t_ns < self.state[0]:
             t_ns = self.state[0]
         mid: cython.double = self.market[0]
-        blocks: list = self.emit_blocks
+        blocks: list[Block] = self.emit_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
