@@ -106,8 +106,8 @@ class PlanCore:
         self.members = array("q", [j for members in classes.values() for j in members] or [0])
         self.starts = array("q", starts)
         self.class_of = array("q", [number[j] for j in range(width)] or [0])
-        self.cold = arena.longs(width)
         self.queue = arena.longs(len(classes))
+        self.cold = arena.longs(width)
         self._chill()
 
     @cython.cfunc
