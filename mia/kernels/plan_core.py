@@ -107,15 +107,15 @@ class PlanCore:
         self.members = array("q", [j for members in classes.values() for j in members] or [0])
         self.starts = array("q", starts)
         self.class_of = array("q", [number[j] for j in range(width)] or [0])
-        self.cold = arena.longs(width)
         self.queue = arena.longs(len(classes))
+        self.cold = arena.longs(width)
         self._chill()
 
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _bar_closed(self, close_ns: cython.longlong) -> cython.longlong:
         """Push the closed bar through the blocks."""
-        blocks: list = self.bar_blocks
+        blocks: list[Block] = self.bar_blocks
         block: Block
         k: cython.Py_ssize_t
         self.state[1] = self.hist.push(self.bar, close_ns)
@@ -168,7 +168,7 @@ class PlanCore:
         if self.state[8] == 0:
             self.state[8] = self.state[0]
         self.market[0] = 0.5 * (bid + ask)
-        blocks: list = self.quote_blocks
+        blocks: list[Block] = self.quote_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -199,7 +199,7 @@ class PlanCore:
         self.state[3] += 1
         if self.state[9] == 0:
             self.state[9] = self.state[0]
-        blocks: list = self.trade_blocks
+        blocks: list[Block] = self.trade_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -219,7 +219,7 @@ class PlanCore:
             self.state[4] += 1
             if self.state[10] == 0:
                 self.state[10] = self.state[0]
-        blocks: list = self.book_blocks
+        blocks: list[Block] = self.book_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -287,7 +287,7 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if value - value != 0.0:
             return closed
-        blocks: list = self.slow_blocks
+        blocks: list[Block] = self.slow_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -303,7 +303,7 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if score - score != 0.0 or impact - impact != 0.0:
             return closed
-        blocks: list = self.slow_blocks
+        blocks: list[Block] = self.slow_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -325,7 +325,7 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if value - value != 0.0 or confidence - confidence != 0.0:
             return closed
-        blocks: list = self.slow_blocks
+        blocks: list[Block] = self.slow_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):
@@ -384,7 +384,7 @@ class PlanCore:
         if t_ns < self.state[0]:
             t_ns = self.state[0]
         mid: cython.double = self.market[0]
-        blocks: list = self.emit_blocks
+        blocks: list[Block] = self.emit_blocks
         block: Block
         k: cython.Py_ssize_t
         for k in range(len(blocks)):

@@ -478,8 +478,8 @@ def test_wild_trades_give_finite_values_within_the_ranges(
     arena = Arena(16_000_000)
     plan = build_plan(FLOW, instrument, BarSpec.parse(bars), arena, Book(arena))
     ranges = [shipped_catalogue().get(n).range for n in FLOW]
-    state = arena.snapshot()  # ends with a flag for each column: warm columns show what their block states from the first trade on
-    arena.restore(state[: -8 * len(FLOW)] + np.ones(len(FLOW), dtype=np.int64).tobytes())
+    state = arena.snapshot()  # ends with a flag for each cold column: warm ones show what their block states from the first trade on
+    arena.restore(state[: -8 * len(FLOW)] + bytes(8 * len(FLOW)))
     t, price = START, 1000
     assert all(plan.is_warm(k) for k in range(len(FLOW)))
 
