@@ -241,13 +241,26 @@ class PriceBlock(Block):  # type: ignore[misc]
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
         c: cython.double = x.c[i]
-        below: cython.longlong = 0
-        above: cython.longlong = 0
+        a0: cython.double = 0.0  # closes below, of every fourth: of four sums and one comparison a loop the C compiler makes vectors
+        a1: cython.double = 0.0
+        a2: cython.double = 0.0
+        a3: cython.double = 0.0
+        z0: cython.double = 0.0  # closes above
+        z1: cython.double = 0.0
+        z2: cython.double = 0.0
+        z3: cython.double = 0.0
         k: cython.Py_ssize_t
-        for k in range(i - 59, i + 1):
-            below += x.c[k] < c
-            above += x.c[k] > c
-        self.pool[b + 20] = (below - above) / 59.0
+        for k in range(i - 59, i + 1, 4):
+            a0 += 1.0 if x.c[k] < c else 0.0
+            a1 += 1.0 if x.c[k + 1] < c else 0.0
+            a2 += 1.0 if x.c[k + 2] < c else 0.0
+            a3 += 1.0 if x.c[k + 3] < c else 0.0
+        for k in range(i - 59, i + 1, 4):
+            z0 += 1.0 if x.c[k] > c else 0.0
+            z1 += 1.0 if x.c[k + 1] > c else 0.0
+            z2 += 1.0 if x.c[k + 2] > c else 0.0
+            z3 += 1.0 if x.c[k + 3] > c else 0.0
+        self.pool[b + 20] = ((a0 + a1) + (a2 + a3) - (z0 + z1) - (z2 + z3)) / 59.0
         up: cython.longlong = x.r[i] > 0.0
         down: cython.longlong = x.r[i] < 0.0
         old_up: cython.longlong = x.r[i - 20] > 0.0

@@ -27,7 +27,7 @@ LANES = 24
 TWO_ROWS = 16  # rows kept of the sums of 2 bars: a power of two above the 8 that a sum of 10 reaches back
 TEN_ROWS = 64  # of 10 bars: above the 50 that a sum of 60 reaches back
 HOUR_ROWS = 256  # of 60 bars: above the 180 that a sum of 240 reaches back
-VOL_ROWS = 256  # of root mean squares of 10 returns: above the 230 that the rank reaches back
+VOL_ROWS = 32  # of root mean squares of 10 returns, of every tenth bar: above the 23 that the rank reaches back
 
 _LANES = cython.declare(cython.Py_ssize_t, 24)
 _LN2 = cython.declare(cython.double, 0.6931471805599453)
@@ -70,7 +70,7 @@ class VolBlock(Block):  # type: ignore[misc]
         self.s30 = arena.doubles(LANES)
         self.s60 = arena.doubles(LANES)
         self.hour = arena.doubles(HOUR_ROWS)  # sums of 60 squared returns
-        self.vols = arena.doubles(VOL_ROWS)
+        self.vols = arena.doubles(10 * 2 * VOL_ROWS)  # a mirrored ring for every bar of ten: those that overlap lie apart
         self.ewma = arena.doubles(1)  # of squared returns
         self.age = arena.longs(1)  # bars since the last shock, at most 60
 
@@ -129,12 +129,17 @@ class VolBlock(Block):  # type: ignore[misc]
         """What the newest bar adds to each lane; four logarithms, all of ratios near 1, give the rest by subtraction."""
         x: BarHistory = self.hist
         k: cython.Py_ssize_t
-        for k in range(24):
-            self.before[k] = self.terms[k]
+        size: cython.double
+        square: cython.double
+        for k in range(0, 24, 2):
+            size = self.terms[k]
+            square = self.terms[k + 1]
+            self.before[k] = size
+            self.before[k + 1] = square
         r: cython.double = x.r[i]
         lagged: cython.double = x.r[i - 1]
-        size: cython.double = -r if r < 0.0 else r
-        square: cython.double = r * r
+        size = -r if r < 0.0 else r
+        square = r * r
         older: cython.double = x.r[i - 2] * x.r[i - 3]
         pair: cython.double = r * lagged
         if pair < 0.0:
@@ -177,12 +182,20 @@ class VolBlock(Block):  # type: ignore[misc]
         row6: cython.Py_ssize_t = ((n + 10) & 15) * _LANES
         row8: cython.Py_ssize_t = ((n + 8) & 15) * _LANES
         ten: cython.Py_ssize_t = (n & 63) * _LANES
-        pair: cython.double
+        a: cython.double
+        b: cython.double
+        ten_a: cython.double
+        ten_b: cython.double
         k: cython.Py_ssize_t
-        for k in range(first, stop):
-            pair = self.terms[k] + self.before[k]
-            self.two[row + k] = pair
-            self.ten[ten + k] = ((pair + self.two[row2 + k]) + (self.two[row4 + k] + self.two[row6 + k])) + self.two[row8 + k]
+        for k in range(first, stop, 2):  # two lanes at a time, stored last: the C compiler makes vectors of them
+            a = self.terms[k] + self.before[k]
+            b = self.terms[k + 1] + self.before[k + 1]
+            ten_a = ((a + self.two[row2 + k]) + (self.two[row4 + k] + self.two[row6 + k])) + self.two[row8 + k]
+            ten_b = ((b + self.two[row2 + k + 1]) + (self.two[row4 + k + 1] + self.two[row6 + k + 1])) + self.two[row8 + k + 1]
+            self.two[row + k] = a
+            self.two[row + k + 1] = b
+            self.ten[ten + k] = ten_a
+            self.ten[ten + k + 1] = ten_b
         return 0
 
     @cython.cfunc
@@ -195,14 +208,26 @@ class VolBlock(Block):  # type: ignore[misc]
         row3: cython.Py_ssize_t = ((n + 34) & 63) * _LANES
         row4: cython.Py_ssize_t = ((n + 24) & 63) * _LANES
         row5: cython.Py_ssize_t = ((n + 14) & 63) * _LANES
-        total: cython.double
+        a20: cython.double
+        b20: cython.double
+        a30: cython.double
+        b30: cython.double
+        a60: cython.double
+        b60: cython.double
         k: cython.Py_ssize_t
-        for k in range(24):
-            total = self.ten[row + k] + self.ten[row1 + k]
-            self.s20[k] = total
-            total += self.ten[row2 + k]
-            self.s30[k] = total
-            self.s60[k] = total + ((self.ten[row3 + k] + self.ten[row4 + k]) + self.ten[row5 + k])
+        for k in range(0, 24, 2):
+            a20 = self.ten[row + k] + self.ten[row1 + k]
+            b20 = self.ten[row + k + 1] + self.ten[row1 + k + 1]
+            a30 = a20 + self.ten[row2 + k]
+            b30 = b20 + self.ten[row2 + k + 1]
+            a60 = a30 + ((self.ten[row3 + k] + self.ten[row4 + k]) + self.ten[row5 + k])
+            b60 = b30 + ((self.ten[row3 + k + 1] + self.ten[row4 + k + 1]) + self.ten[row5 + k + 1])
+            self.s20[k] = a20
+            self.s20[k + 1] = b20
+            self.s30[k] = a30
+            self.s30[k + 1] = b30
+            self.s60[k] = a60
+            self.s60[k + 1] = b60
         return 0
 
     @cython.cfunc
@@ -233,20 +258,24 @@ class VolBlock(Block):  # type: ignore[misc]
         close: cython.double = x.c[i]
         s0: cython.double = 0.0
         s1: cython.double = 0.0
+        s2: cython.double = 0.0
+        s3: cython.double = 0.0
         q0: cython.double = 0.0
         q1: cython.double = 0.0
-        d: cython.double
-        e: cython.double
+        q2: cython.double = 0.0
+        q3: cython.double = 0.0
         k: cython.Py_ssize_t
-        for k in range(i - 19, i + 1, 2):
-            d = x.c[k] - close
-            e = x.c[k + 1] - close
-            s0 += d
-            s1 += e
-            q0 += d * d
-            q1 += e * e
-        mean: cython.double = (s0 + s1) / 20.0
-        std: cython.double = root((q0 + q1) / 20.0 - mean * mean)
+        for k in range(i - 19, i + 1, 4):
+            s0 += x.c[k] - close
+            s1 += x.c[k + 1] - close
+            s2 += x.c[k + 2] - close
+            s3 += x.c[k + 3] - close
+            q0 += (x.c[k] - close) * (x.c[k] - close)
+            q1 += (x.c[k + 1] - close) * (x.c[k + 1] - close)
+            q2 += (x.c[k + 2] - close) * (x.c[k + 2] - close)
+            q3 += (x.c[k + 3] - close) * (x.c[k + 3] - close)
+        mean: cython.double = ((s0 + s1) + (s2 + s3)) / 20.0
+        std: cython.double = root(((q0 + q1) + (q2 + q3)) / 20.0 - mean * mean)
         self.pool[self.base + 6] = clip(div(4.0 * std, close + mean), 0.0, 2.0)
         self.pool[self.base + 28] = ratio(2.0 * std, 1.5 * x.atr(), 20.0)
         return 0
@@ -298,18 +327,20 @@ class VolBlock(Block):  # type: ignore[misc]
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
         now: cython.double = self.terms[22]
-        then: cython.double = self.vols[(n + 246) & 255]
+        slot: cython.Py_ssize_t = n % 10 * 64 + (n // 10 & 31) + 32
+        then: cython.double = self.vols[slot - 1]
         mean: cython.double = self.s60[22] / 60.0
         slow: cython.double = root(self.s60[1] / 60.0)
         five: cython.double = (x.r[i - 4] * x.r[i - 4] + x.r[i - 3] * x.r[i - 3]) + (x.r[i - 2] * x.r[i - 2] + x.r[i - 1] * x.r[i - 1])
         five += x.r[i] * x.r[i]
-        self.vols[n & 255] = now
+        self.vols[slot] = now
+        self.vols[slot - 32] = now
         self.hour[n & 255] = self.s60[1]
         hours: cython.double = (self.hour[n & 255] + self.hour[(n + 196) & 255]) + (self.hour[(n + 136) & 255] + self.hour[(n + 76) & 255])
         self.pool[b + 10] = ratio(now, slow, 20.0)
         self.pool[b + 11] = ratio(root(five / 5.0), root(self.s30[1] / 30.0), 20.0)
         self.pool[b + 23] = ratio(root(self.s60[23] / 60.0 - mean * mean), mean, 8.0)
-        self.pool[b + 24] = self._rank(now, n)
+        self.pool[b + 24] = self._rank(now, slot)
         self.pool[b + 25] = div(now - then, now + then)
         self.pool[b + 26] = ratio(slow, root(hours / 240.0), 2.0)
         self.pool[b + 27] = ratio(x.atr(), self.s60[18] / 60.0, 20.0)
@@ -317,15 +348,28 @@ class VolBlock(Block):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def _rank(self, now: cython.double, n: cython.Py_ssize_t) -> cython.double:
+    def _rank(self, now: cython.double, slot: cython.Py_ssize_t) -> cython.double:
         """Where `now` lies among the volatilities of the 23 stretches of ten bars before: 0 lowest, 1 highest, 0.5 when all are equal."""
-        below: cython.longlong = 0
-        above: cython.longlong = 0
-        row: cython.Py_ssize_t
-        for row in range(n + 26, n + 256, 10):
-            below += self.vols[row & 255] < now
-            above += self.vols[row & 255] > now
-        return 0.5 + 0.5 * (below - above) / 23.0
+        a0: cython.double = 0.0
+        a1: cython.double = 0.0
+        a2: cython.double = 0.0
+        a3: cython.double = 0.0  # of 24 stretches, the last of them `now`, which neither lies above nor below itself
+        b0: cython.double = 0.0
+        b1: cython.double = 0.0
+        b2: cython.double = 0.0
+        b3: cython.double = 0.0
+        k: cython.Py_ssize_t
+        for k in range(slot - 23, slot + 1, 4):
+            a0 += 1.0 if self.vols[k] < now else 0.0
+            a1 += 1.0 if self.vols[k + 1] < now else 0.0
+            a2 += 1.0 if self.vols[k + 2] < now else 0.0
+            a3 += 1.0 if self.vols[k + 3] < now else 0.0
+        for k in range(slot - 23, slot + 1, 4):
+            b0 += 1.0 if self.vols[k] > now else 0.0
+            b1 += 1.0 if self.vols[k + 1] > now else 0.0
+            b2 += 1.0 if self.vols[k + 2] > now else 0.0
+            b3 += 1.0 if self.vols[k + 3] > now else 0.0
+        return 0.5 + 0.5 * ((a0 + a1) + (a2 + a3) - (b0 + b1) - (b2 + b3)) / 23.0
 
 
 @cython.cfunc

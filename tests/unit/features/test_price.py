@@ -144,3 +144,14 @@ def test_ranges_that_do_not_touch_overlap_by_less_than_nothing(bench: Callable[.
     _, matrix = compute_bars(bench(["bar_overlap"]).plan, ts, bars)
 
     assert matrix[:, 0].tolist() == [-0.2, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("move", [1e-9, 1e-4, -1e-4, 0.02, -0.03, 0.0499, -0.0499, 0.05, 0.0501, -0.0501, 0.3, -0.6])
+def test_returns_are_exact_to_rounding_whether_by_series_or_by_logarithm(move: float, bench: Callable[..., Any]) -> None:
+    before, after = 1e9, float(np.rint(1e9 * (1.0 + move)))
+    bars = np.zeros((2, 11))
+    bars[:, :4] = np.array([[before], [after]])
+
+    _, matrix = compute_bars(bench(["ret_1"]).plan, 1_000_000_000 * np.arange(1, 3, dtype=np.int64), bars, with_cold=True)
+
+    assert matrix[-1, 0] == pytest.approx(np.log1p((after - before) / before), rel=4e-15)
