@@ -130,11 +130,11 @@ def test_wild_rows_of_a_bar_file_give_finite_columns_and_bad_rows_change_nothing
     bars = np.zeros((n, 11))
     bars[:, 0], bars[:, 1], bars[:, 2], bars[:, 3] = close, close + 5, np.maximum(close - 5, 1.0), close
     bars[:, 4], bars[:, 7], bars[:, 8] = 100.0, 100.0 * close, 3.0
-    good = np.ones(n, dtype=bool)
+    sane = np.ones(n, dtype=bool)
     for i in range(1, n):
         if rnd.random() < 0.1:
-            good[i] = False
             damage = rnd.randrange(4)
+            sane[i] = damage == 3
             if damage == 0:
                 bars[i, rnd.randrange(11)] = rnd.choice((float("nan"), float("inf"), float("-inf")))
             elif damage == 1:
@@ -143,6 +143,11 @@ def test_wild_rows_of_a_bar_file_give_finite_columns_and_bad_rows_change_nothing
                 bars[i, 4 + rnd.randrange(7)] = -1.0
             else:
                 ts[i] = ts[i - 1] - rnd.choice((0, 10**9))  # a duplicate, or one that comes late
+    good, last = [], 0
+    for i in range(n):
+        if sane[i] and ts[i] > last:
+            good.append(i)
+            last = ts[i]
 
     rows, matrix = compute_bars(plan_of(), ts, bars, with_cold=True)
     clean_rows, clean = compute_bars(plan_of(), ts[good], bars[good], with_cold=True)

@@ -72,8 +72,14 @@ def columns(bench: Callable[..., Any]) -> Callable[..., dict[str, Array]]:
 
 @pytest.fixture
 def sma(columns: Callable[..., dict[str, Array]]) -> Callable[[Array, int], Array]:
-    """Our sma(n) of any series: as closes of bars."""
-    return lambda x, n: columns(bars_from_ohlcv(x, x, x, x, 0.0 * x), f"sma({n})")[f"sma({n})"]
+    """Our sma(n) of any series: as closes of bars, lifted above 0, where prices begin; a zero that marks a hole stays one."""
+
+    def smoothed(x: Array, n: int) -> Array:
+        lifted = x + 1_000.0
+        found = columns(bars_from_ohlcv(lifted, lifted, lifted, lifted, 0.0 * x), f"sma({n})")[f"sma({n})"]
+        return np.where(found > 0.0, found - 1_000.0, 0.0)
+
+    return smoothed
 
 
 def agree(ours: Array, t: Table, name: str, start: int = 0, slack: Array | None = None, rows: int = 300) -> None:
