@@ -665,7 +665,9 @@ class PlanCore:
         out_ts: cython.longlong[::1],
         out: cython.double[:, ::1],
     ) -> int:
-        """Feed finished bars in order and observe after each; returns rows written (none for a bar that on_bar would not take). Shapes as in mia.features.batch.
+        """Feed finished bars in order and observe after each; returns rows written (none for a bar that on_bar refuses).
+
+        Shapes as in mia.features.batch.
 
         slow_*: references, news and predictions, in the columns and with the kinds of EventColumns, ordered by slow_recv; one
         enters before the first bar that closes after it (a bar goes first at equal times).

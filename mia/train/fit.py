@@ -185,7 +185,7 @@ def _check_inputs(tapes: Sequence[Tape], raw: Any, observation: Observation) -> 
 
 def _train_all(tapes: Sequence[Tape], account: PlanAccount, settings: FitSettings, check: F32) -> list[Trained]:
     """The three regimes, in processes of their own; the result does not depend on how many."""
-    sac = SacSettings(steps=settings.steps, learning_starts=min(500, settings.steps // 4))
+    sac = SacSettings(steps=settings.steps, hidden=settings.hidden, learning_starts=min(500, settings.steps // 4))
     jobs = [(k, tapes, account, settings.env, sac, settings.seed + k, check) for k in range(3)]
     if settings.workers <= 1:
         return [train_regime(*job) for job in jobs]

@@ -27,7 +27,7 @@ class SacSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     steps: int
-    hidden: int = 128  # units of each of the two hidden layers
+    hidden: int  # units of each of the two hidden layers
     environments: int = 8
     steps_per_update: int = 4
     batch_size: int = 256

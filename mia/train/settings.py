@@ -51,7 +51,8 @@ class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seeds of the three parts never meet: training, choosing (alpha's stop, calibration and alpha_min), reporting."""
 
     seed: int = 1
-    steps: int = 24_000  # environment steps per regime
+    steps: int = 36_000  # environment steps per regime
+    hidden: int = 128  # units of each of the two hidden layers of a policy
     workers: int = 3
     train_markets: int = 16
     validation_markets: int = 6
