@@ -31,6 +31,7 @@ def fit(
     recording: Annotated[list[Path] | None, typer.Option(help="Raw frames to report on in the card; may be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=3, help="Processes; the result is the same.")] = FitSettings().workers,
     markets: Annotated[int, typer.Option(min=1, max=1_000, help="Simulated training markets.")] = FitSettings().train_markets,
+    ranking: Annotated[Path | None, typer.Option(help="A feature_importance.csv to choose columns by, instead of a new one.")] = None,
 ) -> None:
     """Train one SAC policy per regime and write a bundle that the daemon can load."""
     from mia.train.fit import fit as run
@@ -38,7 +39,7 @@ def fit(
     test = FitSettings().test_markets if markets >= 5 else 5
     settings = FitSettings(seed=seed, steps=steps, workers=workers, train_markets=markets, test_markets=test)
     command = shlex.join(["mia-train", *sys.argv[1:]])
-    fitted = run(out, settings, bars or [], recording or [], command, lambda line: typer.echo(line, err=True))
+    fitted = run(out, settings, bars or [], recording or [], command, lambda line: typer.echo(line, err=True), ranking)
     typer.echo(f"{fitted.folder}: alpha_min {fitted.alpha_min:.3f}, out of sample {fitted.metrics['return_bps_per_hour']:.1f} bps per hour")
 
 

@@ -33,6 +33,8 @@ from mia.cli.features.options import (
 )
 from mia.cli.places import ConfigOption, JsonOption
 
+_NAMES_MAX = 12  # of columns without a value that are told in the text
+
 if TYPE_CHECKING:
     from mia.backtest.feature_run import Source
 
@@ -101,7 +103,8 @@ def _why_absent(absent: Sequence[str], source: Source) -> str:
     if lacks := [f"{wanted} ({n})" for n, wanted in reads if n and wanted not in ("model", "memory")]:
         parts.append(f"{'candles' if source.kind == 'candles' else 'recordings'} hold no {', '.join(lacks)}")
     if others := [name for name, inputs in missing.items() if not inputs]:
-        parts.append(f"never warm, or an input is missing: {', '.join(others)}")
+        more = f" and {len(others) - _NAMES_MAX} more" if len(others) > _NAMES_MAX else ""
+        parts.append(f"never warm, or an input is missing: {', '.join(others[:_NAMES_MAX])}{more}")
     return "; ".join(parts)
 
 

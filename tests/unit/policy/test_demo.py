@@ -44,10 +44,10 @@ def test_it_reads_150_columns_and_knows_what_to_do_without_the_book(demo: Bundle
     assert set(ranked[:100]) <= set(demo.manifest.features)
 
 
-def test_it_carries_three_nets_of_256_by_256() -> None:
+def test_it_carries_three_nets_of_128_by_128() -> None:
     model = onnx.load_model_from_string((find_bundle("demo") / "policy.onnx").read_bytes())
 
-    squares = [t for t in model.graph.initializer if list(t.dims) == [256, 256]]
+    squares = [t for t in model.graph.initializer if list(t.dims) == [128, 128]]
     assert len(squares) == 3
 
 
