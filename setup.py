@@ -9,6 +9,8 @@ import importlib.util
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +22,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 PACKAGE = ROOT / "mia"
 STAGE = Path("build", "kernels")  # relative: setuptools refuses absolute sources
+SHARED = "mia.kernels._cyutility"  # what Cython would else put into every module: most of the code, and of the time to compile it
 SHIPPED = ("config", "models", "systemd")
 FLAGS = ["-O2", "-g0", "-ffp-contract=off", *os.environ.get("MIA_XCFLAGS", "").split()]
 DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": False, "initializedcheck": False}
@@ -66,6 +69,14 @@ def stage() -> list[Extension]:
     return extensions
 
 
+def shared_utility() -> Extension:
+    """Cython's own code for views of memory, once for all modules."""
+    source = STAGE / Path(*SHARED.split(".")).with_suffix(".c")
+    if not source.is_file():
+        subprocess.run([sys.executable, "-m", "cython", f"--generate-shared={source}"], check=True)
+    return Extension(SHARED, [str(source)], extra_compile_args=FLAGS)
+
+
 class BuildPy(build_py):
     """Adds mia/_shipped; an editable install reads the folders of the checkout instead (mia/shipped.py)."""
 
@@ -98,12 +109,14 @@ def compiled_modules() -> list[Extension]:
             todo.append((module, done, stamp))
     workers = (os.cpu_count() or 1) if multiprocessing.get_start_method() == "fork" else 0
     translated = cythonize(
-        [module for module, _, _ in todo], include_path=[str(STAGE)], nthreads=workers, force=True, compiler_directives=DIRECTIVES
-    )
+        [module for module, _, _ in todo], include_path=[str(STAGE)], nthreads=workers, force=True, compiler_directives=DIRECTIVES,
+        shared_utility_qualified_name=SHARED,
+    )  # fmt: skip
     sources = {result.name: result.sources for result in translated}
     for module, done, stamp in todo:
         module.sources = sources[module.name]
         write_if_changed(done, stamp)
+    modules = [shared_utility(), *modules]
     for module in modules:
         module.optional = True  # cythonize() drops it when it is given earlier
     return modules

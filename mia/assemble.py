@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
@@ -16,17 +17,19 @@ from mia.domain.instruments import MONEY_SCALE, Instrument, InstrumentId
 from mia.engine.engine import Engine, EngineConfig
 from mia.engine.lane import LaneSpec
 from mia.engine.settings import LaneSettings
-from mia.features.blocks import BLOCK_OF
+from mia.features.calendars import Calendar, family_calendar
 from mia.features.catalogue import shipped_catalogue
+from mia.features.plan import KNOWN_COLUMNS
 from mia.policy.bundle import load_bundle
 from mia.policy.rules import make_rule
 from mia.policy.strategy import Strategy
-from mia.risk.windows import load_windows
+from mia.risk.windows import Windows, load_windows
 from mia.settings import Settings
 from mia.shipped import config_file, shipped
 
 # Spot exchanges lock the coins of a resting stop, so an exit could not be sent beside it: the engine watches these levels itself.
 STOPS_WATCHED_HERE: Final = ("demo",)
+CALENDAR_YEARS: Final = 3  # how far before its valid_until a family's session table begins, which is all that is built at start
 _FINGERPRINTED: Final = ("onnxruntime", "numpy", "msgspec", "Cython")
 
 
@@ -110,7 +113,7 @@ def _load(lane: LaneSettings, family: str) -> Strategy:
         catalogue_sha256=shipped_catalogue().hash,
         family=family,
         trigger=lane.trigger,
-        known_columns=BLOCK_OF,
+        known_columns=KNOWN_COLUMNS,
         folders=model_folders(),
     )
 
@@ -158,12 +161,29 @@ def build_engine(settings: Settings, venue: str, calendar: tuple[Path, Path] | N
             risk=settings.risk,
             execution=settings.execution,
             windows=windows,
+            calendars=calendars_of(windows, {instrument.family for instrument in instruments}),
             cash_e8=int(settings.paper.cash * MONEY_SCALE),
             currency=settings.paper.currency,
             venue_holds_stops=venue not in STOPS_WATCHED_HERE,
             out_of_range_max=settings.engine.out_of_range_max,
         )
     )
+
+
+def calendars_of(windows: Windows, families: Iterable[str]) -> dict[str, Calendar]:
+    """What features may know of the calendar, by family: the same files, and no clock, give the same tables.
+
+    Sessions begin CALENDAR_YEARS before the family's valid_until; before that and after it sessions are UTC days.
+    """
+    events = [(event.at_ns, event.impact) for event in windows.events]
+    found = {}
+    for family in sorted(families):
+        until_ns = windows.valid_until_ns(family)
+        last = datetime.fromtimestamp(until_ns // 1_000_000_000, UTC).date()
+        first = last.replace(year=last.year - CALENDAR_YEARS, day=1)
+        sessions = windows.sessions(family, first, last + timedelta(days=7))
+        found[family] = family_calendar(family, sessions, events, range(first.year, last.year + 1), until_ns)
+    return found
 
 
 def _own_or_shipped(name: str) -> Path:

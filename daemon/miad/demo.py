@@ -62,7 +62,7 @@ class DemoVenue:
             VENUE,
             endpoints,
             {m.definition.symbol: (m.terms.instrument, m.definition) for m in engine.markets},  # type: ignore[misc]
-            [m.index for m in engine.markets if m.needs_book],
+            [m.index for m in engine.markets if m.reads_book],
             credentials,
             self._host,
             self._settings.link,

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from mia import __version__
-from mia.control.messages import InstrumentStatus, LaneStatus, Latency, Status
+from mia.control.messages import InstrumentStatus, LaneStatus, Latency, MaskedColumns, Status
 from mia.domain.effects import RecordDecision
 from mia.domain.instruments import MONEY_SCALE
 from mia.engine.engine import Engine
 from mia.engine.lane import Lane, Market
+from mia.features.plan import missing_columns
 from miad.core import Core
 from miad.latency import Latencies
 from miad.links import Links
@@ -149,6 +150,8 @@ class Reporter:
             regime_probs=lane.state.regime_probs,
             decided_age_s=round(max(0, self._now_ns() - last.ts_ns) / 1e9, 2) if last is not None else None,
             cold_column=name,
+            columns=len(lane.plan.columns),
+            masked=masked(lane),
         )
 
     def _cpu(self) -> float:
@@ -191,3 +194,14 @@ def _bytes(paths: Iterable[Path]) -> int:
         with contextlib.suppress(OSError):  # compressed or removed meanwhile
             total += path.stat().st_size
     return total
+
+
+def masked(lane: Lane) -> list[MaskedColumns]:
+    """The lane's columns without a value, together where the reason is the same."""
+    groups: dict[tuple[str, bool, bool], list[str]] = {}
+    for missing in missing_columns(lane.plan):
+        groups.setdefault((missing.why, missing.is_warming, missing.is_waited_for), []).append(missing.column)
+    return [
+        MaskedColumns(why=why, columns=names, is_warming=is_warming, is_waited_for=is_waited_for)
+        for (why, is_warming, is_waited_for), names in groups.items()
+    ]

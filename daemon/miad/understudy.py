@@ -32,7 +32,7 @@ class ChangingSides:
         self._inner: Final = inner
         self._side = 1.0
         self.name, self.sha256, self.columns, self.bar = inner.name, inner.sha256, inner.columns, inner.bar
-        self.lo, self.hi, self.regime = inner.lo, inner.hi, inner.regime
+        self.lo, self.hi, self.regime, self.models = inner.lo, inner.hi, inner.regime, inner.models
         self.trigger: Trigger = "quote"
         self.min_interval_ns = min_interval_ns
         self.alpha_min = 0.0
@@ -50,7 +50,7 @@ class _ReadyPlan:
     def __init__(self, plan: Any) -> None:
         self._plan = plan
         self.values = plan.values
-        for name in ("on_quote", "on_trade", "on_book", "on_time", "set_account", "observe"):
+        for name in ("on_quote", "on_trade", "on_book", "on_time", "set_account", "set_record", "regime_probs", "observe", "is_warm"):
             setattr(self, name, getattr(plan, name))
 
     def first_cold(self) -> int:

@@ -1,4 +1,4 @@
-"""`mia bench`: the verb; what is measured and how is mia.cli.bench and mia.cli.bench_service."""
+"""`mia bench`: the verb; what is measured and how is mia.cli.bench, mia.cli.bench_service and mia.cli.bench_features."""
 
 from __future__ import annotations
 
@@ -16,20 +16,29 @@ class What(StrEnum):
 
     ENGINE = "engine"
     SERVICE = "service"
+    FEATURES = "features"
 
 
 def bench(
     what: Annotated[
-        What, typer.Argument(help="engine: frame to order in the process. service: over loopback, on the demo exchange.")
+        What,
+        typer.Argument(
+            help="engine: frame to order in the process. service: over loopback, on the demo exchange. "
+            "features: all columns, ticks and history."
+        ),
     ] = What.ENGINE,
     data: Annotated[Path | None, typer.Option("--data", metavar="DIR", help="Folder of recordings; else MIA_DATA, else simulated.")] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Everything at length; minutes instead of 50 s (service: 5 instead of 2 minutes).")
+        bool,
+        typer.Option(
+            "--full", help="Everything at length; minutes instead of 50 s (service: 5 instead of 2 minutes; features: 10 million rows)."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how fast and how lean this installation is. Nothing passes or fails; the goals stand beside the figures."""
     from mia.cli import bench as engine
+    from mia.cli import bench_features as features
     from mia.cli import bench_service as service
     from mia.cli.output import print_json
 
@@ -37,6 +46,10 @@ def bench(
         if data is not None:
             raise typer.BadParameter("the service is measured on the demo exchange: leave out --data", param_hint="--data")
         result, text = service.measure(full=full), service.text
+    elif what is What.FEATURES:
+        if data is not None:
+            raise typer.BadParameter("features are measured on a simulated market and made bars: leave out --data", param_hint="--data")
+        result, text = features.measure(full=full), features.text
     else:
         result, text = engine.measure(engine.data_folder(data), full=full), engine.text
     if as_json:

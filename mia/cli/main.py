@@ -20,6 +20,7 @@ from mia.cli import (
     db,
     docs,
     doctor,
+    features,
     history,
     install,
     logs,
@@ -70,6 +71,7 @@ app.command("bench", short_help="How fast this installation is: engine, or servi
 app.command("install", short_help="As a service of systemd: print it, or write it.")(install.install)
 app.add_typer(docs.app, name="docs", short_help="Pages generated from the code: settings, files, codes.")
 app.add_typer(db.app, name="db", short_help="Ask the database, export, copy it.")
+app.add_typer(features.app, name="features", short_help="What the features are; compute and check columns.")
 app.add_typer(models.app, name="models", short_help="Which models are here; show, check.")
 app.add_typer(venue.app, name="venue", short_help="Which venues there are; run the demo exchange.")
 

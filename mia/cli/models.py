@@ -101,11 +101,14 @@ def _folders() -> Iterator[Path]:
 
 
 def _load(folder: Path) -> Any:
-    from mia.features.blocks import BLOCK_OF
+    from mia.engine.lane import models_of
     from mia.features.catalogue import shipped_catalogue
+    from mia.features.plan import KNOWN_COLUMNS
     from mia.policy.bundle import load_bundle
 
-    return load_bundle(str(folder.absolute()), catalogue_sha256=shipped_catalogue().hash, known_columns=BLOCK_OF)
+    bundle = load_bundle(str(folder.absolute()), catalogue_sha256=shipped_catalogue().hash, known_columns=KNOWN_COLUMNS)
+    models_of(bundle, f"model {folder}")
+    return bundle
 
 
 def _looked_at(folder: Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ STATE_STYLES: Final[Mapping[str, str]] = {
     "SAFE": "bold red", "HALTED": "bold red", "KILLED": "bold red",
 }  # fmt: skip
 _QUOTE_OLD_MS: Final = 2000.0  # from here on an age is pointed out; what trading makes of it is [risk] quote_age_ms_max
+_NAMES_MAX: Final = 3  # of columns that share a reason
 _REGIMES: Final = ("range", "trend", "defensive")
 
 
@@ -46,6 +47,7 @@ def panel(s: Status, *, reason_chars_max: int = 2000) -> list[Line]:
     lines.append(money_line(s))
     lines += _positions(s.instruments, s.currency)
     lines += [_lane(lane, len(s.lanes) > 1) for lane in s.lanes]
+    lines += [line for lane in s.lanes for line in _masked(lane)]
     lines += [_market(i) for i in s.instruments if i.bid or i.ask or i.quote_age_ms is not None]
     lines.append(Line("links", ", ".join(map(_link, s.links)) or "none", _links_style(s.links)))
     lines.append(_alerts(s))
@@ -135,6 +137,20 @@ def _lane(lane: LaneStatus, is_named: bool) -> Line:
         name, prob = max(zip(_REGIMES, lane.regime_probs, strict=True), key=lambda pair: pair[1])
         text += f", {name} {prob:.0%}"
     return Line("decided", text)
+
+
+def _masked(lane: LaneStatus) -> list[Line]:
+    """Columns that have no value now, the reason first that hides most; nothing when all have one."""
+    lost = sum(len(group.columns) for group in lane.masked)
+    if not lost:
+        return []
+    shown = []
+    for group in sorted(lane.masked, key=lambda g: -len(g.columns)):
+        names = ", ".join(group.columns[:_NAMES_MAX]) + (
+            f" and {len(group.columns) - _NAMES_MAX} more" if len(group.columns) > _NAMES_MAX else ""
+        )
+        shown.append(f"{names} ({group.why}{'; decisions wait' if group.is_waited_for else ''})")
+    return [Line("masked", f"{lost} of {lane.columns} columns: {'; '.join(shown)}", "yellow")]
 
 
 def _when(age_s: float | None) -> str:

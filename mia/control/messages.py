@@ -65,6 +65,15 @@ class InstrumentStatus(msgspec.Struct, frozen=True, kw_only=True):
     open_orders: int = 0
 
 
+class MaskedColumns(msgspec.Struct, frozen=True, kw_only=True):
+    """Columns of a lane that have no value for one reason."""
+
+    why: str
+    columns: list[str]
+    is_warming: bool = False
+    is_waited_for: bool = False  # nothing is decided until they have one
+
+
 class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One lane: who decides, and the last decision in short."""
 
@@ -77,6 +86,8 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     regime_probs: tuple[float, float, float] | None = None
     decided_age_s: float | None = None
     cold_column: str = ""  # the first feature that is not warm yet
+    columns: int = 0  # that the lane computes
+    masked: list[MaskedColumns] = []
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ class Code(enum.StrEnum):
     QUOTE_STALE = "quote_stale", "The last quote is older than quote_age_ms_max."
     BOOK_INVALID = "book_invalid", "The order book lost its sequence, or is crossed; it waits for a new snapshot."
     WARM_UP = "warm_up", "A feature that the strategy reads has not seen enough data yet."
+    FEATURE_MISSING = "feature_missing", "A feature that the strategy reads lost its input: a book that waits, a reference that is too old."
     FEATURE_NOT_FINITE = "feature_not_finite", "A feature is NaN or infinite."
     FEATURE_OUT_OF_RANGE = "feature_out_of_range", "A feature lies far outside of the range the policy was trained on."
     ACTION_INVALID = "action_invalid", "The policy's action is not a finite number in [-1, 1]."

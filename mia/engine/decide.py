@@ -103,8 +103,9 @@ class Decider:
         """Observe and infer; the gate's code, and what the policy said when it was asked at all."""
         self._set_account(lane, equity)
         lane.plan.observe(ts)
-        if lane.plan.first_cold() >= 0:
-            return Code.WARM_UP, _NOTHING
+        cold = lane.plan.first_cold()
+        if cold >= 0:
+            return (Code.FEATURE_MISSING if lane.plan.is_warm(cold) else Code.WARM_UP), _NOTHING
         bad = lane.check_inputs()
         if bad >= 0:
             return (Code.FEATURE_NOT_FINITE if bad < lane.width else Code.FEATURE_OUT_OF_RANGE), _NOTHING
@@ -134,6 +135,8 @@ class Decider:
             known.dispersion,
             known.last_alpha,
         )
+        trades = market.state
+        lane.plan.set_record(trades.closed_ns, len(trades.won), trades.won.count(True), known.model_drift)
 
     def _review(self, lane: Lane, ts: int, equity: int, gate: Code, target: Target) -> Approved | Refused:
         engine = self._engine

@@ -24,7 +24,9 @@ from mia.execution.planner import OrderIds
 from mia.execution.portfolio import Portfolio
 from mia.execution.settings import ExecutionSettings
 from mia.execution.table import OrderTable
+from mia.features.calendars import UTC_DAYS, Calendar
 from mia.features.catalogue import shipped_catalogue
+from mia.features.series import NEWS_NUMBER, PREDICTION_NUMBER, REFERENCE_NUMBER
 from mia.kernels.arena import Arena
 from mia.risk.limits import RiskSettings
 from mia.risk.state import RiskState
@@ -51,6 +53,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cash_e8: int
     currency: str
     venue_holds_stops: bool = True
+    calendars: dict[str, Calendar] = {}  # by family; UTC days where there is none
     out_of_range_max: int = 200  # decisions refused in a row for features out of range before an alert
 
 
@@ -81,9 +84,12 @@ class Engine:
         )
         self.lanes: Final[list[Lane]] = []
         for index, spec in enumerate(config.lanes):
-            lane = Lane(index, spec, self.markets[spec.instrument], self.arena, self.state.risk.limits)
+            market = self.markets[spec.instrument]
+            calendar = config.calendars.get(market.definition.family, UTC_DAYS)
+            lane = Lane(index, spec, market, self.arena, self.state.risk.limits, calendar)
             lane.market.lanes.append(lane)
-            lane.market.needs_book = lane.market.needs_book or lane.needs_book
+            market.reads_book = market.reads_book or lane.reads_book
+            market.needs_book = market.needs_book or lane.needs_book
             self.lanes.append(lane)
         self.orders: Final = Orders(self)
         self.decider: Final = Decider(self)
@@ -99,6 +105,9 @@ class Engine:
             ev.FeedDown: self._on_feed_down,
             ev.FeedStale: self._on_feed_stale,
             ev.ClockSkewed: self._on_clock_skewed,
+            ev.Reference: self._on_reference,
+            ev.NewsScored: self._on_news,
+            ev.Predicted: self._on_predicted,
             ev.ConfigChanged: self._on_config_changed,
             ev.RunStarted: self._on_run_started,
             ev.InstrumentDefined: self._on_instrument,
@@ -225,7 +234,7 @@ class Engine:
                 self._bars_closed(lane, ts, out)
 
     def _bars_closed(self, lane: Lane, ts: int, out: list[AnyEffect]) -> None:
-        lane.close_bars(ts)
+        lane.close_bars()
         if lane.trigger == "bar" and ts - lane.state.last_decision_ns >= lane.min_interval_ns:
             self.decider.decide(lane, ts, out)
 
@@ -258,6 +267,28 @@ class Engine:
     def _on_clock_skewed(self, e: ev.ClockSkewed, out: list[AnyEffect]) -> None:
         """Our time is monotonic and did not jump; the venue's clock and the trading hours may not agree with it any more."""
         out.append(RaiseAlert("warning", "clock_skewed", f"the wall clock jumped by {e.jump_ms} ms against the monotonic one"))
+
+    # --- the slow lane ---------------------------------------------------------------------------------------------------
+    def _on_reference(self, e: ev.Reference, out: list[AnyEffect]) -> None:
+        number = REFERENCE_NUMBER.get(e.series)
+        if number is not None:
+            for lane in self.lanes:
+                if lane.plan.on_reference(e.ts_recv_ns, number, e.value, e.known_at_ns, e.valid_until_ns):
+                    self._bars_closed(lane, e.ts_recv_ns, out)
+
+    def _on_news(self, e: ev.NewsScored, out: list[AnyEffect]) -> None:
+        number = NEWS_NUMBER.get(e.source)
+        if number is not None:
+            for lane in self.lanes:
+                if lane.plan.on_news(e.ts_recv_ns, number, e.score, e.impact, e.known_at_ns):
+                    self._bars_closed(lane, e.ts_recv_ns, out)
+
+    def _on_predicted(self, e: ev.Predicted, out: list[AnyEffect]) -> None:
+        number = PREDICTION_NUMBER.get(e.name)
+        if number is not None:
+            for lane in self.lanes:
+                if lane.plan.on_predicted(e.ts_recv_ns, number, e.value, e.confidence, e.known_at_ns, e.valid_until_ns):
+                    self._bars_closed(lane, e.ts_recv_ns, out)
 
     # --- time ------------------------------------------------------------------------------------------------------------
     def _on_timer(self, e: ev.Timer, out: list[AnyEffect]) -> None:

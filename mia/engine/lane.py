@@ -1,4 +1,4 @@
-"""A lane: one instrument, one trigger, the features its strategy reads, its regime filter. Built once, then only fed."""
+"""A lane: one instrument, one trigger, the features its strategy reads, its regime model. Built once, then only fed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from typing import Final
 
 import msgspec
 
+from mia.domain.errors import ConfigError
 from mia.domain.instruments import Instrument
+from mia.domain.regime import parse_params
 from mia.domain.sizing import Terms
 from mia.engine.state import LaneState, MarketState
 from mia.execution.portfolio import Position
 from mia.features.bars import BarSpec
+from mia.features.calendars import Calendar
 from mia.features.catalogue import shipped_catalogue
+from mia.features.models import FeatureModels, parse_models
 from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.kernels.observe import to_float32
 from mia.policy.strategy import Strategy
-from mia.regime.filter import make_filter, parse_params
 from mia.risk.limits import Limits
 from mia.risk.review import Question
 
@@ -26,7 +29,7 @@ from mia.risk.review import Question
 class Market:
     """One instrument inside the engine: its book, its last quote, the lanes that trade it."""
 
-    __slots__ = ("book", "definition", "index", "lanes", "needs_book", "position", "state", "terms")
+    __slots__ = ("book", "definition", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms")
 
     def __init__(self, index: int, definition: Instrument, arena: Arena) -> None:
         self.index: Final = index
@@ -34,7 +37,8 @@ class Market:
         self.terms: Final = Terms.of(index, definition)
         self.book: Final = Book(arena)
         self.lanes: Final[list[Lane]] = []
-        self.needs_book = False  # a lane reads depth: an invalid book blocks its openings
+        self.reads_book = False  # a lane reads depth
+        self.needs_book = False  # a lane reads it without a mask: an invalid book blocks its openings
         self.state: MarketState
         self.position: Position
 
@@ -56,15 +60,15 @@ class Lane:
 
     __slots__ = (
         "alpha_min", "cap", "hi", "index", "lo", "market", "min_interval_ns", "needs_book", "obs", "plan", "question",
-        "reads_at_all", "regime", "spec", "state", "strategy", "trigger", "width",
+        "reads_book", "spec", "state", "strategy", "trigger", "width",
     )  # fmt: skip
 
-    def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits) -> None:
+    def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
         strategy = spec.strategy
         where = f"lane {index} ({market.symbol}, {strategy.name})"
-        params = parse_params(strategy.regime, f"{where}: regime.json")
-        extra = [c for c in (params.columns if params else ()) if c not in strategy.columns]
-        columns = (*strategy.columns, *extra)
+        columns = tuple(strategy.columns)
+        models = models_of(strategy, where)
+        bar = BarSpec.parse(strategy.bar)
         self.index: Final = index
         self.spec: Final = spec
         self.market: Final = market
@@ -72,29 +76,45 @@ class Lane:
         self.trigger: Final = strategy.trigger
         self.min_interval_ns: Final = strategy.min_interval_ns
         self.alpha_min: Final = strategy.alpha_min
-        self.plan: Final = build_plan(columns, market.definition, BarSpec.parse(strategy.bar), arena, market.book)
-        self.regime: Final = make_filter(params, arena, {name: i for i, name in enumerate(columns)})
+        self.plan: Final = build_plan(columns, market.definition, bar, arena, market.book, calendar, models=models)
         self.width: Final = len(strategy.columns)
         self.obs: Final = memoryview(array("f", bytes(4 * max(self.width, 1))))[: self.width]
         self.lo: Final = memoryview(array("d", strategy.lo))
         self.hi: Final = memoryview(array("d", strategy.hi))
         self.question: Final = Question.of(index, market.terms, market.symbol, limits)
-        self.needs_book: Final = reads_depth(columns)
+        self.reads_book: Final = reads_depth(columns)
+        self.needs_book: Final = self.reads_book and "has(depth)" not in columns  # with the mask its policy knows what to do without
         self.cap = 0
         self.state: LaneState
 
-    def close_bars(self, ts_ns: int) -> None:
-        """A bar closed: let the regime filter take its row."""
-        self.plan.observe(ts_ns)
-        self.regime.update(self.plan.values)
-        self.state.regime_probs = self.regime.probs
+    def close_bars(self) -> None:
+        """A bar closed, and the plan's regime model took it."""
+        self.state.regime_probs = self.plan.regime_probs()
 
     def check_inputs(self) -> int:
         """Copy the row into the observation; -1 when all is finite and in range, else the column (+ width when out of range)."""
         return int(to_float32(self.plan.values, self.width, self.lo, self.hi, self.obs)) if self.width else -1
 
 
+def models_of(strategy: Strategy, where: str) -> FeatureModels | None:
+    """The models behind the columns of a strategy, None when it has none; ConfigError begins with `where`.
+
+    The regime is that of regime.json; feature_models.json may repeat it and must not differ. A column whose model is not there would
+    never have a value, and models of other bars would see columns that mean something else: both are refused.
+    """
+    regime = parse_params(strategy.regime, f"{where}: regime.json")
+    models = parse_models(strategy.models, f"{where}: feature_models.json") if strategy.models else FeatureModels()
+    if models.regime is not None and models.regime != regime:
+        raise ConfigError(f"{where}: feature_models.json: regime differs from regime.json: export the model again with one of them")
+    if models.fit is not None and BarSpec.parse(models.fit.bar) != BarSpec.parse(strategy.bar):
+        raise ConfigError(f"{where}: feature_models.json: fit.bar: fitted on {models.fit.bar} bars, the model's are {strategy.bar}")
+    models = msgspec.structs.replace(models, regime=regime)
+    if column := models.lacks(strategy.columns):
+        raise ConfigError(f"{where}: features: {column!r} needs a model that neither feature_models.json nor regime.json holds")
+    return models if strategy.models or regime is not None else None
+
+
 def reads_depth(columns: tuple[str, ...]) -> bool:
-    """True when a column needs the order book, so that an invalid book must block openings."""
+    """True when a column needs the order book."""
     known = shipped_catalogue().by_name
     return any("depth" in known[name].inputs for name in columns if name in known)

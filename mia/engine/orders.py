@@ -185,6 +185,9 @@ class Orders:
             if record.is_closed:
                 state.counters.trades += 1
                 state.risk.note_trade(e.ts_recv_ns)
+                market.state.closed_ns = e.ts_recv_ns
+                market.state.won.append(record.profit_e8 > 0)
+                del market.state.won[:-3]
         state.risk.note_fill(lane)
         if applied.order is not None and _is_protective(applied.order) and applied.is_closed:
             self._cool_down(market, e.ts_recv_ns)

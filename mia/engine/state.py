@@ -24,6 +24,8 @@ class MarketState(msgspec.Struct, kw_only=True):
     last_stop_ns: int = 0  # of the engine's own protective exit
     trade_ticks: int = 0
     trade_ns: int = 0
+    closed_ns: int = 0  # when our last round trip closed; 0 = none
+    won: list[bool] = []  # of the last three that closed: was the net profit above 0? Oldest first
 
     @property
     def has_quote(self) -> bool:
@@ -39,6 +41,7 @@ class LaneState(msgspec.Struct, kw_only=True):
     last_action: float = 0.0
     last_alpha: float = 0.0
     dispersion: float = 0.0  # of the three policies, one decision ago
+    model_drift: float = -1.0  # largest PSI of the 20 most important inputs; below 0: nobody has measured it
     regime_probs: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
     out_of_range_row: int = 0  # decisions refused in a row because a feature was out of range
 

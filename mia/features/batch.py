@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mia.features.columns import QUOTE, EventColumns
+from mia.features.columns import QUOTE, EventColumns, from_events
 from mia.features.plan import Plan
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+NOTHING: Final = from_events(())
 
 
 def _view(x: npt.NDArray[Any], dtype: type[np.int64 | np.float64]) -> memoryview:
@@ -39,22 +40,28 @@ def compute(
     ts = np.zeros(rows, dtype=np.int64)
     matrix = np.zeros((rows, len(plan.columns)), dtype=np.float64)
     kind, recv, event, a, b, c, d, offset = (_view(x, np.int64) for x in events[:8])
+    x, y = _view(events.x, np.float64), _view(events.y, np.float64)
     levels = np.ascontiguousarray(events.levels).tobytes()
-    n = plan.run(kind, recv, event, a, b, c, d, offset, levels, min_interval_ns, trigger == "bar", with_cold, ts.data, matrix.data)
+    n = plan.run(kind, recv, event, a, b, c, d, offset, x, y, levels, min_interval_ns, trigger == "bar", with_cold, ts.data, matrix.data)
     return ts[:n].copy(), matrix[:n].copy()
 
 
-def compute_bars(plan: Plan, close_ns: I64, bars: F64, with_cold: bool = False) -> tuple[I64, F64]:
-    """The columns after each bar of a history file; only columns that need bars, the clock or the account become warm.
+def compute_bars(plan: Plan, close_ns: I64, bars: F64, with_cold: bool = False, outside: EventColumns = NOTHING) -> tuple[I64, F64]:
+    """The columns after each bar of a history file; columns that need trades, quotes or depth never become warm.
 
     close_ns: int64[n], the end of each bar plus the lag at which it was known; bars: float64[n, 11] in the order of
-    BAR_FIELDS, prices in ticks, sizes in lots.
+    BAR_FIELDS, prices in ticks, sizes in lots. outside: references, news and predictions, in order of arrival.
     """
     if bars.ndim != 2 or bars.shape != (len(close_ns), 11):
         raise ValueError(f"compute_bars: {len(close_ns)} times need bars of shape ({len(close_ns)}, 11), got {bars.shape}")
     ts = np.zeros(len(close_ns), dtype=np.int64)
     matrix = np.zeros((len(close_ns), len(plan.columns)), dtype=np.float64)
-    n = plan.run_bars(_view(close_ns, np.int64), _view(bars, np.float64), with_cold, ts.data, matrix.data)
+    kind, recv, a, b, c = (_view(column, np.int64) for column in (outside.kind, outside.ts_recv_ns, outside.a, outside.b, outside.c))
+    x, y = _view(outside.x, np.float64), _view(outside.y, np.float64)
+    rows = _view(bars, np.float64)
+    n = plan.run_bars(_view(close_ns, np.int64), rows, kind, recv, a, b, c, x, y, with_cold, ts.data, matrix.data)
+    if n == len(ts):  # nothing was left out: a copy would cost a fifth of all the time
+        return ts, matrix
     return ts[:n].copy(), matrix[:n].copy()
 
 

@@ -11,12 +11,17 @@ import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from mia import shipped
 from mia.domain.errors import ConfigError
+
+COUNTS: Final = {  # columns per category, 350 in all
+    "price": 24, "order_flow": 42, "book": 48, "trend": 44, "volatility": 36, "volume_profile": 22, "structure": 20, "cross_asset": 30,
+    "calendar": 24, "news_predictions": 16, "regime": 10, "latent": 12, "memory": 8, "account_self": 14,
+}  # fmt: skip
 
 
 class WarmUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,17 +34,29 @@ class WarmUp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: int = 0
 
 
+Input = Literal[
+    "bars", "trades", "quotes", "depth", "clock", "account", "calendar", "reference", "funding", "news", "predicted", "model", "memory"
+]
+INPUTS: Final[tuple[str, ...]] = get_args(Input)
+
+
 class Feature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One column. `range` holds every value of finite input; `missing` says what stands for a value that is not there."""
+    """One column. `range` holds every value of finite input.
+
+    missing: in words, when a value is not there; neutral: the number that then stands in its place, beside a mask that says so.
+    series: the outside series that it reads (mia.features.series).
+    """
 
     name: str
     formula: str
     unit: str
     range: tuple[float, float]
     source: str
-    inputs: tuple[Literal["bars", "trades", "quotes", "depth", "clock", "account"], ...]
+    inputs: tuple[Input, ...]
     warm_up: WarmUp
     missing: str
+    neutral: float = 0.0
+    series: tuple[str, ...] = ()
     category: str = ""
 
 

@@ -8,8 +8,10 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mia.domain.events import AnyEvent, BookDelta, BookSnapshot, FeedGap, Quote, Timer, Trade
+from mia.domain.events import AnyEvent, BookDelta, BookSnapshot, FeedGap, NewsScored, Predicted, Quote, Reference, Timer, Trade
+from mia.features.series import NEWS_NUMBER, PREDICTION_NUMBER, REFERENCE_NUMBER
 
+F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 QUOTE: Final = 0
 TRADE: Final = 1
@@ -17,14 +19,18 @@ TIMER: Final = 2
 BOOK_DELTA: Final = 3
 BOOK_SNAPSHOT: Final = 4
 GAP: Final = 5
+REFERENCE: Final = 6
+NEWS: Final = 7
+PREDICTED: Final = 8
 _PAIR_BYTES: Final = 16
 
 
 class EventColumns(NamedTuple):
-    """Events of one instrument in order of arrival; int64[n] each.
+    """Events of one instrument, and of what enters from outside, in order of arrival; int64[n] each, x and y float64[n].
 
     a, b, c, d: quote: bid_ticks, ask_ticks, bid_lots, ask_lots; trade: price_ticks, qty_lots, aggressor, 0; timer and gap:
-    zeros; book: count of bid pairs, count of ask pairs, 0, 0.
+    zeros; book: count of bid pairs, count of ask pairs, 0, 0; reference, news, prediction: number of its name
+    (mia.features.series), known_at_ns, valid_until_ns, 0, with the value or score in x and confidence or impact in y.
     levels: int64[m, 2] of (price_ticks, qty_lots); a book event owns level_count rows from level_offset on, bids first.
     """
 
@@ -37,6 +43,8 @@ class EventColumns(NamedTuple):
     d: I64
     level_offset: I64
     level_count: I64
+    x: F64
+    y: F64
     levels: I64
 
     @property
@@ -53,11 +61,13 @@ class EventColumns(NamedTuple):
 def from_events(events: Iterable[AnyEvent], instrument: int | None = None) -> EventColumns:
     """The market events and Timers among `events` (of one instrument when given) as columns; others are left out."""
     rows: list[tuple[int, ...]] = []
+    floats: list[tuple[float, float]] = []
     packed: list[bytes] = []
     pairs = 0
     for e in events:
         if instrument is not None and getattr(e, "instrument", instrument) != instrument:
             continue
+        x = y = 0.0
         head = (e.ts_recv_ns, e.ts_event_ns)
         if isinstance(e, Quote):
             rows.append((QUOTE, *head, e.bid_ticks, e.ask_ticks, e.bid_lots, e.ask_lots, 0, 0))
@@ -73,6 +83,21 @@ def from_events(events: Iterable[AnyEvent], instrument: int | None = None) -> Ev
             pairs += bids + asks
         elif isinstance(e, FeedGap):
             rows.append((GAP, *head, 0, 0, 0, 0, 0, 0))
+        elif isinstance(e, Reference) and e.series in REFERENCE_NUMBER:
+            rows.append((REFERENCE, *head, REFERENCE_NUMBER[e.series], e.known_at_ns, e.valid_until_ns, 0, 0, 0))
+            x = e.value
+        elif isinstance(e, NewsScored) and e.source in NEWS_NUMBER:
+            rows.append((NEWS, *head, NEWS_NUMBER[e.source], e.known_at_ns, e.valid_until_ns, 0, 0, 0))
+            x, y = e.score, e.impact
+        elif isinstance(e, Predicted) and e.name in PREDICTION_NUMBER:
+            rows.append((PREDICTED, *head, PREDICTION_NUMBER[e.name], e.known_at_ns, e.valid_until_ns, 0, 0, 0))
+            x, y = e.value, e.confidence
+        else:
+            continue
+        floats.append((x, y))
     table = np.array(rows, dtype=np.int64).reshape(len(rows), 9)
     levels = np.frombuffer(b"".join(packed), dtype="<i8").reshape(pairs, 2)
-    return EventColumns._make([*(np.ascontiguousarray(table[:, k]) for k in range(9)), levels])
+    pair = np.array(floats, dtype=np.float64).reshape(len(rows), 2)
+    whole: list[I64 | F64] = [np.ascontiguousarray(table[:, k]) for k in range(9)]
+    whole += [np.ascontiguousarray(pair[:, k]) for k in range(2)]
+    return EventColumns._make([*whole, levels])

@@ -37,6 +37,8 @@ def compile_yaml(text: bytes) -> bytes:
         low, high = feature.range
         if not (-3e38 < low < high < 3e38):
             raise ConfigError(f"feature_sets.yaml: {category}.{name}: range must be finite and rising, got {low} to {high}")
+        if not (low <= feature.neutral <= high):
+            raise ConfigError(f"feature_sets.yaml: {category}.{name}: neutral {feature.neutral} lies outside of its range")
         features.append(feature)
     Catalogue(features)  # refuses a name used twice
     compiled = CompiledCatalogue(hashlib.sha256(text).hexdigest(), tuple(features))

@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from mia.domain.errors import ConfigError
+from mia.domain.regime import UNIFORM
 from mia.features.bars import BarSpec, build_bars
 from mia.features.blocks import BLOCK_OF, BLOCKS, BlockSpec, Parts
-from mia.features.catalogue import WarmUp, shipped_catalogue
+from mia.features.calendars import UTC_DAYS, Calendar
+from mia.features.catalogue import INPUTS, WarmUp, shipped_catalogue
 from mia.kernels import parametric
 from mia.kernels.history import BarHistory
-from mia.kernels.plan_core import PlanCore
+from mia.kernels.plan_core import NEEDS, PlanCore
+from mia.kernels.regime_block import RegimeBlock
+from mia.kernels.session import SessionClock
 
 if TYPE_CHECKING:
     from mia.domain.instruments import Instrument
+    from mia.features.models import FeatureModels
     from mia.kernels.arena import Arena
     from mia.kernels.book import Book
 
 LENGTH_MAX: Final = 10_000
 BAR_FIELDS: Final = ("open", "high", "low", "close", "volume", "buy", "sell", "notional", "trades", "buys", "sells")
+_MASK: Final = re.compile(rf"has\(({'|'.join(INPUTS)})\)")
+KNOWN_COLUMNS: Final = frozenset([*BLOCK_OF, *(f"has({name})" for name in INPUTS)])  # what a model may name
+_OPTIONAL: Final = 1 << 62  # a column that no decision waits for
 _PARAMETRIC: Final = re.compile(r"(close|mid)|(ema|sma|std|rsi|atr|highest|lowest)\(([1-9]\d{0,4})\)")
 
 
@@ -30,19 +38,27 @@ class _Column(NamedTuple):
     block: str
     slot: int  # within the block
     warm_up: WarmUp
+    neutral: float = 0.0
+    inputs: tuple[str, ...] = ()
 
 
 class Plan(PlanCore):
     """Hears the market of one instrument and fills `values`; the hot methods are those of PlanCore.
 
-    columns: names in the order asked; values: float64[width], filled by observe(); bar: float64[11], the last closed bar
-    (BAR_FIELDS, in ticks and lots).
+    columns: names in the order asked; values: float64, one per column, filled by observe(); bar: float64[11], the last closed
+    bar (BAR_FIELDS, in ticks and lots).
     """
 
     columns: tuple[str, ...]
     values: memoryview[float]
     bars_spec: BarSpec
     instrument: Instrument
+    regime: RegimeBlock | None
+
+    def regime_probs(self) -> tuple[float, float, float]:
+        """Range, trend and defensive of the regime model at the last closed bar; a third each without a model and until it is warm."""
+        probs = self.regime.probs() if self.regime is not None else None
+        return UNIFORM if probs is None else (probs[0], probs[1], probs[2])
 
 
 def parse_parametric(name: str) -> tuple[int, int] | None:
@@ -64,7 +80,7 @@ def _parametric_spec(kind: int, length: int) -> tuple[BlockSpec, WarmUp]:
     return BlockSpec((name,), ("emit",) if name == "mid" else ("bar",), build), warm_up
 
 
-def _resolve(columns: Sequence[str]) -> tuple[list[_Column], dict[str, BlockSpec]]:
+def _resolve(columns: Sequence[str], models: FeatureModels | None) -> tuple[list[_Column], dict[str, BlockSpec]]:
     """Where each column comes from, and the blocks to build, in a fixed order; ConfigError for an unknown name."""
     wanted: dict[str, BlockSpec] = {}
     resolved = []
@@ -72,7 +88,8 @@ def _resolve(columns: Sequence[str]) -> tuple[list[_Column], dict[str, BlockSpec
     for name in columns:
         block = BLOCK_OF.get(name)
         if block is not None:
-            resolved.append(_Column(block, BLOCKS[block].slots.index(name), catalogue.get(name).warm_up))
+            feature = catalogue.get(name)
+            resolved.append(_Column(block, BLOCKS[block].slots.index(name), feature.warm_up, feature.neutral, feature.inputs))
             wanted[block] = BLOCKS[block]
             continue
         parsed = parse_parametric(name)
@@ -83,30 +100,93 @@ def _resolve(columns: Sequence[str]) -> tuple[list[_Column], dict[str, BlockSpec
         key = name.replace(" ", "")
         resolved.append(_Column(key, 0, warm_up))
         wanted[key] = spec
-    blocks = {name: wanted[name] for name in BLOCKS if name in wanted}
+    if models is not None:
+        if models.regime is not None:  # whoever gives a regime model wants its probabilities
+            wanted["regime"] = BLOCKS["regime"]
+        for block in [name for name, spec in wanted.items() if spec.of_model]:
+            wanted.update((BLOCK_OF[column], BLOCKS[BLOCK_OF[column]]) for column in models.reads(block))
+    blocks = {name: wanted[name] for name, spec in BLOCKS.items() if name in wanted and not spec.of_model}
     blocks.update((name, spec) for name, spec in wanted.items() if name not in BLOCKS)
+    blocks.update((name, wanted[name]) for name, spec in BLOCKS.items() if name in wanted and spec.of_model)
     return resolved, blocks
 
 
-def build_plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec, arena: Arena, book: Book) -> Plan:
+class Missing(NamedTuple):
+    """A column that has no value now, and why."""
+
+    column: str
+    is_warming: bool
+    is_waited_for: bool  # no mask says so: decisions wait
+    why: str
+
+
+def missing_columns(plan: Plan) -> list[Missing]:
+    """The plan's columns without a value as of the last observe, in order; masks are none."""
+    found = []
+    catalogue = shipped_catalogue().by_name
+    seen = dict(zip(NEEDS, plan.seen(), strict=True))
+    for j, name in enumerate(plan.columns):
+        if mask_input(name) or plan.is_there(j):
+            continue
+        feature = catalogue.get(name)
+        if plan.is_warm(j):
+            found.append(Missing(name, False, plan.is_waited_for(j), feature.missing if feature else "its input is missing"))
+            continue
+        wanted = {kind: getattr(feature.warm_up, kind) for kind in NEEDS} if feature else {}
+        waits = [f"{seen[kind]} of {n} {kind}" for kind, n in wanted.items() if n > seen[kind]]
+        found.append(Missing(name, True, plan.is_waited_for(j), "warms up" + (f": {', '.join(waits)}" if waits else "")))
+    return found
+
+
+def mask_input(name: str) -> str | None:
+    """The input of a mask column such as "has(depth)"; None when it is none."""
+    match = _MASK.fullmatch(name)
+    return match[1] if match else None
+
+
+def build_plan(
+    columns: Sequence[str],
+    instrument: Instrument,
+    bars: BarSpec,
+    arena: Arena,
+    book: Book,
+    calendar: Calendar = UTC_DAYS,
+    neutral: float | None = None,
+    models: FeatureModels | None = None,
+) -> Plan:
     """A plan that fills exactly these columns, in this order; all of its state is in the arena.
 
-    columns: catalogue names or parametric ones (close, mid, ema(n), sma(n), std(n), rsi(n), atr(n), highest(n), lowest(n)).
+    columns: catalogue names or parametric ones (close, mid, ema(n), sma(n), std(n), rsi(n), atr(n), highest(n), lowest(n)),
+    then masks: `has(depth)` is 1.0 while all columns that read depth have a value. Without its mask a decision waits for a
+    column (`first_cold`); with it, a column that has no value shows its neutral one and the mask 0.0.
     book: the shared book of the instrument; whoever changes it calls on_book after it.
+    neutral: in place of the catalogue's neutral values (NaN shows holes to an analyst).
+    models: what the regime, latent and memory columns are computed with, checked; their inputs are computed, too. Without: absent.
     """
-    resolved, blocks = _resolve(columns)
+    masks = [m for m in map(mask_input, columns) if m is not None]
+    features = columns[: len(columns) - len(masks)]
+    if any(mask_input(name) for name in features) or len(set(masks)) != len(masks):
+        raise ConfigError("features: masks are distinct and come after all other columns")
+    if models is not None:
+        models.check("feature models")
+    resolved, blocks = _resolve(features, models)
     bases: dict[str, int] = {}
     size = 0
     for name, spec in blocks.items():
         bases[name] = size
         size += len(spec.slots)
     pool = arena.doubles(size)
-    values = arena.doubles(len(resolved))[: len(resolved)]
-    hist = BarHistory(arena)
+    values = arena.doubles(len(columns))[: len(columns)]
+    hist = BarHistory(arena, SessionClock(arena, calendar.opens, calendar.closes))
     plan = Plan(arena, build_bars(bars, instrument, arena), hist, pool, book)
-    parts = Parts(arena, pool, hist, book, instrument)
+    where = {slot: bases[name] + k for name, spec in blocks.items() for k, slot in enumerate(spec.slots)}
+    parts = Parts(arena, pool, hist, book, instrument, calendar, models, where)
+    plan.regime = None
     for name, spec in blocks.items():
-        plan.connect(spec.build(parts, bases[name]), spec.hears)
+        block = spec.build(parts, bases[name])
+        plan.connect(block, spec.hears)
+        if isinstance(block, RegimeBlock):
+            plan.regime = block
     slots = np.array([bases[c.block] + c.slot for c in resolved], dtype=np.int64)
     needs = np.array(
         [
@@ -116,9 +196,20 @@ def build_plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec, ar
         ],
         dtype=np.int64,
     )
-    plan.gather(values, slots.data, needs.data)
+    stand_in = np.array([c.neutral if neutral is None else neutral for c in resolved], dtype=np.float64)
+    optional = np.array([_optional(c.inputs, masks) for c in resolved], dtype=np.int64)
+    plan.gather(values, arena, slots.data, needs.data, stand_in.data, optional.data)
     plan.columns = tuple(columns)
     plan.values = values
     plan.bars_spec = bars
     plan.instrument = instrument
     return plan
+
+
+def _optional(inputs: tuple[str, ...], masks: Sequence[str]) -> int:
+    """The bits of the masks that a column of these inputs falls under, 0 when a decision waits for it."""
+    bits = 0
+    for k, mask in enumerate(masks):
+        if mask in inputs:
+            bits |= 1 << k
+    return bits | _OPTIONAL if bits else 0

@@ -38,6 +38,7 @@ class BarBuilder:
         self.state = arena.longs(6)
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def due(self, ts_ns: cython.longlong) -> cython.longlong:
         """How many bars `close` must be called for before anything at ts_ns counts; at most FILL_BARS_MAX + 1.
 
@@ -54,6 +55,7 @@ class BarBuilder:
         return empty + 1
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def close(self) -> cython.longlong:
         """Move the open bar to `closed` and open the next at its close; returns 1, or 0 when it is empty and not filled."""
         i: cython.Py_ssize_t
@@ -72,6 +74,7 @@ class BarBuilder:
         return 0
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def settle(self, ts_ns: cython.longlong) -> cython.longlong:
         """Put the open time bar on the interval of ts_ns; returns its start."""
         self.state[1] = ts_ns // self.interval_ns * self.interval_ns
@@ -79,54 +82,63 @@ class BarBuilder:
         return self.state[1]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def add(self, ts_ns: cython.longlong, price: cython.double, qty: cython.double, side: cython.longlong) -> cython.longlong:
         """Add one trade to the open bar (call `due` first); returns 1 when a tick, volume or dollar bar is now full.
 
         The trade that fills a bar belongs to it whole: bars overshoot rather than split a trade.
         """
-        b = self.bar
         if self.state[0] == 0:
             self.state[0] = 1
             self.settle(ts_ns)
         elif self.kind == 0 and ts_ns < self.state[1]:
             self.state[3] += 1
-        if b[8] == 0.0:
-            b[0] = price
-            b[1] = price
-            b[2] = price
-        elif price > b[1]:
-            b[1] = price
-        elif price < b[2]:
-            b[2] = price
-        b[3] = price
-        b[4] += qty
-        b[7] += price * qty
-        b[8] += 1.0
+        if self.bar[8] == 0.0:
+            self.bar[0] = price
+            self.bar[1] = price
+            self.bar[2] = price
+        elif price > self.bar[1]:
+            self.bar[1] = price
+        elif price < self.bar[2]:
+            self.bar[2] = price
+        self.bar[3] = price
+        self.bar[4] += qty
+        self.bar[7] += price * qty
+        self.bar[8] += 1.0
         if side > 0:
-            b[5] += qty
-            b[9] += 1.0
+            self.bar[5] += qty
+            self.bar[9] += 1.0
         elif side < 0:
-            b[6] += qty
-            b[10] += 1.0
+            self.bar[6] += qty
+            self.bar[10] += 1.0
         if self.kind == 0:
             return 0
         if self.kind == 1:
-            return 1 if b[8] >= self.size else 0
+            return 1 if self.bar[8] >= self.size else 0
         if self.kind == 2:
-            return 1 if b[4] >= self.size else 0
-        return 1 if b[7] >= self.size else 0
+            return 1 if self.bar[4] >= self.size else 0
+        return 1 if self.bar[7] >= self.size else 0
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
+    def end_ns(self) -> cython.longlong:
+        """When the open time bar ends; 0 before the first trade."""
+        return self.state[2]
+
+    @cython.ccall
+    @cython.exceptval(-1, check=True)
     def late_count(self) -> cython.longlong:
         """Trades received before the start of the bar they were added to."""
         return self.state[3]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def skipped_count(self) -> cython.longlong:
         """Empty bars that were not made because a silence was longer than FILL_BARS_MAX intervals."""
         return self.state[4]
 
     @cython.ccall
+    @cython.exceptval(-1, check=True)
     def closed_count(self) -> cython.longlong:
         """Bars closed so far."""
         return self.state[5]

@@ -19,6 +19,7 @@ cdef class Book:
     cpdef long long ask_ticks_at(self, Py_ssize_t i)
     cpdef long long ask_lots_at(self, Py_ssize_t i)
     cpdef long long lots_at(self, bint is_bid, long long price_ticks)
+    cdef Py_ssize_t copy_best(self, bint is_bid, Py_ssize_t k, double[::1] out, Py_ssize_t at, Py_ssize_t beside)
     cpdef long long depth_lots(self, bint is_bid, Py_ssize_t k)
     cpdef long long walk(self, bint is_bid_side, long long qty_lots, long long limit_ticks)
     cpdef long long walk_cost(self)

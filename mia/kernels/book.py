@@ -156,6 +156,24 @@ class Book:
             return self.levels[base + self.cap + at]
         return 0
 
+    @cython.cfunc
+    def copy_best(
+        self, is_bid: cython.bint, k: cython.Py_ssize_t, out: cython.double[::1], at: cython.Py_ssize_t, beside: cython.Py_ssize_t
+    ) -> cython.Py_ssize_t:
+        """Write the best k levels of a side, best first: keys to out[at ..], lots to out[beside ..]; returns how many there are."""
+        base: cython.Py_ssize_t = 0 if is_bid else 2 * self.cap
+        n: cython.Py_ssize_t = self.state[0] if is_bid else self.state[1]
+        i: cython.Py_ssize_t
+        if k > n:
+            k = n
+        base += n - 1
+        for i in range(k):
+            out[at + i] = 1.0 * self.levels[base - i]
+        base += self.cap
+        for i in range(k):
+            out[beside + i] = 1.0 * self.levels[base - i]
+        return k
+
     @cython.ccall
     def depth_lots(self, is_bid: cython.bint, k: cython.Py_ssize_t) -> cython.longlong:
         """Sum of sizes over the best k levels of a side (saturates at 2^63 - 1)."""

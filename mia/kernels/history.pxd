@@ -1,4 +1,7 @@
+from mia.kernels.session cimport SessionClock
+
 cdef class BarHistory:
+    cdef SessionClock session
     cdef Py_ssize_t size
     cdef long long atr_length
     cdef double[::1] o
@@ -12,10 +15,10 @@ cdef class BarHistory:
     cdef double[::1] sn
     cdef double[::1] r
     cdef double[::1] tr
+    cdef long long[::1] t
     cdef double[::1] scale
     cdef long long[::1] state
-    cpdef long long push(self, double[::1] bar)
-    cdef long long _put(self, double[::1] x, Py_ssize_t j, double value)
-    cpdef Py_ssize_t last(self)
-    cpdef long long count(self)
-    cpdef double atr(self)
+    cpdef long long push(self, double[::1] bar, long long close_ns) except? -1
+    cpdef Py_ssize_t last(self) except? -1
+    cpdef long long count(self) except? -1
+    cpdef double atr(self) except? -1

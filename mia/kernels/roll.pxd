@@ -1,9 +1,12 @@
+cimport cython
+
 cdef double sum_of(double[::1] x, Py_ssize_t last, Py_ssize_t n)
 cdef double mean_of(double[::1] x, Py_ssize_t last, Py_ssize_t n)
 cdef double variance_of(double[::1] x, Py_ssize_t last, Py_ssize_t n)
 cdef double highest_of(double[::1] x, Py_ssize_t last, Py_ssize_t n)
 cdef double lowest_of(double[::1] x, Py_ssize_t last, Py_ssize_t n)
 
+@cython.final
 cdef class Ring:
     cdef public Py_ssize_t size
     cdef double[::1] x
@@ -13,6 +16,7 @@ cdef class Ring:
     cpdef Py_ssize_t last(self)
     cpdef double back(self, Py_ssize_t k)
 
+@cython.final
 cdef class Window:
     cdef public Py_ssize_t n
     cdef Ring ring
@@ -24,6 +28,7 @@ cdef class Window:
     cpdef double highest(self)
     cpdef double lowest(self)
 
+@cython.final
 cdef class Extreme:
     cdef Py_ssize_t n
     cdef double sign
@@ -32,6 +37,7 @@ cdef class Extreme:
     cdef long long[::1] state
     cpdef double push(self, double x)
 
+@cython.final
 cdef class Ema:
     cdef double alpha
     cdef double[::1] s
@@ -40,6 +46,7 @@ cdef class Ema:
     cpdef double get(self)
     cpdef long long count(self)
 
+@cython.final
 cdef class Wilder:
     cdef Py_ssize_t n
     cdef double[::1] s

@@ -1,7 +1,7 @@
 """Rolling primitives whose error does not grow: what leaves a window leaves no trace of itself.
 
 A window is a mirrored ring: every value is stored twice, so that the last n values always lie side by side and a
-statistic is one loop in a stated order (oldest first) instead of a running sum that drifts. All state is in the arena.
+statistic is one loop in a stated order instead of a running sum that drifts. All state is in the arena.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ else:
     from math import sqrt
 
 
+@cython.final
 @cython.cclass
 class Ring:
     """The last `size` values of one series, contiguous at any moment."""
@@ -25,17 +26,18 @@ class Ring:
             raise ValueError(f"ring size must be at least 1, got {size}")
         self.size = size
         self.x = arena.doubles(2 * size)
-        self.state = arena.longs(1)  # count of values ever pushed
+        self.state = arena.longs(2)  # count of values ever pushed, slot of the next
 
     @cython.ccall
     def push(self, value: cython.double) -> cython.longlong:
         """Store one value; returns how many were ever pushed."""
-        count: cython.longlong = self.state[0]
-        slot: cython.Py_ssize_t = count % self.size
+        slot: cython.Py_ssize_t = self.state[1]
         self.x[slot] = value
         self.x[slot + self.size] = value
-        self.state[0] = count + 1
-        return count + 1
+        slot += 1
+        self.state[1] = 0 if slot == self.size else slot
+        self.state[0] += 1
+        return self.state[0]
 
     @cython.ccall
     def count(self) -> cython.longlong:
@@ -45,7 +47,7 @@ class Ring:
     @cython.ccall
     def last(self) -> cython.Py_ssize_t:
         """Index into x of the newest value: x[last - n + 1 .. last] are the last n, n <= size."""
-        return (self.state[0] + self.size - 1) % self.size + self.size
+        return self.state[1] + self.size - 1 if self.state[1] > 0 else 2 * self.size - 1
 
     @cython.ccall
     def back(self, k: cython.Py_ssize_t) -> cython.double:
@@ -55,6 +57,7 @@ class Ring:
         return self.x[self.last() - k]
 
 
+@cython.final
 @cython.cclass
 class Window:
     """Mean, variance, extremes and order of the last n values, recomputed exactly; fewer while it fills."""
@@ -107,6 +110,7 @@ class Window:
         return lowest_of(self.ring.x, self.ring.last(), self.filled())
 
 
+@cython.final
 @cython.cclass
 class Extreme:
     """Largest (sign 1) or smallest (sign -1) of the last n values in O(1) amortised: a monotonic deque."""
@@ -127,16 +131,20 @@ class Extreme:
         length: cython.longlong = self.state[1]
         count: cython.longlong = self.state[2]
         if length > 0 and self.index[head] <= count - self.n:
-            head = (head + 1) % self.n
+            head = head + 1 if head + 1 < self.n else 0
             length -= 1
         tail: cython.Py_ssize_t
         while length > 0:
-            tail = (head + length - 1) % self.n
+            tail = head + length - 1
+            if tail >= self.n:
+                tail -= self.n
             if (x - self.value[tail]) * self.sign >= 0.0:
                 length -= 1
             else:
                 break
-        tail = (head + length) % self.n
+        tail = head + length
+        if tail >= self.n:
+            tail -= self.n
         self.value[tail] = x
         self.index[tail] = count
         self.state[0] = head
@@ -145,6 +153,7 @@ class Extreme:
         return self.value[head]
 
 
+@cython.final
 @cython.cclass
 class Ema:
     """Exponential mean with weight alpha of the newest value; the first value is its start."""
@@ -177,6 +186,7 @@ class Ema:
         return self.state[0]
 
 
+@cython.final
 @cython.cclass
 class Wilder:
     """Wilder's smoothing of length n: the plain mean of the first n values, then s += (x - s) / n.
@@ -214,12 +224,22 @@ class Wilder:
 
 @cython.cfunc
 def sum_of(x: cython.double[::1], last: cython.Py_ssize_t, n: cython.Py_ssize_t) -> cython.double:
-    """Sum of x[last - n + 1 .. last], oldest first."""
-    total: cython.double = 0.0
+    """Sum of x[last - n + 1 .. last]: of every fourth, oldest first, then of the four (one sum would wait for every addition)."""
+    a0: cython.double = 0.0
+    a1: cython.double = 0.0
+    a2: cython.double = 0.0
+    a3: cython.double = 0.0
     i: cython.Py_ssize_t
-    for i in range(last - n + 1, last + 1):
-        total += x[i]
-    return total
+    first: cython.Py_ssize_t = last - n + 1
+    while first + 3 <= last:
+        a0 += x[first]
+        a1 += x[first + 1]
+        a2 += x[first + 2]
+        a3 += x[first + 3]
+        first += 4
+    for i in range(first, last + 1):
+        a0 += x[i]
+    return (a0 + a1) + (a2 + a3)
 
 
 @cython.cfunc
@@ -236,13 +256,17 @@ def variance_of(x: cython.double[::1], last: cython.Py_ssize_t, n: cython.Py_ssi
     if n <= 0:
         return 0.0
     mean: cython.double = sum_of(x, last, n) / n
-    total: cython.double = 0.0
-    d: cython.double
+    a0: cython.double = 0.0
+    a1: cython.double = 0.0
     i: cython.Py_ssize_t
-    for i in range(last - n + 1, last + 1):
-        d = x[i] - mean
-        total += d * d
-    return total / n
+    first: cython.Py_ssize_t = last - n + 1
+    if n % 2 == 1:
+        a0 = (x[first] - mean) * (x[first] - mean)
+        first += 1
+    for i in range(first, last + 1, 2):
+        a0 += (x[i] - mean) * (x[i] - mean)
+        a1 += (x[i + 1] - mean) * (x[i + 1] - mean)
+    return (a0 + a1) / n
 
 
 @cython.cfunc

@@ -17,7 +17,9 @@ REGIMES: Final = ("range", "trend", "defensive")
 POLICY_FILE: Final = "policy.onnx"
 REGIME_FILE: Final = "regime.json"
 GOLDEN_FILE: Final = "golden.json"
+MODELS_FILE: Final = "feature_models.json"
 HASHED_FILES: Final = (POLICY_FILE, REGIME_FILE, GOLDEN_FILE)  # what a daemon reads; card and training log are for people
+OPTIONAL_FILES: Final = (MODELS_FILE,)  # read and hashed, too, where the manifest lists them
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,5 +101,6 @@ def _check(m: Manifest, where: str) -> None:
         raise ConfigError(f"{where}: min_interval_ms must lie in 0 .. 86400000, got {m.min_interval_ms}")
     if sorted(m.algorithms) != sorted(REGIMES):
         raise ConfigError(f"{where}: algorithms must name {', '.join(REGIMES)}")
-    if sorted(m.files) != sorted(HASHED_FILES):
-        raise ConfigError(f"{where}: files must list the sha256 of {', '.join(HASHED_FILES)}")
+    if not set(HASHED_FILES) <= set(m.files) <= {*HASHED_FILES, *OPTIONAL_FILES}:
+        optional = ", ".join(OPTIONAL_FILES)
+        raise ConfigError(f"{where}: files must list the sha256 of {', '.join(HASHED_FILES)}, may list {optional}, and nothing else")

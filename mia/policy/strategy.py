@@ -31,6 +31,7 @@ class Strategy(Protocol):
     trigger, min_interval_ns, bar: when to decide, and the bars that the features are made of (`time:1s`).
     alpha_min: openings with a lower alpha are refused; lo, hi: values a column may take, one per column.
     regime: JSON of the regime filter's arrays; empty for the uniform filter.
+    models: JSON of the models behind its columns (mia.features.models); empty when none of them needs one but the regime's.
     """
 
     @property
@@ -53,6 +54,8 @@ class Strategy(Protocol):
     def hi(self) -> tuple[float, ...]: ...  # noqa: D102
     @property
     def regime(self) -> bytes: ...  # noqa: D102
+    @property
+    def models(self) -> bytes: ...  # noqa: D102
 
     def evaluate(self, obs: memoryview, regime_probs: Sequence[float]) -> Target:
         """The target for one observation.

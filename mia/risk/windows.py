@@ -60,6 +60,7 @@ class MacroEvent(msgspec.Struct, frozen=True):
     kind: str
     impact: float
     source: str
+    at_ns: int = 0  # start_time, minutes_before not subtracted
 
 
 class WindowState(msgspec.Struct, frozen=True, gc=False):
@@ -103,7 +104,28 @@ class Windows:
 
     def __init__(self, families: dict[str, Family], events: tuple[MacroEvent, ...], source: str = "trade_windows") -> None:
         """source: named in errors. ConfigError for a rule, zone or date that cannot be read."""
+        self.events = events  # all of them, also those that no family heeds
         self._tables = {name: _table(name, family, events, source) for name, family in families.items()}
+
+    def sessions(self, family: str, first: date, last: date) -> tuple[tuple[int, int], ...]:
+        """(open ns, close ns) of the sessions that open on the local days first to last, rising; () for a market of UTC days."""
+        table = self._table(family)
+        if table.zone.key == "UTC" and not table.holidays and table.sessions == (_Rule(tuple(range(7)), 0, 1440),):
+            return ()
+        days = [first + _DAY * i for i in range((last - first).days + 1)]
+        found: list[tuple[int, int]] = []
+        for start_ns, end_ns in sorted(
+            (s.start_ns, s.end_ns) for s in _occurrences(table.sessions, table.holidays, days, table.zone, is_narrow=True)
+        ):
+            if found and start_ns < found[-1][1]:  # two rules of one day that overlap
+                found[-1] = (found[-1][0], max(end_ns, found[-1][1]))
+            else:
+                found.append((start_ns, end_ns))
+        return tuple(found)
+
+    def valid_until_ns(self, family: str) -> int:
+        """Past it the family's table is not to be trusted; ConfigError when it has no table."""
+        return self._table(family).valid_until_ns
 
     @property
     def families(self) -> tuple[str, ...]:
@@ -112,14 +134,18 @@ class Windows:
 
     def state(self, ts_ns: int, family: str) -> WindowState:
         """What the calendar says at ts_ns for a family; ConfigError when it has no table."""
-        table = self._tables.get(family)
-        if table is None:
-            raise ConfigError(f"trade_windows: no table [family.{family}]; known: {', '.join(self._tables) or 'none'}")
+        table = self._table(family)
         memo = table.memo
         if memo.from_ns <= ts_ns < memo.until_ns:
             return memo
         memo = table.memo = _resolve(table, ts_ns)
         return memo
+
+    def _table(self, family: str) -> _Table:
+        try:
+            return self._tables[family]
+        except KeyError:
+            raise ConfigError(f"trade_windows: no table [family.{family}]; known: {', '.join(self._tables) or 'none'}") from None
 
 
 def load_windows(windows_file: Path, events_file: Path) -> Windows:
@@ -178,7 +204,7 @@ def _events(path: Path, lines: Iterator[str]) -> Iterator[MacroEvent]:
         end_ns = min(start_ns + int(after * 60) * 1_000_000_000, valid_ns)
         if end_ns <= start_ns - int(before * 60) * 1_000_000_000:
             raise ConfigError(f"{where}: the window is empty: state minutes_before or minutes_after, and a later valid_until")
-        yield MacroEvent(start_ns - int(before * 60) * 1_000_000_000, end_ns, row["type"], impact, row["source"])
+        yield MacroEvent(start_ns - int(before * 60) * 1_000_000_000, end_ns, row["type"], impact, row["source"], start_ns)
 
 
 def _number(where: str, column: str, text: str) -> float:

@@ -56,9 +56,11 @@ class SimColumns:
     @property
     def events(self) -> EventColumns:
         """The events without the label, sharing the arrays."""
+        none = np.zeros(len(self.kind))
         return EventColumns(
-            self.kind, self.ts_recv_ns, self.ts_event_ns, self.a, self.b, self.c, self.d, self.level_offset, self.level_count, self.levels
-        )
+            self.kind, self.ts_recv_ns, self.ts_event_ns, self.a, self.b, self.c, self.d, self.level_offset, self.level_count,
+            none, none, self.levels,
+        )  # fmt: skip
 
 
 class SimMarket:

@@ -12,15 +12,17 @@ from mia.kernels.book import Book
 from mia.train.env import F32, AccountState, Tape
 from mia.train.ledger import Ledger
 
-SUPPORTED: Final = ("position", "position_age", "last_action")  # those that need neither bars nor limits
+SUPPORTED: Final = ("position", "position_age", "last_action")  # what a fit reads unless told otherwise
+# Those that need neither bars nor limits can be stepped; what is known of closed trades is of before the decision, as in live.
+STEPPED: Final = (*SUPPORTED, "since_last_trade", "last_3_trades_success_rate")
 
 
 class PlanAccount:
     """Columns of a plan that reads the account alone; they are known before the decision and do not depend on it."""
 
     def __init__(self, columns: Sequence[str] = SUPPORTED) -> None:
-        if unknown := [c for c in columns if c not in SUPPORTED]:
-            raise ValueError(f"account column {unknown[0]!r} cannot be stepped in training: use {', '.join(SUPPORTED)}")
+        if unknown := [c for c in columns if c not in STEPPED]:
+            raise ValueError(f"account column {unknown[0]!r} cannot be stepped in training: use {', '.join(STEPPED)}")
         self.columns = tuple(columns)
         self._instrument: object = None
 
@@ -34,6 +36,7 @@ class PlanAccount:
         opened = state.opened_ns if ledger.position_lots else 0
         share = min(1.0, max(-1.0, ledger.position_lots / state.cap_lots))
         plan.set_account(share, ledger.entry_ticks, opened, 0.0, 0.0, 0.0, state.last_action, 0.0, 0.0)
+        plan.set_record(state.closed_ns, len(state.won), state.won.count(True), -1.0)
         plan.observe(int(tape.ts_ns[row]))
         for k, value in enumerate(plan.values):
             out[k] = value

@@ -8,17 +8,21 @@ import msgspec
 import numpy as np
 
 from mia.domain.errors import ConfigError
+from mia.features.models import parse_models
 from mia.policy.bundle import load_bundle
-from mia.policy.manifest import GOLDEN_FILE, POLICY_FILE, REGIME_FILE, Manifest, sha256
+from mia.policy.manifest import GOLDEN_FILE, MODELS_FILE, POLICY_FILE, REGIME_FILE, Manifest, sha256
 from mia.train.graph import F32, PolicyWeights, build_graph, reference
 
 GOLDEN_ROWS = 16
 
 
-def write_bundle(folder: Path, manifest: Manifest, weights: PolicyWeights, regime: bytes, obs: F32, probs: F32) -> Manifest:
+def write_bundle(
+    folder: Path, manifest: Manifest, weights: PolicyWeights, regime: bytes, obs: F32, probs: F32, models: bytes = b""
+) -> Manifest:
     """Write the bundle, load it with the daemon's loader and return the manifest with its hashes.
 
     obs [N, n], probs [N, 3]: real inputs, N >= GOLDEN_ROWS; rows spread over them become the golden vectors.
+    models: of the columns (FeatureModels.encode); empty: the bundle has no such file.
     ConfigError when the written bundle would not load.
     """
     rows = np.linspace(0, len(obs) - 1, GOLDEN_ROWS).astype(np.int64)
@@ -30,6 +34,9 @@ def write_bundle(folder: Path, manifest: Manifest, weights: PolicyWeights, regim
         REGIME_FILE: regime,
         GOLDEN_FILE: msgspec.json.encode({name: values.tolist() for name, values in golden.items()}),
     }
+    if models:
+        parse_models(models, f"model {folder / MODELS_FILE}")
+        data[MODELS_FILE] = models
     manifest = msgspec.structs.replace(manifest, files={name: sha256(content) for name, content in data.items()})
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in data.items():

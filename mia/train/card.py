@@ -78,7 +78,7 @@ Made by `{t.command}` in {fitted.seconds:.0f} s (SAC per regime: {", ".join(f"{s
 run, tested and timed with a policy of realistic size that trades.
 
 - Decides on: {manifest.trigger}, at most every {manifest.min_interval_ms} ms; bars {manifest.bar}; {len(manifest.features)} columns; family {manifest.family}.
-- Three SAC policies (range, trend, defensive; 256 x 256, ReLU), {t.steps} environment steps each, blended by filtered regime probabilities.
+- Three SAC policies (range, trend, defensive; {settings.hidden} x {settings.hidden}, ReLU), {t.steps} environment steps each, blended by filtered regime probabilities.
 - Data: {"; ".join(t.spans)}.
 - Market seeds: training {_range(t.seeds_train)}, validation {_range(t.seeds_validation)}, test {_range(t.seeds_test)}.
 - Costs: every fill crosses the spread at the next decision's touch and pays the taker fee; dead-band {env.dead_band:g} of the cap.

@@ -26,7 +26,8 @@ class Tape(msgspec.Struct, frozen=True, kw_only=True):
     """One market, one row per decision.
 
     columns: names of features, [T, m] float32, normalised, all finite. bid_ticks, ask_ticks, ts_ns [T]. probs [T, 3]: the filter's.
-    labels [T]: hidden phase 0 range, 1 trend, 2 defensive, -1 unknown; used to choose where episodes start, never seen.
+    masks [T, k]: the observation's availability masks. labels [T]: hidden phase 0 range, 1 trend, 2 defensive, -1 unknown; used
+    to choose where episodes start, never seen.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Tape(msgspec.Struct, frozen=True, kw_only=True):
     ask_ticks: I64
     ts_ns: I64
     probs: F32
+    masks: F32
     labels: npt.NDArray[np.int8]
 
 
@@ -56,6 +58,8 @@ class AccountState(msgspec.Struct):
     cap_lots: int
     opened_ns: int = 0
     last_action: float = 0.0
+    closed_ns: int = 0
+    won: list[bool] = []
 
 
 class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +78,7 @@ class EnvSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class TradingEnv(gym.Env[F32, F32]):
-    """One lane on randomly chosen stretches of tapes. Observation: market columns, then account columns. Action: target in [-1, 1]."""
+    """One lane on randomly chosen stretches of tapes. Observation: market columns, account columns, masks. Action: target in [-1, 1]."""
 
     metadata: dict[str, Any] = {"render_modes": []}
 
@@ -84,7 +88,8 @@ class TradingEnv(gym.Env[F32, F32]):
         self._account = account
         self._settings = settings
         self._market = len(tapes[0].columns)
-        width = self._market + len(account.columns)
+        self._own = self._market + len(account.columns)
+        width = self._own + tapes[0].masks.shape[1]
         self._width = width
         self.observation_space = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         self.action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -137,7 +142,8 @@ class TradingEnv(gym.Env[F32, F32]):
         """The observation at the present row."""
         out = np.empty(self._width, dtype=np.float32)
         out[: self._market] = self.tape.features[self.row]
-        self._account.write(self.tape, self.row, self.ledger, self.state, out[self._market :])
+        self._account.write(self.tape, self.row, self.ledger, self.state, out[self._market : self._own])
+        out[self._own :] = self.tape.masks[self.row]
         return out
 
     def step(self, action: F32) -> tuple[F32, float, bool, bool, dict[str, Any]]:
@@ -147,8 +153,11 @@ class TradingEnv(gym.Env[F32, F32]):
         change = wanted_change(float(action[0]), self.ledger.position_lots, state.cap_lots, self._settings.dead_band)
         row = self.row = row + 1
         bid, ask = int(tape.bid_ticks[row]), int(tape.ask_ticks[row])
-        was = self.ledger.position_lots
+        was, closed = self.ledger.position_lots, self.ledger.closed
         self.ledger.fill(change, ask if change > 0 else bid)
+        if self.ledger.closed > closed:
+            state.closed_ns = int(tape.ts_ns[row])
+            state.won = [*state.won, self.ledger.profit_e8 > 0][-3:]
         if change and (was == 0 or was * self.ledger.position_lots < 0):
             state.opened_ns = int(tape.ts_ns[row])
         state.last_action = float(action[0])

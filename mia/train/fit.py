@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import multiprocessing
 import os
 import platform
@@ -16,12 +17,15 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from mia.backtest.distribution import distribution, write_distribution
 from mia.domain.errors import ConfigError
 from mia.features.bars import BarSpec
 from mia.features.catalogue import shipped_catalogue
+from mia.features.plan import KNOWN_COLUMNS
 from mia.policy.bundle import GOLDEN_TOLERANCE, Bundle, load_bundle
 from mia.policy.manifest import FORMAT, REGIMES, Manifest, Training
 from mia.regime.filter import RegimeParams
+from mia.shipped import config_file
 from mia.train.account import SUPPORTED, PlanAccount
 from mia.train.alpha import AlphaReport, fit_alpha, report, with_account
 from mia.train.bundle_writer import write_bundle
@@ -29,35 +33,24 @@ from mia.train.card import performance_csv, write_card
 from mia.train.env import F32, Tape
 from mia.train.evaluate import Decide, Result, evaluate
 from mia.train.graph import PolicyWeights
-from mia.train.regime_fit import fit_by_moments, fit_regime
-from mia.train.sac import SacSettings, Trained, train_regime
-from mia.train.settings import (
-    BAR_COLUMNS,
-    BAR_REGIME_COLUMNS,
-    MARKET_COLUMNS,
-    REGIME_COLUMNS,
-    FitSettings,
-    perpetual,
-    recorded_instruments,
+from mia.train.importance import rank_columns
+from mia.train.observation import (
+    RANKING_FILE,
+    Observation,
+    choose_columns,
+    find_ranking,
+    fit_normaliser,
+    regime_weights,
+    write_ranking,
 )
-from mia.train.tapes import Normaliser, Stretch, fit_normaliser, from_bar_file, make_tape, recorded, simulated
+from mia.train.parts import Parts, bar_parts, simulated_parts
+from mia.train.sac import SacSettings, Trained, train_regime
+from mia.train.settings import REGIME_COLUMNS, FitSettings, recorded_instruments
+from mia.train.tapes import Lost, Stretch, chosen, make_tape, recorded
 
 CHECK_ROWS: Final = 2_000
-_BAR_1S: Final = "time:1s"
+BASELINE_COLUMN: Final = "ema_gap_20_50"  # what the rule that every policy is compared with reads
 _WIDE: Final = 3.0  # lo and hi lie this many spans of the training values outside of them
-
-
-class Parts(msgspec.Struct):
-    """What one fit works on. train is sampled at the training cadence; validation and test at that of live."""
-
-    bar: str
-    trigger: str
-    min_interval_ms: int
-    train: list[Stretch]
-    validation: list[Stretch]
-    test: list[Stretch]
-    spans: list[str]
-    params: RegimeParams
 
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,35 +65,43 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fit(
-    out: Path, settings: FitSettings, bar_files: Sequence[Path], recordings: Sequence[Path], command: str, say: Callable[[str], None]
+    out: Path,
+    settings: FitSettings,
+    bar_files: Sequence[Path],
+    recordings: Sequence[Path],
+    command: str,
+    say: Callable[[str], None],
+    ranking: Path | None = None,
 ) -> Fitted:
     """Train, export and prove a bundle in `out`; ConfigError when the export differs from SB3's own predict by more than 1e-5.
 
-    recordings: raw frames that the card reports on; nothing is learned or chosen from them.
+    recordings: raw frames that the card reports on; nothing is learned or chosen from them. ranking: a feature_importance.csv
+    to choose the columns by, instead of one that is made from the training part.
     """
     started = time.perf_counter()
-    parts = bar_parts(settings, bar_files) if bar_files else simulated_parts(settings)
-    say(f"data: {sum(len(s.ts_ns) for s in parts.train)} training rows, {time.perf_counter() - started:.1f} s")
     account = PlanAccount(SUPPORTED)
-    columns = parts.train[0].columns
+    choose = _Choice(out, settings, ranking, say)
+    parts = bar_parts(settings, bar_files, choose) if bar_files else simulated_parts(settings, choose)
+    say(f"data: {sum(len(s.ts_ns) for s in parts.train)} training rows, {time.perf_counter() - started:.1f} s")
     raw = np.concatenate([s.features for s in parts.train])
-    normaliser = fit_normaliser(raw, len(account.columns))
-    tapes = [make_tape(s, normaliser, parts.params) for s in parts.train]
-    check, check_probs = _check_inputs(tapes, raw, account, normaliser)
-    trained = _train_all(tapes, account, settings, normaliser.apply(check))
+    observation = _observation(parts, account, raw)
+    tapes = [make_tape(s, observation, parts.params, _lost(parts, k)) for k, s in enumerate(parts.train)]
+    check, check_probs = _check_inputs(tapes, raw, observation)
+    trained = _train_all(tapes, account, settings, observation.apply(check, check_probs))
     say(f"sac: {[round(t.seconds) for t in trained]} s, last rewards {[t.log[-1]['reward'] if t.log else None for t in trained]}")
-    validation = [make_tape(s, normaliser, parts.params) for s in parts.validation]
+    validation = [make_tape(s, observation, parts.params) for s in parts.validation]
     head, base = fit_alpha(tapes, validation, settings.alpha_horizon_s, settings.seed)
-    alpha = report(head, base, [make_tape(s, normaliser, parts.params) for s in parts.test], settings.alpha_horizon_s)
+    alpha = report(head, base, [make_tape(s, observation, parts.params) for s in parts.test], settings.alpha_horizon_s)
     say(f"alpha: base rate {alpha.base_rate:.3f}, Brier {alpha.brier:.4f} (constant {alpha.brier_constant:.4f}), AUC {alpha.auc:.3f}")
     weights = PolicyWeights(
-        mean=normaliser.mean,
-        inv_std=normaliser.inv_std,
-        clip=normaliser.clip,
+        mean=observation.normaliser.mean,
+        inv_std=observation.normaliser.inv_std,
+        clip=observation.normaliser.clip,
+        gate=observation.weights,
         actors=[t.layers for t in trained],
-        alpha=with_account(head, len(account.columns)),
+        alpha=with_account(head, observation.own),
     )
-    manifest = _manifest(out.name, parts, (*columns, *account.columns), raw, settings, command)
+    manifest = _manifest(out.name, parts, observation, raw, settings, command)
     bundle = _export(out, manifest, weights, parts.params, check, check_probs)
     difference = _gate(bundle, trained, check, check_probs)
     say(f"export: largest difference to SB3's predict over {len(check)} observations {difference:.1e}")
@@ -111,6 +112,7 @@ def fit(
     metrics = _metrics(results, alpha, difference)
     manifest = msgspec.structs.replace(manifest, alpha_min=alpha_min, metrics=metrics)
     _export(out, manifest, weights, parts.params, check, check_probs)
+    write_distribution(out, distribution(parts.train[0].columns, raw, manifest.catalogue_sha256, parts.bar))
     (out / "train_sac_performance.csv").write_text(performance_csv(trained), encoding="utf-8")
     fitted = Fitted(
         folder=out, seconds=time.perf_counter() - started, difference=difference, alpha_min=alpha_min, alpha=alpha, metrics=metrics
@@ -119,57 +121,71 @@ def fit(
     return fitted
 
 
-def simulated_parts(settings: FitSettings) -> Parts:
-    """Simulated markets from three disjoint ranges of seeds."""
-    instrument, bars = perpetual(), BarSpec.parse(_BAR_1S)
-    train, validation, test = settings.seeds()
+class _Choice:
+    """Ranks the columns of the training part, unless a ranking was given, and takes the observation's from the top."""
 
-    def make(seeds: list[int], every_ms: int) -> list[Stretch]:
-        return [simulated(s, settings.market_s, instrument, MARKET_COLUMNS, REGIME_COLUMNS, bars, every_ms) for s in seeds]
+    def __init__(self, out: Path, settings: FitSettings, ranking: Path | None, say: Callable[[str], None]) -> None:
+        self._out, self._settings, self._ranking, self._say = out, settings, ranking, say
 
-    stretches = make(train, settings.decide_every_ms)
-    params = fit_regime(REGIME_COLUMNS, [(s.bar_inputs, s.bar_labels) for s in stretches])
-    spans = [f"simulated BTCUSDT perpetual, {len(train)} markets of {settings.market_s:g} s, taker fee {instrument.taker_fee}"]
-    return Parts(_BAR_1S, "quote", 100, stretches, make(validation, 100), make(test, 100), spans, params)
-
-
-def bar_parts(settings: FitSettings, files: Sequence[Path]) -> Parts:
-    """Candle files, each cut by time: 60 % training, 20 % validation, 20 % test; a gap of 60 bars between the parts."""
-    whole = [from_bar_file(f, perpetual(), BAR_COLUMNS, BAR_REGIME_COLUMNS) for f in files]
-    parts: list[list[Stretch]] = [[], [], []]
-    for stretch in whole:
-        n = len(stretch.ts_ns)
-        for k, (start, stop) in enumerate(((0, 0.6), (0.6, 0.8), (0.8, 1.0))):
-            first = int(start * n) + (60 if k else 0)
-            parts[k].append(_cut(stretch, first, int(stop * n)))
-    params = fit_by_moments(BAR_REGIME_COLUMNS, [s.bar_inputs for s in parts[0]])
-    interval_ns = int(np.median(np.diff(whole[0].ts_ns)))
-    spans = [f"{s.name}: {np.datetime64(int(s.ts_ns[0]), 'ns')} to {np.datetime64(int(s.ts_ns[-1]), 'ns')}" for s in parts[0]]
-    bar = BarSpec.parse(f"time:{interval_ns // 1_000_000}ms").text
-    return Parts(bar, "bar", 0, parts[0], parts[1], parts[2], spans, params)
-
-
-def _cut(s: Stretch, start: int, stop: int) -> Stretch:
-    """Rows start .. stop - 1 and the bars before them that the filter needs to be warm."""
-    if stop - start < 300:
-        raise ConfigError(f"{s.name}: {stop - start} bars in a part are too few to train or judge on: give a longer file")
-    bars = slice(max(0, start - 200), stop)
-    cut = {name: getattr(s, name)[start:stop] for name in ("ts_ns", "features", "bid_ticks", "ask_ticks", "labels")}
-    return msgspec.structs.replace(s, **cut, **{name: getattr(s, name)[bars] for name in ("bar_ts_ns", "bar_inputs", "bar_labels")})
+    def __call__(self, train: Sequence[Stretch], params: RegimeParams) -> tuple[str, ...]:
+        """Names for the market part of the observation, the inputs of the filter and of the baseline among them."""
+        catalogue = shipped_catalogue()
+        usable = train[0].columns
+        self._out.mkdir(parents=True, exist_ok=True)
+        kept = self._out / RANKING_FILE
+        if self._ranking is not None:
+            found = find_ranking(self._ranking, kept, config_file(RANKING_FILE), catalogue)
+            self._say(f"columns: by {found.source}" + (f" ({found.problem})" if found.problem else ""))
+            names = found.names
+        else:
+            plain = Observation.raw(usable)
+            raw = np.concatenate([s.features for s in train])
+            plain = msgspec.structs.replace(plain, normaliser=fit_normaliser(raw, 0))
+            tapes = [make_tape(s, plain, params) for s in (train if len(train) >= 4 else _quarters(train))]
+            ranked = rank_columns(tapes, self._settings.alpha_horizon_s, self._settings.seed)
+            write_ranking(kept, ranked)
+            names = tuple(r.feature for r in ranked)
+            self._say(f"columns: best of {len(usable)} usable ones: {', '.join(names[:8])}, ...")
+        room = self._settings.columns - len(SUPPORTED)
+        columns = choose_columns(names, catalogue, set(usable), room)
+        missing = [c for c in (*params.columns, BASELINE_COLUMN) if c not in columns]
+        return (*columns[: room - len(missing)], *missing)
 
 
-def _check_inputs(tapes: Sequence[Tape], raw: Any, account: PlanAccount, normaliser: Normaliser) -> tuple[F32, F32]:
-    """Raw observations [N, n] with made-up accounts, and their probabilities [N, 3], for golden vectors and the gate."""
+def _quarters(stretches: Sequence[Stretch]) -> list[Stretch]:
+    """Few and long stretches as four parts each, in order of time."""
+    found = []
+    for s in stretches:
+        edges = np.linspace(0, len(s.ts_ns), 5).astype(int)
+        for start, stop in itertools.pairwise(edges.tolist()):
+            cut = {name: getattr(s, name)[start:stop] for name in ("ts_ns", "features", "bid_ticks", "ask_ticks", "labels")}
+            found.append(msgspec.structs.replace(s, **cut))
+    return found
+
+
+def _observation(parts: Parts, account: PlanAccount, raw: Any) -> Observation:
+    columns = (*parts.train[0].columns, *account.columns, *parts.masks)
+    own = len(account.columns) + len(parts.masks)
+    weights = regime_weights(config_file("regime_weights.toml"), columns, shipped_catalogue())
+    return Observation(columns=columns, own=own, normaliser=fit_normaliser(raw, own), weights=weights, masks=len(parts.masks))
+
+
+def _lost(parts: Parts, number: int) -> Lost | None:
+    return Lost(parts.train[0].columns, parts.masks, 1_000 + number) if parts.masks else None
+
+
+def _check_inputs(tapes: Sequence[Tape], raw: Any, observation: Observation) -> tuple[F32, F32]:
+    """Raw observations [N, n] with made-up accounts and masks, and their probabilities [N, 3], for golden vectors and the gate."""
     rng = np.random.default_rng(7)
     rows = np.linspace(0, len(raw) - 1, CHECK_ROWS).astype(np.int64)
-    made_up = rng.uniform(-1.0, 1.0, size=(len(rows), len(account.columns)))
+    made_up = rng.uniform(-1.0, 1.0, size=(len(rows), observation.own))
     probs = np.concatenate([t.probs for t in tapes])[rows]
     return np.concatenate([raw[rows], made_up], axis=1).astype(np.float32), probs.astype(np.float32)
 
 
 def _train_all(tapes: Sequence[Tape], account: PlanAccount, settings: FitSettings, check: F32) -> list[Trained]:
     """The three regimes, in processes of their own; the result does not depend on how many."""
-    sac = SacSettings(steps=settings.steps, learning_starts=min(500, settings.steps // 4))
+    sac = SacSettings(steps=settings.steps, hidden=settings.hidden, learning_starts=min(500, settings.steps // 4))
     jobs = [(k, tapes, account, settings.env, sac, settings.seed + k, check) for k in range(3)]
     if settings.workers <= 1:
         return [train_regime(*job) for job in jobs]
@@ -179,12 +195,12 @@ def _train_all(tapes: Sequence[Tape], account: PlanAccount, settings: FitSetting
         return [f.result() for f in [pool.submit(train_regime, *job) for job in jobs]]
 
 
-def _manifest(name: str, parts: Parts, columns: Sequence[str], raw: Any, settings: FitSettings, command: str) -> Manifest:
+def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, settings: FitSettings, command: str) -> Manifest:
     """Everything but alpha_min, metrics and hashes."""
     train, validation, test = settings.seeds() if parts.trigger == "quote" else ([], [], [])
     low, high = raw.min(axis=0), raw.max(axis=0)
     span = np.maximum(high - low, 1e-6)
-    extra = len(columns) - raw.shape[1]
+    features = observation.columns[: len(observation.columns) - observation.masks]
     return Manifest(
         format=FORMAT,
         name=name,
@@ -193,10 +209,10 @@ def _manifest(name: str, parts: Parts, columns: Sequence[str], raw: Any, setting
         min_interval_ms=parts.min_interval_ms,
         bar=parts.bar,
         catalogue_sha256=shipped_catalogue().hash,
-        features=list(columns),
-        masks=[],
-        lo=[*(low - _WIDE * span).tolist(), *[-1.01] * extra],
-        hi=[*(high + _WIDE * span).tolist(), *[1.01] * extra],
+        features=list(features),
+        masks=list(parts.masks),
+        lo=[*(low - _WIDE * span).tolist(), *[-1.01] * observation.own],
+        hi=[*(high + _WIDE * span).tolist(), *[1.01] * observation.own],
         alpha_min=0.0,
         alpha_horizon_s=settings.alpha_horizon_s,
         algorithms=dict.fromkeys(REGIMES, "sac"),
@@ -231,13 +247,12 @@ def _git_commit() -> str:
 def _export(out: Path, manifest: Manifest, weights: PolicyWeights, params: RegimeParams, obs: F32, probs: F32) -> Bundle:
     """Write and load as the daemon would."""
     write_bundle(out, manifest, weights, msgspec.json.encode(params), obs, probs)
-    known = {*shipped_catalogue().names}
     return load_bundle(
         str(out.resolve()),
         catalogue_sha256=manifest.catalogue_sha256,
         family=manifest.family,
         trigger=manifest.trigger,
-        known_columns=known,
+        known_columns=KNOWN_COLUMNS,
     )
 
 
@@ -260,7 +275,7 @@ def _decider(bundle: Bundle) -> Decide:
 
 def _rule(columns: Sequence[str], kind: str) -> Decide:
     """flat, or the crossing of two averages, as a decision function over raw observations."""
-    gap = list(columns).index("ema_gap_20_50")
+    gap = list(columns).index(BASELINE_COLUMN)
 
     def decide(obs: F32, probs: F32) -> tuple[F32, F32]:
         signal = np.sign(obs[:, gap]) if kind == "ema_cross" else np.zeros(len(obs), np.float32)
@@ -269,11 +284,9 @@ def _rule(columns: Sequence[str], kind: str) -> Decide:
     return decide
 
 
-def raw_tapes(stretches: Sequence[Stretch], params: RegimeParams) -> list[Tape]:
+def raw_tapes(stretches: Sequence[Stretch], params: RegimeParams, masks: int) -> list[Tape]:
     """Tapes with raw columns, for a bundle that normalises by itself."""
-    width = len(stretches[0].columns)
-    same = Normaliser(np.zeros(width, np.float32), np.ones(width, np.float32), 1e30)
-    return [make_tape(s, same, params) for s in stretches]
+    return [make_tape(s, msgspec.structs.replace(Observation.raw(s.columns), masks=masks), params) for s in stretches]
 
 
 def choose_alpha_min(
@@ -285,8 +298,10 @@ def choose_alpha_min(
     settings.fills_per_hour_min are left out. Returns it with every candidate: (threshold, net bps per hour, its
     standard error, fills per hour).
     """
-    tapes = raw_tapes(parts.validation, parts.params)
-    obs = np.concatenate([np.concatenate([t.features, np.zeros((len(t.ts_ns), len(account.columns)), np.float32)], axis=1) for t in tapes])
+    tapes = raw_tapes(parts.validation, parts.params, len(parts.masks))
+    obs = np.concatenate(
+        [np.concatenate([t.features, np.zeros((len(t.ts_ns), len(account.columns)), np.float32), t.masks], axis=1) for t in tapes]
+    )
     action, _, alpha = bundle.evaluate_rows(obs, np.concatenate([t.probs for t in tapes]))
     opening = np.abs(action[:, 0]) > settings.env.dead_band
     seen = alpha[opening, 0] if opening.any() else alpha[:, 0]
@@ -307,7 +322,7 @@ def compare(
     bundle: Bundle, test: Sequence[Stretch], parts: Parts, account: PlanAccount, settings: FitSettings, alpha_min: float
 ) -> dict[str, list[Result]]:
     """The bundle with and without its gate, and the rules, on the test stretches."""
-    tapes = raw_tapes(test, parts.params)
+    tapes = raw_tapes(test, parts.params, len(parts.masks))
     columns = test[0].columns
     return {
         "policy": evaluate(_decider(bundle), tapes, account, settings.env, alpha_min),
@@ -325,7 +340,9 @@ def recorded_results(
         return {}
     out = {}
     for path in recordings:
-        stretch = recorded(path, recorded_instruments(), MARKET_COLUMNS, REGIME_COLUMNS, BarSpec.parse(parts.bar), parts.min_interval_ms)
+        columns = parts.test[0].columns
+        stretch = recorded(path, recorded_instruments(), columns, REGIME_COLUMNS, BarSpec.parse(parts.bar), parts.min_interval_ms)
+        stretch = chosen(stretch, columns)
         out[path.name] = compare(bundle, [stretch], parts, account, settings, alpha_min)
     return out
 

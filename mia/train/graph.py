@@ -1,6 +1,6 @@
 """Writes the fused policy graph with onnx.helper from plain arrays; knows neither torch nor where the weights came from.
 
-obs [N, n], regime_probs [N, 3] -> normalise and clip -> three ReLU chains -> tanh -> actions [N, 3], blended by the
+obs [N, n], regime_probs [N, 3] -> normalise, clip, weigh by regime -> three ReLU chains -> tanh -> actions [N, 3], blended by the
 regime probabilities to action [N, 1]; two logits from one small net, P(a long trade pays) and P(a short one pays),
 give alpha [N, 1] for the side of the blended action.
 """
@@ -30,7 +30,7 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class PolicyWeights(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything in the graph. x = clip((obs - mean) * inv_std, +- clip).
+    """Everything in the graph. x = clip((obs - mean) * inv_std, +- clip) * (regime_probs @ gate); gate [3, n].
 
     actors: three of three layers (the last has one output, before tanh).
     alpha: two layers over [x, regime_probs]; the last has two outputs, logits for long and short.
@@ -39,6 +39,7 @@ class PolicyWeights(msgspec.Struct, frozen=True, kw_only=True):
     mean: F32
     inv_std: F32
     clip: float
+    gate: F32
     actors: Sequence[Sequence[Layer]]
     alpha: Sequence[Layer]
 
@@ -67,7 +68,9 @@ def build_graph(weights: PolicyWeights) -> bytes:
     w = _Writer()
     w.op("Sub", ["obs", w.tensor("mean", weights.mean)], "centered")
     w.op("Mul", ["centered", w.tensor("inv_std", weights.inv_std)], "scaled")
-    w.op("Clip", ["scaled", w.tensor("low", -weights.clip), w.tensor("high", weights.clip)], "x")
+    w.op("Clip", ["scaled", w.tensor("low", -weights.clip), w.tensor("high", weights.clip)], "clipped")
+    w.linear("regime_probs", Layer(weights.gate, np.zeros(len(weights.mean), np.float32)), "gate")
+    w.op("Mul", ["clipped", "gate"], "x")
     means = []
     for k, actor in enumerate(weights.actors):
         source = "x"
@@ -112,7 +115,7 @@ def _serialised(w: _Writer, width: int) -> bytes:
 
 def reference(weights: PolicyWeights, obs: F32, probs: F32) -> tuple[F32, F32, F32]:
     """The same in numpy float64, the oracle of the export: action, actions, alpha as float32."""
-    x = np.clip((obs - weights.mean) * weights.inv_std, -weights.clip, weights.clip).astype(np.float64)
+    x = np.clip((obs - weights.mean) * weights.inv_std, -weights.clip, weights.clip).astype(np.float64) * (probs @ weights.gate)
     columns = []
     for actor in weights.actors:
         h = x

@@ -22,6 +22,9 @@ class Ledger:
         self.fees_e8 = 0
         self.traded_e8 = 0
         self.entry_e8 = 0  # what the open position cost, signed as the position; fees apart
+        self.start_e8 = 0  # cash before the open round trip
+        self.closed = 0  # round trips, flat to flat; a flip closes one
+        self.profit_e8 = 0  # of the last one closed, net of fees
 
     def fill(self, qty_lots: int, price_ticks: int) -> None:
         """Take qty_lots (signed) at price_ticks; the fee is rounded up against us."""
@@ -33,6 +36,13 @@ class Ledger:
         self.fees_e8 += fee
         self.traded_e8 += abs(notional)
         old, new = self.position_lots, self.position_lots + qty_lots
+        if old == 0:
+            self.start_e8 = self.cash_e8 + notional + fee
+        elif old * new <= 0:  # the fee is split by lots, as the portfolio does it
+            end_e8 = self.cash_e8 + new * price_ticks * self._unit + fee - fee * abs(old) // abs(qty_lots)
+            self.profit_e8 = end_e8 - self.start_e8
+            self.start_e8 = end_e8
+            self.closed += 1
         if old == 0 or old * new < 0:
             self.entry_e8 = new * price_ticks * self._unit
         elif abs(new) > abs(old):

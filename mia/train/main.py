@@ -31,6 +31,7 @@ def fit(
     recording: Annotated[list[Path] | None, typer.Option(help="Raw frames to report on in the card; may be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=3, help="Processes; the result is the same.")] = FitSettings().workers,
     markets: Annotated[int, typer.Option(min=1, max=1_000, help="Simulated training markets.")] = FitSettings().train_markets,
+    ranking: Annotated[Path | None, typer.Option(help="A feature_importance.csv to choose columns by, instead of a new one.")] = None,
 ) -> None:
     """Train one SAC policy per regime and write a bundle that the daemon can load."""
     from mia.train.fit import fit as run
@@ -38,8 +39,27 @@ def fit(
     test = FitSettings().test_markets if markets >= 5 else 5
     settings = FitSettings(seed=seed, steps=steps, workers=workers, train_markets=markets, test_markets=test)
     command = shlex.join(["mia-train", *sys.argv[1:]])
-    fitted = run(out, settings, bars or [], recording or [], command, lambda line: typer.echo(line, err=True))
+    fitted = run(out, settings, bars or [], recording or [], command, lambda line: typer.echo(line, err=True), ranking)
     typer.echo(f"{fitted.folder}: alpha_min {fitted.alpha_min:.3f}, out of sample {fitted.metrics['return_bps_per_hour']:.1f} bps per hour")
+
+
+@app.command()
+def features(
+    out: Annotated[Path, typer.Option(help="File of the new models (.json).")],
+    seed: Annotated[int, typer.Option(min=0, max=1_000, help="Decides starts, weights, clusters and simulated markets.")] = 1,
+    bars: Annotated[
+        list[Path] | None, typer.Option(help="Candle file (.feather, .parquet, .csv) instead of simulated markets; may be repeated.")
+    ] = None,
+    share: Annotated[float, typer.Option(min=0.1, max=1.0, help="First share of each file that the models may see.")] = 0.6,
+    vix: Annotated[Path | None, typer.Option(help="Daily VIX (DATE, CLOSE): fit its forecast, too.")] = None,
+) -> None:
+    """Fit the models behind the regime, latent and memory columns and write them to a file."""
+    from mia.train.feature_models import FeatureFitSettings, fit_features
+    from mia.train.settings import perpetual
+
+    settings = FeatureFitSettings(seed=seed, train_share=share)
+    fit_features(out, settings, bars or [], vix, perpetual(), lambda line: typer.echo(line, err=True))
+    typer.echo(str(out))
 
 
 def main() -> None:

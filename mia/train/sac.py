@@ -27,6 +27,7 @@ class SacSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     steps: int
+    hidden: int  # units of each of the two hidden layers
     environments: int = 8
     steps_per_update: int = 4
     batch_size: int = 256
@@ -110,7 +111,7 @@ def train_regime(
         gradient_steps=max(1, settings.environments // settings.steps_per_update),
         target_entropy=settings.target_entropy,
         ent_coef=f"auto_{settings.entropy_start}",
-        policy_kwargs={"net_arch": [256, 256]},
+        policy_kwargs={"net_arch": [settings.hidden, settings.hidden]},
     )
     log = _Log(REGIMES[regime], settings.log_every_steps)
     model.learn(settings.steps, callback=log)

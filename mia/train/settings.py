@@ -10,21 +10,6 @@ import msgspec
 from mia.domain.instruments import Instrument
 from mia.train.env import EnvSettings
 
-# One-second bars, warm within 60 s; scale-free, so that another market's volatility does not move them far. Most change
-# once a bar or are means over ten seconds: what the policy wants must not flicker between quotes.
-MARKET_COLUMNS: Final = (
-    "ret_z_50", "close_location", "up_share_20", "close_vwap_gap", "delta_ratio", "trade_imbalance_20", "bar_toxicity_30",
-    "kyle_lambda_50", "rel_bar_volume_20", "flow_imb_10s", "count_imb_10s", "trade_rate_10s", "vwap_gap_10s", "queue_imb_1s",
-    "ofi_10s", "mid_gap_10s", "mid_vol_10s", "mid_direction_5s", "rsi_14", "adx_14", "plus_di_14", "minus_di_14",
-    "macd_hist_12_26_9", "stoch_k_14", "ema_gap_10_20", "ema_gap_20_50", "cci_20", "linreg_slope_20", "linreg_r2_20",
-    "variance_ratio_2_30", "efficiency_20", "sma_gap_20", "aroon_osc_20", "atr_14", "rv_30", "jump_share_30", "vol_ratio_5_30",
-    "range_ratio_20",
-)  # fmt: skip
-BAR_COLUMNS: Final = (
-    "ret_z_50", "close_location", "up_share_20", "rel_bar_volume_20", "rsi_14", "adx_14", "plus_di_14", "minus_di_14",
-    "macd_hist_12_26_9", "stoch_k_14", "ema_gap_10_20", "ema_gap_20_50", "cci_20", "linreg_slope_20", "linreg_r2_20",
-    "variance_ratio_2_30", "efficiency_20", "sma_gap_20", "aroon_osc_20", "rv_30", "jump_share_30", "vol_ratio_5_30", "range_ratio_20",
-)  # fmt: skip
 # The first orders the states by volatility, the second by strength of trend.
 REGIME_COLUMNS: Final = ("rv_30", "linreg_r2_20", "adx_14", "bar_toxicity_30")
 BAR_REGIME_COLUMNS: Final = ("rv_30", "linreg_r2_20", "adx_14", "vol_ratio_5_30")
@@ -66,7 +51,8 @@ class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Seeds of the three parts never meet: training, choosing (alpha's stop, calibration and alpha_min), reporting."""
 
     seed: int = 1
-    steps: int = 24_000  # environment steps per regime
+    steps: int = 36_000  # environment steps per regime
+    hidden: int = 128  # units of each of the two hidden layers of a policy
     workers: int = 3
     train_markets: int = 16
     validation_markets: int = 6
@@ -74,6 +60,7 @@ class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     market_s: float = 1_800.0
     decide_every_ms: int = 1_000
     alpha_horizon_s: float = 60.0
+    columns: int = 150  # of the observation, the account's among them; masks come on top
     fills_per_hour_min: float = 12.0  # a gate that lets less through is not considered
     env: EnvSettings = EnvSettings()
 

@@ -11,20 +11,23 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mia.backtest.readers import read_bars
 from mia.domain.errors import DataError
 from mia.domain.events import AnyEvent
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.features import batch
 from mia.features.bars import BarSpec
+from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import QUOTE, EventColumns
 from mia.features.columns import from_events as columns_of
-from mia.features.plan import Plan, build_plan
+from mia.features.plan import Plan, build_plan, mask_input
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.regime.filter import UNIFORM, RegimeFilter, RegimeParams
 from mia.sim.market import SimMarket
 from mia.sim.settings import SimMarketSettings
 from mia.train.env import F32, Tape
+from mia.train.observation import Observation
 from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]
@@ -35,7 +38,10 @@ PHASE_TO_REGIME: Final = (0, 1, 2)  # calm is range, trending is trend, violent 
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
-    """One market before the regime filter is known: decision rows, and the inputs of the filter at each closed bar."""
+    """One market before the regime filter is known: decision rows, and the inputs of the filter at each closed bar.
+
+    features: NaN where a column has no value; `chosen` picks columns and drops the rows that live would not decide on.
+    """
 
     name: str
     instrument: Instrument
@@ -48,30 +54,6 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     bar_ts_ns: I64
     bar_inputs: F64
     bar_labels: npt.NDArray[np.int8]
-
-
-class Normaliser(msgspec.Struct, frozen=True):
-    """x = clip((obs - mean) * inv_std, +- clip), in float32 as the graph does it."""
-
-    mean: F32
-    inv_std: F32
-    clip: float
-
-    def apply(self, obs: F32) -> F32:
-        """The policy's view of raw observations [N, n]."""
-        out: F32 = np.clip((obs - self.mean) * self.inv_std, np.float32(-self.clip), np.float32(self.clip))
-        return out
-
-
-def fit_normaliser(features: F64, account_columns: int, clip: float = 5.0) -> Normaliser:
-    """Median and a robust scale of each market column; account columns are left as they are."""
-    median = np.median(features, axis=0)
-    low, high = np.quantile(features, [0.05, 0.95], axis=0)
-    spread = (high - low) / 3.29  # of a normal distribution: its standard deviation
-    spread = np.where(spread > 1e-9, spread, np.maximum(features.std(axis=0), 1e-3))
-    mean = np.concatenate([median, np.zeros(account_columns)]).astype(np.float32)
-    inv_std = np.concatenate([1.0 / spread, np.ones(account_columns)]).astype(np.float32)
-    return Normaliser(mean, inv_std, clip)
 
 
 def simulated(
@@ -101,10 +83,10 @@ def from_events(
     phase: I64 | None = None,
 ) -> Stretch:
     """Any stretch of events; phase: the hidden label of each event, where there is one."""
-    ts, features = batch.compute(_plan(columns, instrument, bars), events, every_ms * 1_000_000, "quote")
+    ts, features = batch.compute(_plan(columns, instrument, bars), events, every_ms * 1_000_000, "quote", with_cold=True)
     bar_ts, bar_inputs = batch.compute(_plan(regime_columns, instrument, bars), events, 0, "bar")
     if len(ts) < 2:
-        raise DataError(f"{name}: too short: no two decisions after the warm-up of {bars.text} bars")
+        raise DataError(f"{name}: too short: no two decisions")
     is_quote = events.kind == QUOTE
     at = np.searchsorted(events.ts_recv_ns[is_quote], ts, side="right") - 1
     labels = np.full(events.events, -1, np.int8) if phase is None else np.asarray(PHASE_TO_REGIME, np.int8)[phase]
@@ -125,7 +107,26 @@ def from_events(
 
 def _plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec) -> Plan:
     arena = Arena(_ARENA_BYTES)
-    return build_plan(columns, instrument, bars, arena, Book(arena, 4096))
+    return build_plan(columns, instrument, bars, arena, Book(arena, 4096), neutral=float("nan"))
+
+
+def complete_columns(stretches: Sequence[Stretch], after_s: float) -> tuple[str, ...]:
+    """The columns that have a value in every row of every stretch from after_s on."""
+    whole = np.ones(len(stretches[0].columns), dtype=np.bool_)
+    for s in stretches:
+        whole &= np.isfinite(s.features[s.ts_ns - s.ts_ns[0] >= after_s * 1e9]).all(axis=0)
+    return tuple(name for name, is_whole in zip(stretches[0].columns, whole, strict=True) if is_whole)
+
+
+def chosen(stretch: Stretch, columns: Sequence[str]) -> Stretch:
+    """The stretch with these columns alone, and the rows in which all of them have a value; DataError when fewer than two are left."""
+    at = [stretch.columns.index(name) for name in columns]
+    features = np.ascontiguousarray(stretch.features[:, at])
+    there = np.isfinite(features).all(axis=1)
+    if there.sum() < 2:
+        raise DataError(f"{stretch.name}: no two rows in which every column has a value: use a longer stretch or other columns")
+    kept = {name: getattr(stretch, name)[there] for name in ("ts_ns", "bid_ticks", "ask_ticks", "labels")}
+    return msgspec.structs.replace(stretch, columns=tuple(columns), features=features[there], **kept)
 
 
 def from_bar_file(
@@ -144,7 +145,7 @@ def from_bar_file(
     rows = batch.bars_from_ohlcv(prices[0], prices[1], prices[2], prices[3], ohlcv[:, 4] / lot)
     close_ns = times + interval
     spec = BarSpec(kind="time", size=Decimal(interval))
-    ts, features = batch.compute_bars(_plan(columns, instrument, spec), close_ns, rows)
+    ts, features = batch.compute_bars(_plan(columns, instrument, spec), close_ns, rows, with_cold=True)
     bar_ts, bar_inputs = batch.compute_bars(_plan(regime_columns, instrument, spec), close_ns, rows)
     if len(ts) < 2:
         raise DataError(f"{path}: no row is warm: use columns that need bars only, and more than 60 bars")
@@ -164,47 +165,48 @@ def from_bar_file(
     )
 
 
-def read_bars(path: Path) -> tuple[I64, F64]:
-    """(open time ns [n], OHLCV [n, 5]) of a candle file, in order; DataError names the file and what is wrong with it."""
-    import polars as pl
+class Lost:
+    """Spans in which an input is missing: its columns show their neutral values, its mask 0."""
 
-    readers = {".feather": pl.read_ipc, ".parquet": pl.read_parquet, ".csv": pl.read_csv}
-    if path.suffix not in readers:
-        raise DataError(f"{path}: use .feather, .parquet or .csv")
-    try:
-        frame = readers[path.suffix](path)
-    except (OSError, pl.exceptions.PolarsError) as e:
-        raise DataError(f"{path}: cannot be read: {str(e).splitlines()[0]}") from None
-    if missing := [c for c in ("open", "high", "low", "close", "volume") if c not in frame.columns]:
-        raise DataError(f"{path}: column {missing[0]!r} is missing")
-    if "ts_ms" in frame.columns:
-        times = frame["ts_ms"].cast(pl.Int64).to_numpy() * 1_000_000
-    elif "date" in frame.columns and frame["date"].dtype.is_temporal():
-        times = frame["date"].dt.timestamp("ms").to_numpy() * 1_000_000
-    else:
-        raise DataError(f"{path}: a time column is missing: date (timestamps) or ts_ms")
-    ohlcv = np.stack([frame[c].cast(pl.Float64).to_numpy() for c in ("open", "high", "low", "close", "volume")], axis=1)
-    if not (np.isfinite(ohlcv).all() and (ohlcv[:, :4] > 0.0).all() and (np.diff(times) > 0).all()):
-        raise DataError(f"{path}: prices must be finite and above 0, and times must rise")
-    return times.astype(np.int64), ohlcv
+    def __init__(self, columns: Sequence[str], masks: Sequence[str], seed: int, share: float = 0.05, rows: int = 60) -> None:
+        """columns, masks: of the observation's market part and its masks (`has(depth)`); share of rows, in spans of so many rows."""
+        catalogue = shipped_catalogue()
+        features = [catalogue.get(name) for name in columns]
+        self._at = [[k for k, f in enumerate(features) if (mask_input(m) or "") in f.inputs] for m in masks]
+        self._neutral = np.array([f.neutral for f in features], dtype=np.float32)
+        self._rng = np.random.default_rng(seed)
+        self._share, self._rows = share, rows
+
+    def take(self, features: F32, masks: F32) -> None:
+        """Change both in place."""
+        spans = int(len(features) * self._share / self._rows)
+        for mask, at in enumerate(self._at):
+            for start in self._rng.integers(0, max(1, len(features) - self._rows), spans):
+                span = slice(int(start), int(start) + self._rows)
+                features[span, at] = self._neutral[at]
+                masks[span, mask] = 0.0
 
 
-def make_tape(stretch: Stretch, normaliser: Normaliser, params: RegimeParams | None, every: int = 1, market: int | None = None) -> Tape:
-    """The stretch as the environment plays it: normalised columns and filtered probabilities, labels kept for episode starts."""
-    width = len(stretch.columns) if market is None else market
-    probs = filtered(stretch, params)[::every]
-    x = (stretch.features.astype(np.float32) - normaliser.mean[:width]) * normaliser.inv_std[:width]
-    labels = stretch.labels[::every]
+def make_tape(stretch: Stretch, observation: Observation, params: RegimeParams | None, lost: Lost | None = None) -> Tape:
+    """The stretch as the environment plays it: columns as the networks read them, and filtered probabilities.
+
+    lost: takes inputs away for a while here and there, so that a policy learns what to do without them.
+    """
+    probs = filtered(stretch, params)
+    features, masks = stretch.features.astype(np.float32), np.ones((len(stretch.ts_ns), observation.masks), np.float32)
+    if lost is not None:
+        lost.take(features, masks)
     return Tape(
         name=stretch.name,
         instrument=stretch.instrument,
         columns=stretch.columns,
-        features=np.clip(x, np.float32(-normaliser.clip), np.float32(normaliser.clip))[::every],
-        bid_ticks=stretch.bid_ticks[::every],
-        ask_ticks=stretch.ask_ticks[::every],
-        ts_ns=stretch.ts_ns[::every],
+        features=observation.apply_market(features, probs),
+        bid_ticks=stretch.bid_ticks,
+        ask_ticks=stretch.ask_ticks,
+        ts_ns=stretch.ts_ns,
         probs=probs,
-        labels=np.where(labels < 0, probs.argmax(axis=1), labels).astype(np.int8),
+        masks=masks,
+        labels=np.where(stretch.labels < 0, probs.argmax(axis=1), stretch.labels).astype(np.int8),
     )
 
 

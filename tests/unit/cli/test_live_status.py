@@ -24,7 +24,7 @@ from rich.console import Console
 
 from mia.cli.panel import compact, panel, plain
 from mia.cli.watch import View, Watcher
-from mia.control.messages import Answer, InstrumentStatus, LaneStatus, Latency, LinkStatus, Status
+from mia.control.messages import Answer, InstrumentStatus, LaneStatus, Latency, LinkStatus, MaskedColumns, Status
 
 ROOT = Path(__file__).resolve().parents[3]
 Mia = Callable[..., Any]
@@ -122,6 +122,21 @@ def test_nothing_known_yet_is_said_so() -> None:
     assert (found["equity"], found["position"], found["links"], found["alerts"]) == ("not known yet", "flat", "none", "none")
     assert found["decided"] == "none yet, ret_1h warms up"
     assert compact(bare).startswith("00:00:00 STARTING | not known yet | position flat")
+
+
+def test_columns_without_a_value_stand_under_the_decision_with_their_reasons() -> None:
+    groups = [
+        MaskedColumns(why="the book waits for a snapshot", columns=["a", "b", "c", "d", "e"]),
+        MaskedColumns(why="warms up: 3 of 60 bars", columns=["f"], is_warming=True, is_waited_for=True),
+    ]
+    lane = msgspec.structs.replace(READY.lanes[0], columns=151, masked=groups)
+
+    found = texts(msgspec.structs.replace(READY, lanes=(lane,)))
+
+    assert found["masked"] == (
+        "6 of 151 columns: a, b, c and 2 more (the book waits for a snapshot); f (warms up: 3 of 60 bars; decisions wait)"
+    )
+    assert "masked" not in texts(READY)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from mia.cli.output import age, size
 
 ROOT = Path(__file__).resolve().parents[3]
 VERBS = (
-    "status", "paper", "pause", "resume", "flatten", "kill", "reload", "why", "history", "show-config", "doctor", "replay", "models",
-    "bench",
+    "status", "paper", "pause", "resume", "flatten", "kill", "reload", "why", "history", "show-config", "doctor", "replay",
+    "features", "models", "bench",
 )  # fmt: skip
 
 

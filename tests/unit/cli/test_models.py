@@ -34,6 +34,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         mean=np.zeros(5, dtype=np.float32),
         inv_std=np.ones(5, dtype=np.float32),
         clip=5.0,
+        gate=np.ones((3, 5), dtype=np.float32),
         actors=[[layer(5, 8), layer(8, 8), layer(8, 1)] for _ in range(3)],
         alpha=[layer(8, 8), layer(8, 2)],
     )

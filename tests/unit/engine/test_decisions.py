@@ -15,6 +15,7 @@ from mia.domain.effects import RaiseAlert, RecordDecision, SubmitOrder
 from mia.domain.ids import run_of
 from mia.features.blocks import BLOCK_OF
 from mia.features.catalogue import shipped_catalogue
+from mia.features.plan import missing_columns
 
 Make = Callable[..., Any]
 
@@ -207,15 +208,53 @@ def test_a_lane_that_reads_depth_waits_for_a_whole_book_after_a_gap(rig: Make, s
     r.give(ev.FeedGap, 0, 5, 9)
 
     broken = r.decide(1.0)
-    exit_ = r.decide(0.0)
+    blind = r.decide(0.0)
     r.book()
     mended = r.decide(1.0)
 
     assert before.code == Code.OK
     assert (broken.decision, broken.code) == ("refused", Code.BOOK_INVALID)
-    assert exit_.decision == "flat"
+    assert (blind.decision, blind.target_lots) == ("refused", blind.position_lots)  # never asked on made-up depth; stop and take guard
     assert mended.code == Code.OK
     assert r.engine.state.counters.gaps == 1
+
+
+def test_a_policy_with_a_mask_decides_without_the_book_and_is_told_so(rig: Make, says: Make) -> None:
+    class Sees(says):  # type: ignore[misc,valid-type]
+        seen: list[list[float]] = []
+
+        def evaluate(self, obs: memoryview, regime_probs: Any) -> Any:
+            self.seen.append(list(obs))
+            return super().evaluate(obs, regime_probs)
+
+    strategy = Sees(columns=("queue_imb_1", depth_column(), "has(depth)"))
+    r = rig(strategy)
+    r.book()
+    r.decide(0.3)
+    r.give(ev.FeedGap, 0, 5, 9)
+
+    blind = r.decide(1.0)
+    r.book()
+    r.decide(1.0)
+
+    assert (blind.decision, blind.code) == ("buy", Code.OK)
+    assert [obs[2] for obs in strategy.seen] == [1.0, 0.0, 1.0]
+    assert strategy.seen[1][1] == shipped_catalogue().get(depth_column()).neutral
+    assert (r.engine.markets[0].reads_book, r.engine.markets[0].needs_book) == (True, False)
+
+
+def test_what_comes_from_outside_reaches_the_plans_of_all_lanes(rig: Make, says: Make) -> None:
+    r = rig(says(columns=("vix_term_slope", "has(reference)")))
+    until = r.now + 10**18
+    r.give(ev.Reference, "vix", 20.0, r.now, until)
+    r.give(ev.Reference, "vix3m", 22.0, r.now, until)
+    r.give(ev.Reference, "moon_phase", 0.5, r.now, until)  # a series that no column reads is nobody's business
+    plan = r.engine.lanes[0].plan
+
+    plan.observe(r.now)
+
+    assert list(plan.values) == pytest.approx([math.log(22.0 / 20.0), 1.0])
+    assert missing_columns(plan) == []
 
 
 def test_a_lost_connection_makes_the_book_unusable_until_it_is_whole_again(rig: Make, says: Make) -> None:

@@ -40,7 +40,7 @@ class Bench:
     """A plan with its own arena and book, fed event by event."""
 
     def __init__(self, columns: Sequence[str], instrument: Instrument, bars: str = "time:1s") -> None:
-        self.arena = Arena(8_000_000)
+        self.arena = Arena(32_000_000)
         self.book = Book(self.arena)
         self.plan: Plan = build_plan(columns, instrument, BarSpec.parse(bars), self.arena, self.book)
 
@@ -162,3 +162,81 @@ def oracle_bars(events: Sequence[Event], interval_ns: int) -> tuple[np.ndarray, 
 @pytest.fixture(scope="session")
 def bars_of() -> Callable[..., tuple[np.ndarray, list[int]]]:
     return oracle_bars
+
+
+def depth_oracle(bids: list[tuple[int, int]], asks: list[tuple[int, int]], budget: float, bar_lots: float) -> dict[str, float]:
+    """The formulas of depth_block from (price, lots), best first; budget in ticks x lots."""
+    best_bid, best_ask = bids[0][0], asks[0][0]
+    mid = (best_bid + best_ask) / 2
+
+    def lots(side: list[tuple[int, int]], n: int) -> int:
+        return sum(q for _, q in side[:n])
+
+    def span(side: list[tuple[int, int]], n: int) -> int:
+        return abs(side[:n][-1][0] - side[0][0])
+
+    def slope(side: list[tuple[int, int]]) -> float:
+        x = np.abs(np.array([p for p, _ in side[:10]], dtype=float) - side[0][0])
+        y = np.cumsum([q for _, q in side[:10]])
+        return float(np.polyfit(x / x[-1], y / y[-1], 1)[0]) if len(side) > 1 else 0.0
+
+    def share(a: float, b: float) -> float:
+        return (a - b) / (a + b) if a + b else 0.0
+
+    def filled(side: list[tuple[int, int]], sign: int) -> float:
+        left, cost = bar_lots, 0.0
+        for p, q in side[:50]:
+            cost += min(q, left) * p
+            left -= min(q, left)
+        price = cost / (bar_lots - left) if bar_lots > left else side[0][0]
+        return float(np.clip(sign * 1e4 * (price / mid - 1), -100, 1000))
+
+    def shape(side: list[tuple[int, int]]) -> float:
+        return sum(q * abs(p - side[0][0]) for p, q in side[:10]) / lots(side, 10)
+
+    def impact(side: list[tuple[int, int]], sign: int) -> float:
+        left, taken = budget, 0.0
+        for p, q in side[:50]:
+            part = min(q, left / p)
+            taken += part
+            left -= part * p
+        return sign * 1e4 * ((budget - left) / taken / mid - 1)
+
+    reach = min(mid - bids[:20][-1][0], asks[:20][-1][0] - mid)
+
+    def near(side: list[tuple[int, int]], sign: int) -> float:
+        return sum(q * max(0.0, 1 - sign * (p - mid) / reach) for p, q in side[:20]) if reach > 0 else 0.0
+
+    def wall(side: list[tuple[int, int]]) -> tuple[float, float]:
+        behind = side[1:20]
+        if not behind:
+            return 0.0, 0.0
+        p, q = max(behind, key=lambda x: x[1])  # the first of equals
+        return q / lots(side, 20), abs(p - side[0][0]) / span(side, 20)
+
+    ten = bids[:10] + asks[:10]
+    half = (asks[:10][-1][0] - bids[:10][-1][0]) / 2
+    gap = sum((p - mid) * q for p, q in ten) / sum(q for _, q in ten)
+    buy, sell = impact(asks, 1), impact(bids, -1)
+    walls = wall(bids), wall(asks)
+    found = {f"depth_imb_{n}": share(lots(bids, n), lots(asks, n)) for n in (5, 10, 20, 50)}
+    return found | {
+        "book_slope_bid": slope(bids),
+        "book_slope_ask": slope(asks),
+        "impact_bps_bar_buy": filled(asks, 1),
+        "impact_bps_bar_sell": filled(bids, -1),
+        "impact_bps_10k": float(np.clip(max(buy, sell), -100, 1000)),
+        "depth_near_share": (lots(bids, 5) + lots(asks, 5)) / (lots(bids, 20) + lots(asks, 20)),
+        "depth_imb_near": share(near(bids, -1), near(asks, 1)),
+        "book_price_gap_10": float(np.clip(gap / half, -1, 1)) if half > 0 else 0.0,
+        "book_shape_skew_10": share(shape(asks), shape(bids)),
+        "wall_share_bid": walls[0][0],
+        "wall_share_ask": walls[1][0],
+        "wall_dist_bid": walls[0][1],
+        "wall_dist_ask": walls[1][1],
+    }
+
+
+@pytest.fixture(scope="session")
+def depth_of() -> Callable[..., dict[str, float]]:
+    return depth_oracle

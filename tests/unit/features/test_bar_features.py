@@ -15,7 +15,7 @@ from mia.kernels.price_block import SLOTS as PRICE
 from mia.kernels.trend_block import SLOTS as TREND
 from mia.kernels.vol_block import SLOTS as VOL
 
-BAR_COLUMNS = [*PRICE, *FLOW[:9], *TREND, *VOL]
+BAR_COLUMNS = [*PRICE[:16], *FLOW[:9], *TREND[:16], *VOL[:13]]
 Array = Any
 
 

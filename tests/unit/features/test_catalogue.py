@@ -16,6 +16,10 @@ from mia.domain.errors import ConfigError
 from mia.features.catalogue import Catalogue, CompiledCatalogue, shipped_catalogue
 from mia.features.compile_catalogue import compile_yaml, main
 
+CATEGORIES = (
+    "price", "order_flow", "book", "trend", "volatility", "volume_profile", "structure", "cross_asset", "calendar", "news_predictions",
+    "regime", "latent", "memory", "account_self",
+)  # fmt: skip
 YAML = shipped.config_file("feature_sets.yaml")
 GOOD = """
 feature_sets:
@@ -39,7 +43,7 @@ def test_reading_the_yaml_category_by_category_yields_the_names_in_order() -> No
 
     assert tuple(names) == shipped_catalogue().names
     assert len(set(names)) == len(names)
-    assert {"price", "order_flow", "book", "trend", "volatility", "calendar", "account_self"} == set(sets)
+    assert tuple(sets) == CATEGORIES
 
 
 def test_the_hash_changes_with_any_word_and_with_the_order_but_not_with_layout() -> None:

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from mia.domain.events import BookDelta, BookSnapshot, Event, Quote, Trade
-from mia.kernels.account_block import SLOTS as ACCOUNT
-from mia.kernels.calendar_block import SLOTS as CALENDAR
-from mia.kernels.depth_block import SLOTS as DEPTH
+from mia.kernels.account_block import SLOTS as ACCOUNT_SLOTS
+from mia.kernels.calendar_block import SLOTS as CALENDAR_SLOTS
+from mia.kernels.depth_block import SLOTS as DEPTH_SLOTS
 from mia.kernels.flow_block import SLOTS as FLOW
 from mia.kernels.quote_block import SLOTS as QUOTE
 
 SEC = 1_000_000_000
+DEPTH, ACCOUNT, CALENDAR = DEPTH_SLOTS[:5] + DEPTH_SLOTS[7:9], ACCOUNT_SLOTS[:12], CALENDAR_SLOTS[:8]
 
 
 def z(fast: float, expected: float, variance: float) -> float:
@@ -92,11 +93,11 @@ def quote_oracle(quotes: list[Quote], close: float, atr: float, now: int) -> dic
     }
 
 
-@pytest.mark.parametrize("stop", [250, 900, 1503, 2200, 2751])
+@pytest.mark.parametrize("stop", [1000, 1200, 1503, 2200, 2751])
 def test_flow_and_quote_features_match_their_formulas(
     stop: int, market: list[Event], bench: Callable[..., Any], bars_of: Callable[..., Any]
 ) -> None:
-    names = [*FLOW[9:], *QUOTE]
+    names = [*FLOW[9:17], *QUOTE[:16]]
     b = bench([*names, "atr(14)", "close"])
     for e in market[:stop]:
         b.feed(e)
@@ -134,7 +135,7 @@ def test_depth_features_match_their_formulas(stop: int, market: list[Event], ben
     bids = sorted(((p, q) for p, q in sides[0].items() if q), reverse=True)
     asks = sorted((p, q) for p, q in sides[1].items() if q)
 
-    row = dict(zip(DEPTH, b.row(market[stop - 1].ts_recv_ns), strict=True))
+    row = dict(zip(b.plan.columns, b.row(market[stop - 1].ts_recv_ns), strict=True))
 
     def lots(n: int) -> tuple[int, int]:
         return sum(q for _, q in bids[:n]), sum(q for _, q in asks[:n])
@@ -158,20 +159,27 @@ def test_depth_features_match_their_formulas(stop: int, market: list[Event], ben
     assert row["depth_near_share"] == pytest.approx(sum(lots(5)) / sum(lots(20)))
     assert row["book_slope_bid"] == pytest.approx(slope(bids))
     assert row["book_slope_ask"] == pytest.approx(slope(asks))
-    assert row["impact_bps_10k_buy"] == pytest.approx(impact(asks), abs=1e-6)
-    assert row["impact_bps_10k_sell"] == pytest.approx(-impact(bids), abs=1e-6)
+    assert row["impact_bps_10k"] == pytest.approx(max(impact(asks), -impact(bids)), abs=1e-6)
 
 
-def test_depth_features_are_zero_while_the_book_is_invalid(market: list[Event], bench: Callable[..., Any]) -> None:
+def test_depth_features_are_missing_while_the_book_is_invalid(market: list[Event], bench: Callable[..., Any]) -> None:
     b = bench(DEPTH)
     for e in market[:300]:
         b.feed(e)
-    assert any(b.row(market[299].ts_recv_ns))
+    before = b.row(market[299].ts_recv_ns)
+    book = market[0]
+    assert isinstance(book, BookSnapshot)
 
     b.book.invalidate()
     b.plan.on_book(market[299].ts_recv_ns)
+    while_invalid = (b.row(market[299].ts_recv_ns), b.plan.first_cold(), b.plan.is_warm(0))
+    b.book.load(book.bids, book.asks)
+    b.plan.on_book(market[299].ts_recv_ns)
 
-    assert b.row(market[299].ts_recv_ns) == [0.0] * len(DEPTH)
+    assert any(before)
+    assert while_invalid == ([0.0] * len(DEPTH), 0, True)
+    assert any(b.row(market[299].ts_recv_ns))
+    assert b.plan.first_cold() == -1
 
 
 @pytest.mark.parametrize(
@@ -188,7 +196,6 @@ def test_calendar_features_match_the_calendar(stamp: str, bench: Callable[..., A
     angles = [2 * np.pi * x for x in (day / 86400, when.weekday() / 7, day % 3600 / 3600)]
     expected = [f(a) for a in angles for f in (np.sin, np.cos)]
     expected += [day % 28800 / 28800, float(not workday)]
-    expected += [float(workday and 13.5 * 3600 <= day < 20 * 3600), float(workday and 7 * 3600 <= day < 15.5 * 3600)]
     assert row == pytest.approx(expected, abs=1e-9)
 
 

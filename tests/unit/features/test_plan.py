@@ -16,14 +16,21 @@ import pytest
 
 from mia.domain.errors import ConfigError
 from mia.domain.events import Event, Quote
+from mia.domain.instruments import Instrument
+from mia.features.bars import BarSpec
 from mia.features.batch import compute
 from mia.features.blocks import BLOCK_OF, BLOCKS
 from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import EventColumns, from_events
+from mia.features.plan import build_plan, missing_columns
+from mia.kernels.arena import Arena
+from mia.kernels.book import Book
+from tests.unit.features.conftest import pack
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = (*shipped_catalogue().names, "ema(20)", "sma(50)", "std(20)", "rsi(14)", "atr(14)", "highest(20)", "lowest(20)", "close", "mid")
 STEP_NS = 100_000_000
+START_NS = 1_723_161_253_937_085_768
 
 
 def one_by_one(b: Any, events: list[Event], min_interval_ns: int) -> tuple[list[int], list[list[float]]]:
@@ -33,16 +40,15 @@ def one_by_one(b: Any, events: list[Event], min_interval_ns: int) -> tuple[list[
         b.feed(e)
         if isinstance(e, Quote) and (last == 0 or e.ts_recv_ns - last >= min_interval_ns):
             last = e.ts_recv_ns
-            if b.plan.first_cold() < 0:
-                times.append(last)
-                rows.append(b.row(last))
+            times.append(last)
+            rows.append(b.row(last))
     return times, rows
 
 
 def test_batch_and_streaming_give_the_same_bits(market: list[Event], bench: Callable[..., Any]) -> None:
     times, rows = one_by_one(bench(ALL), market, STEP_NS)
 
-    ts, matrix = compute(bench(ALL).plan, from_events(market), STEP_NS)
+    ts, matrix = compute(bench(ALL).plan, from_events(market), STEP_NS, with_cold=True)
 
     assert len(rows) > 200
     assert ts.tolist() == times
@@ -52,13 +58,13 @@ def test_batch_and_streaming_give_the_same_bits(market: list[Event], bench: Call
 @pytest.mark.parametrize("trigger", ["quote", "bar"])
 def test_a_stretch_in_pieces_and_over_a_restore_gives_the_same_bits(trigger: Any, market: list[Event], bench: Callable[..., Any]) -> None:
     events = from_events(market)
-    whole = compute(bench(ALL).plan, events, STEP_NS, trigger)
+    whole = compute(bench(ALL).plan, events, STEP_NS, trigger, with_cold=True)
     cuts = [0, 901, 902, 1800, events.events]
 
     parts = []
     b = bench(ALL)
     for start, stop in itertools.pairwise(cuts):
-        parts.append(compute(b.plan, events.slice(start, stop), STEP_NS, trigger))
+        parts.append(compute(b.plan, events.slice(start, stop), STEP_NS, trigger, with_cold=True))
         saved = b.arena.snapshot()
         b = bench(ALL)
         b.arena.restore(saved)
@@ -70,10 +76,10 @@ def test_a_stretch_in_pieces_and_over_a_restore_gives_the_same_bits(trigger: Any
 
 def test_no_column_knows_the_future(market: list[Event], bench: Callable[..., Any]) -> None:
     events = from_events(market)
-    ts, matrix = compute(bench(ALL).plan, events, STEP_NS)
+    ts, matrix = compute(bench(ALL).plan, events, STEP_NS, with_cold=True)
 
     for stop in (1700, 2111, 2500):
-        part_ts, part = compute(bench(ALL).plan, events.slice(0, stop), STEP_NS)
+        part_ts, part = compute(bench(ALL).plan, events.slice(0, stop), STEP_NS, with_cold=True)
         assert part_ts.tobytes() == ts[: len(part_ts)].tobytes()
         assert part.tobytes() == matrix[: len(part)].tobytes()
 
@@ -106,13 +112,13 @@ from mia.domain.instruments import Instrument
 from mia.features.bars import BarSpec
 from mia.features.batch import compute
 from mia.features.columns import EventColumns
-from mia.features.plan import build_plan
+from mia.features.plan import build_plan, missing_columns
 from mia.kernels import plan_core
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 assert plan_core.__file__.endswith(".py")
 columns, instrument, bars, events = pickle.load(sys.stdin.buffer)
-arena = Arena(8_000_000)
+arena = Arena(32_000_000)
 plan = build_plan(columns, instrument, BarSpec.parse(bars), arena, Book(arena))
 ts, matrix = compute(plan, EventColumns._make(events), 100_000_000, with_cold=True)
 pickle.dump((ts, matrix, arena.snapshot()), sys.stdout.buffer)
@@ -137,22 +143,29 @@ def test_interpreted_kernels_give_the_same_bits(bars: str, market: list[Event], 
 
 
 @pytest.mark.data
-def test_recording_is_inside_the_ranges_with_no_constant_and_no_duplicate_column(
-    recording: EventColumns, bench: Callable[..., Any]
-) -> None:
+def test_recording_is_inside_the_ranges_with_no_constant_and_no_duplicate_column(recording: EventColumns, instrument: Instrument) -> None:
     catalogue = shipped_catalogue()
-    names = [f.name for f in catalogue.features if f.category not in ("calendar", "account_self")]
+    slow = {"account", "reference", "funding", "news", "predicted", "model", "memory", "calendar", "clock"}
+    names = [f.name for f in catalogue.features if not slow & set(f.inputs)]
+    arena = Arena(16_000_000)
+    plan = build_plan(names, instrument, BarSpec.parse("time:1s"), arena, Book(arena), neutral=float("nan"))
 
-    ts, matrix = compute(bench(names).plan, recording, STEP_NS)
+    _, matrix = compute(plan, recording, STEP_NS, with_cold=True)
 
-    assert len(ts) > 1000
-    assert (ts[0] - recording.ts_recv_ns[0]) / 1e9 < 65
-    low, high = np.array([catalogue.get(n).range for n in names]).T
-    assert np.isfinite(matrix).all()
-    assert ((matrix >= low) & (matrix <= high)).all(axis=0).tolist() == [True] * len(names)
-    assert [n for n, s in zip(names, matrix.std(axis=0), strict=True) if not s > 0] == []
-    correlation = np.corrcoef(matrix.T) - np.eye(len(names))
-    assert [(names[i], names[j]) for i, j in np.argwhere(np.abs(correlation) > 0.9999) if i < j] == []
+    for name, values in zip(names, matrix.T, strict=True):
+        known = values[np.isfinite(values)]
+        low, high = catalogue.get(name).range
+        warm = catalogue.get(name).warm_up
+        if max(warm.bars, warm.seconds) < 120 and "absent until" not in catalogue.get(name).missing:
+            assert len(known) > 500, name
+        assert ((known >= low) & (known <= high)).all(), name
+        assert len(known) < 500 or known.std() > 0.0, name
+    common = matrix[:, np.isfinite(matrix).mean(axis=0) > 0.3]
+    common = common[np.isfinite(common).all(axis=1)]
+    left = [n for n, share in zip(names, np.isfinite(matrix).mean(axis=0), strict=True) if share > 0.3]
+    correlation = np.corrcoef(common.T) - np.eye(len(left))
+    assert len(common) > 500
+    assert [(left[i], left[j]) for i, j in np.argwhere(np.abs(correlation) > 0.9999) if i < j] == []
 
 
 def test_first_cold_names_the_first_column_that_waits(bench: Callable[..., Any]) -> None:
@@ -195,7 +208,7 @@ def test_only_the_blocks_that_are_asked_for_hold_state(bench: Callable[..., Any]
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("ret_2", "ret_1"), ("ema(0)", "unknown feature"), ("ema(99999)", "unknown"), ("ofi_scor", "ofi_score"), ("sma()", "unknown")],
+    [("ret_2", "ret_20"), ("ema(0)", "unknown feature"), ("ema(99999)", "unknown"), ("ofi_scor", "ofi_score"), ("sma()", "unknown")],
 )
 def test_unknown_column_is_one_clear_error(name: str, hint: str, bench: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match=hint) as error:
@@ -244,3 +257,64 @@ def test_a_history_of_trades_fills_no_window_of_quotes(bench: Callable[..., Any]
 
     assert early == 0
     assert b.plan.first_cold() == -1
+
+
+def test_a_column_under_a_mask_is_not_waited_for_and_shows_its_neutral_value(bench: Callable[..., Any]) -> None:
+    b = bench(["queue_imb_1", "depth_imb_5", "book_slope_bid", "has(depth)"])
+    b.plan.on_quote(START_NS, 0, 99, 101, 6, 2)
+    before = (b.row(START_NS), b.plan.first_cold(), missing_columns(b.plan))
+
+    b.book.load(pack([(99, 30)]), pack([(101, 10)]))
+    b.plan.on_book(START_NS + 1)
+    with_book = b.row(START_NS + 1)
+    b.book.invalidate()
+    b.plan.on_book(START_NS + 2)
+    lost = (b.row(START_NS + 2), missing_columns(b.plan))
+
+    assert before[:2] == ([0.5, 0.0, 0.0, 0.0], -1)
+    assert [(m.column, m.is_warming, m.is_waited_for) for m in before[2]] == [("depth_imb_5", True, False), ("book_slope_bid", True, False)]
+    assert "0 of 1 books" in before[2][0].why
+    assert with_book == [0.5, 0.5, 0.0, 1.0]
+    assert lost[0] == [0.5, 0.0, 0.0, 0.0]
+    assert [(m.column, m.is_warming) for m in lost[1]] == [("depth_imb_5", False), ("book_slope_bid", False)]
+
+
+def test_a_mask_covers_only_the_columns_that_read_its_input(bench: Callable[..., Any]) -> None:
+    b = bench(["queue_imb_1", "depth_imb_5", "ret_1", "has(depth)", "has(quotes)"])
+    b.plan.on_time(START_NS)
+
+    row = b.row(START_NS)
+
+    assert row == [0.0, 0.0, 0.0, 0.0, 0.0]
+    assert b.plan.first_cold() == 2  # ret_1 reads bars, and no mask speaks of bars
+    b.plan.on_quote(START_NS, 0, 99, 101, 6, 2)
+    assert b.row(START_NS)[3:] == [0.0, 1.0]
+
+
+def test_an_analyst_sees_holes(instrument: Instrument) -> None:
+    arena = Arena(8_000_000)
+    plan = build_plan(["queue_imb_1", "ret_1"], instrument, BarSpec.parse("time:1s"), arena, Book(arena), neutral=float("nan"))
+    plan.on_quote(START_NS, 0, 99, 101, 6, 2)
+
+    plan.observe(START_NS)
+
+    assert plan.values[0] == 0.5
+    assert np.isnan(plan.values[1])
+
+
+@pytest.mark.parametrize("columns", [["has(depth)", "ret_1"], ["ret_1", "has(depth)", "has(depth)"]])
+def test_masks_are_distinct_and_come_last(columns: list[str], bench: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigError, match="masks are distinct and come after"):
+        bench(columns)
+
+
+def test_a_pause_cools_the_columns_down(bench: Callable[..., Any]) -> None:
+    b = bench(["queue_imb_1"])
+    b.plan.on_quote(START_NS, 0, 99, 101, 6, 2)
+    b.row(START_NS)
+    warm = b.plan.first_cold()
+
+    b.plan.cool()
+
+    assert (warm, b.plan.first_cold()) == (-1, 0)
+    assert b.row(START_NS) == [0.0]

@@ -27,6 +27,7 @@ def random_weights(columns: int = 7, hidden: int = 16, seed: int = 1) -> PolicyW
         mean=rng.normal(size=columns).astype(np.float32),
         inv_std=(0.5 + rng.random(columns)).astype(np.float32),
         clip=5.0,
+        gate=(0.5 + rng.random((3, columns))).astype(np.float32),
         actors=[[layer(columns, hidden), layer(hidden, hidden), layer(hidden, 1)] for _ in range(3)],
         alpha=[layer(columns + 3, 8), layer(8, 2)],
     )

@@ -13,13 +13,14 @@ import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from mia.domain.errors import ConfigError
-from mia.policy.bundle import find_bundle, load_bundle
+from mia.policy.bundle import Bundle, find_bundle, load_bundle
 from mia.policy.manifest import sha256
+from mia.train.bundle_writer import write_bundle
 from mia.train.graph import build_graph, reference
-from tests.unit.policy.conftest import CATALOGUE, random_inputs, random_weights
+from tests.unit.policy.conftest import CATALOGUE, manifest_of, random_inputs, random_weights
 
 
-def load(folder: Path, **changes: object) -> object:
+def load(folder: Path, **changes: object) -> Bundle:
     arguments: dict[str, object] = {"catalogue_sha256": CATALOGUE, "family": "crypto", "trigger": "quote"}
     return load_bundle(str(folder), **{**arguments, **changes})  # type: ignore[arg-type]
 
@@ -88,7 +89,7 @@ def test_alpha_belongs_to_the_side_of_the_action(tiny: Path) -> None:
 
     action, _, alpha = reference(weights, obs, probs)
 
-    x = np.clip((obs - weights.mean) * weights.inv_std, -5, 5)
+    x = np.clip((obs - weights.mean) * weights.inv_std, -5, 5) * (probs @ weights.gate)
     hidden = np.maximum(np.concatenate([x, probs], axis=1) @ weights.alpha[0].weight + weights.alpha[0].bias, 0)
     sides = 1 / (1 + np.exp(-(hidden @ weights.alpha[1].weight + weights.alpha[1].bias)))
     clear = np.abs(action[:, 0]) > 0.05
@@ -294,3 +295,50 @@ def test_an_observation_of_another_width_is_an_error_not_a_guess(tiny: Path) -> 
 
     with pytest.raises(ValueError):
         bundle.evaluate(memoryview(np.zeros(6, np.float32)), (0.3, 0.3, 0.4))
+
+
+@pytest.fixture
+def with_models(tmp_path: Path) -> Path:
+    """A bundle that carries models behind columns."""
+    folder = tmp_path / "modelled"
+    write_bundle(folder, manifest_of(), random_weights(), b"{}", *random_inputs(64), models=b'{"format":1}\n')
+    return folder
+
+
+def test_the_models_of_a_bundle_are_handed_on_as_they_were_written(with_models: Path, tiny: Path) -> None:
+    assert load(with_models).models == b'{"format":1}\n'
+    assert load(tiny).models == b""  # a bundle of before there were any
+
+
+def test_changed_models_are_refused_by_hash(with_models: Path) -> None:
+    path = with_models / "feature_models.json"
+    path.write_bytes(path.read_bytes().replace(b"1", b"2"))
+
+    assert "feature_models.json: sha256" in refused(with_models)
+
+
+def test_models_that_the_manifest_lists_must_be_there_and_of_a_size_that_makes_sense(with_models: Path) -> None:
+    path = with_models / "feature_models.json"
+    path.unlink()
+    missing = refused(with_models)
+    path.write_bytes(b" " * ((4 << 20) + 1))
+
+    assert "feature_models.json: cannot be read" in missing
+    assert "feature_models.json: larger than" in refused(with_models)
+
+
+def test_models_that_the_manifest_does_not_list_are_not_read(tiny: Path) -> None:
+    (tiny / "feature_models.json").write_bytes(b"{}")
+
+    assert load(tiny).models == b""
+
+
+def test_a_file_that_nobody_knows_is_refused(tiny: Path) -> None:
+    replace_in_manifest(tiny, "[files]\n", '[files]\n"other.json" = "00"\n')
+
+    assert "nothing else" in refused(tiny)
+
+
+def test_a_bundle_is_not_written_with_models_that_no_daemon_would_take(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="feature_models"):
+        write_bundle(tmp_path / "x", manifest_of(), random_weights(), b"{}", *random_inputs(64), models=b'{"format":9}')

@@ -8,6 +8,7 @@ import onnx
 import pytest
 
 from mia.features.catalogue import shipped_catalogue
+from mia.features.plan import KNOWN_COLUMNS
 from mia.kernels.arena import Arena
 from mia.policy.bundle import Bundle, find_bundle, load_bundle
 from mia.regime.filter import RegimeFilter, parse_params
@@ -15,8 +16,7 @@ from mia.regime.filter import RegimeFilter, parse_params
 
 @pytest.fixture(scope="module")
 def demo() -> Bundle:
-    catalogue = shipped_catalogue()
-    return load_bundle("demo", catalogue_sha256=catalogue.hash, family="crypto", trigger="quote", known_columns=set(catalogue.names))
+    return load_bundle("demo", catalogue_sha256=shipped_catalogue().hash, family="crypto", trigger="quote", known_columns=KNOWN_COLUMNS)
 
 
 def test_the_demo_decides_on_quotes_ten_times_a_second_on_one_second_bars(demo: Bundle) -> None:
@@ -24,18 +24,30 @@ def test_the_demo_decides_on_quotes_ten_times_a_second_on_one_second_bars(demo: 
     assert 0.0 < demo.alpha_min < 0.7
 
 
-def test_its_columns_are_warm_within_a_minute(demo: Bundle) -> None:
+def test_its_columns_are_warm_within_a_minute_of_trades_and_ten_seconds_of_quotes(demo: Bundle) -> None:
+    catalogue = shipped_catalogue()
     params = parse_params(demo.regime, "demo")
     assert params is not None
 
-    assert set(shipped_catalogue().warm_within(60.0, 1.0)).issuperset([*demo.columns, *params.columns])
+    names = [*demo.manifest.features, *params.columns]
+
+    assert set(catalogue.warm_within(60.0, 1.0)).issuperset(names)
+    assert max(f.warm_up.seconds for f in map(catalogue.get, names) if {"quotes", "depth"} & set(f.inputs)) <= 10
     assert params.warm_bars <= 60
 
 
-def test_it_carries_three_nets_of_256_by_256() -> None:
+def test_it_reads_150_columns_and_knows_what_to_do_without_the_book(demo: Bundle) -> None:
+    assert len(demo.manifest.features) == 150
+    assert demo.manifest.masks == ["has(depth)"]
+    assert demo.columns[-1] == "has(depth)"
+    ranked = [line.split(",")[0] for line in (find_bundle("demo") / "feature_importance.csv").read_text().splitlines()[1:]]
+    assert set(ranked[:100]) <= set(demo.manifest.features)
+
+
+def test_it_carries_three_nets_of_128_by_128() -> None:
     model = onnx.load_model_from_string((find_bundle("demo") / "policy.onnx").read_bytes())
 
-    squares = [t for t in model.graph.initializer if list(t.dims) == [256, 256]]
+    squares = [t for t in model.graph.initializer if list(t.dims) == [128, 128]]
     assert len(squares) == 3
 
 

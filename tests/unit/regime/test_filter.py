@@ -10,7 +10,7 @@ import pytest
 
 from mia.domain.errors import ConfigError
 from mia.kernels.arena import Arena
-from mia.regime.filter import UNIFORM, RegimeFilter, RegimeParams, UniformFilter, make_filter, parse_params
+from mia.regime.filter import UNIFORM, RegimeFilter, RegimeParams, parse_params
 
 INDEX = {"other": 0, "vol": 1, "trend": 2}
 
@@ -129,6 +129,9 @@ def test_state_restored_from_a_snapshot_goes_on_with_the_same_bits() -> None:
         ({"var": [[0.0, 0.4], [0.8, 0.9], [1.5, 2.0]]}, "above 0"),
         ({"center": [math.nan, 0.0]}, "finite"),
         ({"columns": ["vol"]}, "columns"),
+        ({"var": [[1e-13, 0.4], [0.8, 0.9], [1.5, 2.0]]}, "at least"),
+        ({"clip": 101.0}, "at most"),
+        ({"mean": [[-0.5, 0.0], [0.0, 1.5], [2000.0, 0.5]]}, "1000"),
         ({"warm_bars": -1}, "warm_bars"),
     ],
 )
@@ -147,8 +150,6 @@ def test_a_column_that_the_plan_lacks_is_named() -> None:
         RegimeFilter(params(), Arena(4096), {"vol": 0})
 
 
-def test_no_parameters_give_the_uniform_filter() -> None:
-    regime = make_filter(parse_params(b"{}", "x"), Arena(64), {})
-
-    assert isinstance(regime, UniformFilter)
-    assert regime.probs == UNIFORM
+def test_an_empty_file_is_no_model() -> None:
+    assert parse_params(b"{}", "x") is None
+    assert parse_params(b" ", "x") is None

@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mia.domain.events import OrderFilled
+from mia.domain.sizing import Terms
+from mia.execution.portfolio import Portfolio
 from mia.train.account import PlanAccount
 from mia.train.env import EnvSettings, Tape, TradingEnv, cap_lots, wanted_change
 from mia.train.ledger import Ledger
@@ -31,6 +34,7 @@ def tape(rows: int = 40, seed: int = 3) -> Tape:
         ask_ticks=bid + rng.integers(1, 5, rows),
         ts_ns=1_700_000_000_000_000_000 + np.arange(rows) * 1_000_000_000,
         probs=np.full((rows, 3), 1 / 3, np.float32),
+        masks=np.ones((rows, 0), np.float32),
         labels=(np.arange(rows) % 3).astype(np.int8),
     )
 
@@ -163,6 +167,44 @@ def test_the_ledger_keeps_the_average_entry_of_what_is_open(fills: list[tuple[in
         else:
             assert ledger.entry_ticks == 0.0
     assert ledger.position_lots == sum(q for q, _ in fills)
+
+
+@given(st.lists(st.tuples(st.integers(-50, 50).filter(bool), st.integers(590_000, 610_000)), min_size=1, max_size=30))
+def test_the_ledger_closes_the_round_trips_of_the_portfolio_with_the_same_profit(fills: list[tuple[int, int]]) -> None:
+    ledger, terms = Ledger(perpetual()), Terms.of(0, perpetual())
+    account = Portfolio("t", "USDT", 0)
+    closed, theirs, mine = 0, [], []
+
+    for k, (qty, price) in enumerate(fills):
+        fees = ledger.fees_e8
+        ledger.fill(qty, price)
+        if ledger.closed > closed:
+            closed = ledger.closed
+            mine.append(ledger.profit_e8)
+        side = 1 if qty > 0 else -1
+        fill = OrderFilled(k, 0, k, "o", str(k), 0, side, price, abs(qty), ledger.fees_e8 - fees, False)
+        theirs += [r.profit_e8 for r in account.apply_fill(terms, fill, k) if r.is_closed]
+
+    assert len(mine) == len(theirs)
+    # What a reduction leaves of the entry is rounded in both, each time by less than one lot's 1e-8.
+    assert all(abs(a - b) <= 1 + 50 for a, b in zip(mine, theirs, strict=True))
+
+
+def test_what_is_known_of_closed_trades_is_of_before_the_decision() -> None:
+    t = tape()
+    account = PlanAccount(("position", "since_last_trade", "last_3_trades_success_rate"))
+    env = TradingEnv([t], account, SETTINGS)
+
+    rows = [env.reset(options={"tape": 0})[0]]
+    for action in (0.8, 0.0, 0.0, 0.0):
+        rows.append(env.step(np.array([action], np.float32))[0])
+
+    assert [row[3] for row in rows[:2]] == [1.0, 1.0]
+    assert [row[4] for row in rows[:2]] == [0.5, 0.5]
+    assert rows[2][2] == 0.0  # row 2: the exit was filled there
+    assert rows[2][3] == 0.0
+    assert rows[2][4] == pytest.approx(1 / 3)  # one loss, by the fees at least; two that are not there
+    assert rows[4][3] == pytest.approx(np.log(3) / np.log(86_401), rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from mia.backtest.distribution import read_distribution
 from mia.domain.errors import ConfigError, DataError
 from mia.features.catalogue import shipped_catalogue
+from mia.features.plan import KNOWN_COLUMNS
 from mia.policy.bundle import load_bundle
 from mia.train.card import PERFORMANCE_COLUMNS
 from mia.train.fit import fit
@@ -32,12 +34,13 @@ def test_a_short_fit_gives_a_bundle_that_the_daemon_loads(tmp_path: Path) -> Non
         catalogue_sha256=shipped_catalogue().hash,
         family="crypto",
         trigger="quote",
-        known_columns=set(shipped_catalogue().names),
+        known_columns=KNOWN_COLUMNS,
     )
     assert (bundle.min_interval_ns, bundle.bar, bundle.alpha_min) == (100_000_000, "time:1s", fitted.alpha_min)
     assert fitted.difference <= 1e-5
     warm = set(shipped_catalogue().warm_within(60.0, 1.0))
-    assert warm.issuperset(bundle.columns)
+    assert warm.issuperset(bundle.manifest.features)
+    assert bundle.manifest.masks == ["has(depth)"]
     card = (tmp_path / "small" / "card.md").read_text()
     for words in ("mia-train fit --out small", "ema_cross", "flat", "Brier", "95 % interval"):
         assert words in card
@@ -69,6 +72,10 @@ def test_a_fit_on_bars_decides_on_bars(tmp_path: Path) -> None:
     bundle = load_bundle(str(tmp_path / "bars"), catalogue_sha256=shipped_catalogue().hash, trigger="bar")
     assert bundle.bar == "time:5m"
     assert bundle.manifest.training.seeds_train == []
+    seen = read_distribution(tmp_path / "bars")
+    assert (list(seen.columns), seen.bars) == (bundle.manifest.features[: len(seen.columns)], "time:5m")
+    assert len(seen.columns) >= 100
+    assert all(sum(s.shares) == pytest.approx(1.0) for s in seen.columns.values())
 
 
 def test_a_missing_bar_file_is_named(tmp_path: Path) -> None:

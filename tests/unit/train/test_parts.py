@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mia.backtest.readers import read_bars
 from mia.domain.errors import DataError
 from mia.features.bars import BarSpec
 from mia.kernels.arena import Arena
@@ -18,9 +19,9 @@ from mia.train.env import Tape
 from mia.train.evaluate import evaluate
 from mia.train.graph import Layer, PolicyWeights, build_graph
 from mia.train.regime_fit import fit_by_moments, fit_regime
-from mia.train.settings import MARKET_COLUMNS, REGIME_COLUMNS, perpetual
+from mia.train.settings import REGIME_COLUMNS, perpetual
 from mia.train.stats import auc, brier, mean_interval
-from mia.train.tapes import filtered, fit_normaliser, read_bars, simulated
+from mia.train.tapes import Lost, chosen, complete_columns, filtered, simulated
 from tests.unit.train.test_env import SETTINGS, tape
 
 
@@ -83,26 +84,55 @@ def test_the_interval_is_students() -> None:
     assert (mean, low, high) == pytest.approx((3.0, 3.0 - 1.96324, 3.0 + 1.96324), abs=1e-4)
 
 
+COLUMNS = ("ret_z_50", "queue_imb_1", "flow_imb_10s", "depth_imb_5", "adx_14")
+
+
 @pytest.fixture(scope="module")
 def stretch() -> object:
-    return simulated(11, 900.0, perpetual(), MARKET_COLUMNS, REGIME_COLUMNS, BarSpec.parse("time:1s"), 500)
+    return simulated(11, 900.0, perpetual(), COLUMNS, REGIME_COLUMNS, BarSpec.parse("time:1s"), 500)
 
 
-def test_a_simulated_stretch_is_warm_finite_and_quoted(stretch) -> None:  # type: ignore[no-untyped-def]
+def test_a_simulated_stretch_is_quoted_and_shows_holes_until_columns_are_warm(stretch) -> None:  # type: ignore[no-untyped-def]
     assert len(stretch.ts_ns) > 1_000
-    assert np.isfinite(stretch.features).all()
+    assert np.isnan(stretch.features[0, COLUMNS.index("ret_z_50")])
+    assert complete_columns([stretch], 70.0) == COLUMNS
+    assert "ret_z_50" not in complete_columns([stretch], 10.0)
     assert (stretch.ask_ticks > stretch.bid_ticks).all()
     assert (np.diff(stretch.ts_ns) >= 500_000_000).all()
     assert set(np.unique(stretch.labels)) <= {0, 1, 2}
 
 
 def test_rows_do_not_change_when_the_market_goes_on(stretch) -> None:  # type: ignore[no-untyped-def]
-    short = simulated(11, 500.0, perpetual(), MARKET_COLUMNS, REGIME_COLUMNS, BarSpec.parse("time:1s"), 500)
+    short = simulated(11, 500.0, perpetual(), COLUMNS, REGIME_COLUMNS, BarSpec.parse("time:1s"), 500)
 
     n = len(short.ts_ns)
     assert 500 < n < len(stretch.ts_ns)
     for name in ("ts_ns", "features", "bid_ticks", "ask_ticks"):
-        assert np.array_equal(getattr(short, name), getattr(stretch, name)[:n])
+        assert np.array_equal(getattr(short, name), getattr(stretch, name)[:n], equal_nan=True)
+
+
+def test_chosen_columns_leave_the_rows_that_live_would_decide_on(stretch) -> None:  # type: ignore[no-untyped-def]
+    few = chosen(stretch, ("queue_imb_1", "ret_z_50"))
+
+    first = int(np.flatnonzero(np.isfinite(stretch.features[:, COLUMNS.index("ret_z_50")]))[0])
+    assert few.ts_ns.tolist() == stretch.ts_ns[first:].tolist()
+    assert np.isfinite(few.features).all()
+    assert few.features[:, 1].tolist() == stretch.features[first:, COLUMNS.index("ret_z_50")].tolist()
+    with pytest.raises(DataError, match="no two rows"):
+        chosen(msgspec.structs.replace(stretch, features=np.full_like(stretch.features, np.nan)), ("ret_z_50",))
+
+
+def test_a_lost_input_shows_neutral_values_and_a_mask_of_zero() -> None:
+    columns = ("depth_imb_5", "ret_1")
+    features, masks = np.full((1_000, 2), 0.5, np.float32), np.ones((1_000, 1), np.float32)
+
+    Lost(columns, ("has(depth)",), seed=1, share=0.2, rows=50).take(features, masks)
+
+    lost = masks[:, 0] == 0.0
+    assert 0.05 < lost.mean() < 0.25
+    assert (features[lost, 0] == 0.0).all()
+    assert (features[~lost, 0] == 0.5).all()
+    assert (features[:, 1] == 0.5).all()
 
 
 def test_probabilities_at_a_decision_use_bars_closed_by_then(stretch) -> None:  # type: ignore[no-untyped-def]
@@ -136,20 +166,6 @@ def test_the_filter_of_known_phases_keeps_the_order_of_states() -> None:
         regime.update(row)
         right += regime.probs.index(max(regime.probs)) == label
     assert right / len(phase) > 0.9
-
-
-def test_normalised_columns_are_clipped_and_account_columns_left_alone() -> None:
-    rng = np.random.default_rng(2)
-    raw = np.concatenate([rng.normal(5.0, 2.0, size=(1_000, 1)), np.full((1_000, 1), 3.0)], axis=1)
-
-    n = fit_normaliser(raw, 1)
-
-    obs = np.array([[5.0, 3.0, 0.7], [1e6, 3.0, -1.0]], np.float32)
-    x = n.apply(obs)
-    assert abs(x[0, 0]) < 0.2
-    assert x[1, 0] == 5.0
-    assert x[:, 2].tolist() == np.array([0.7, -1.0], np.float32).tolist()
-    assert np.isfinite(x).all()
 
 
 def test_the_gate_refuses_openings_and_lets_exits_pass() -> None:
@@ -210,13 +226,16 @@ def test_the_fused_graph_equals_the_separate_actors_of_sb3() -> None:
         Layer(rng.normal(size=(12, 4)).astype(np.float32), np.zeros(4, np.float32)),
         Layer(rng.normal(size=(4, 2)).astype(np.float32), np.zeros(2, np.float32)),
     ]
-    graph = build_graph(PolicyWeights(mean=mean, inv_std=inv_std, clip=5.0, actors=[actor_layers(m) for m in models], alpha=head))
+    gate = (0.5 + rng.random((3, 9))).astype(np.float32)
+    graph = build_graph(
+        PolicyWeights(mean=mean, inv_std=inv_std, clip=5.0, gate=gate, actors=[actor_layers(m) for m in models], alpha=head)
+    )
     obs = rng.normal(scale=3.0, size=(1_500, 9)).astype(np.float32)
     probs = rng.dirichlet([1, 1, 1], size=len(obs)).astype(np.float32)
 
     action, actions, _ = ort.InferenceSession(graph).run(None, {"obs": obs, "regime_probs": probs})
 
-    x = np.clip((obs - mean) * inv_std, np.float32(-5), np.float32(5))
+    x = np.clip((obs - mean) * inv_std, np.float32(-5), np.float32(5)) * (probs @ gate)
     expected = np.concatenate([m.predict(x, deterministic=True)[0] for m in models], axis=1)
     assert np.abs(actions - expected).max() <= 1e-5
     assert np.abs(action[:, 0] - (expected * probs).sum(axis=1)).max() <= 1e-5

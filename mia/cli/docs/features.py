@@ -1,0 +1,98 @@
+"""docs/features.md, from the catalogue: what there is in each category, what each input is and what happens when it is missing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mia.features.catalogue import INPUTS, Feature, shipped_catalogue
+
+_HEAD: Final = """# Features
+
+Generated from `config/feature_sets.yaml` by `mia docs build`; do not edit. {n} columns, all past-only, none in units of price; the manifest
+of a model names those that it reads, and the hash of this catalogue. r = ln(c / c[-1]); o, h, l, c: open, high, low, close of a bar;
+ATR = Wilder 14; V, Vb, Vs: volume, of buyers, of sellers; n, nb, ns: trades. Windows end at the newest closed bar; std and var divide by
+n unless said otherwise. Rules may also read `close`, `mid`, `ema(n)`, `sma(n)`, `std(n)`, `rsi(n)`, `atr(n)`, `highest(n)`, `lowest(n)`.
+
+A column without a value is never a silent zero. Until its warm-up is over, and while an input is missing, no decision is taken on it; a
+model that carries the mask `has(INPUT)` decides all the same, sees the neutral value in its place, and 0 in the mask.
+`mia features compute` writes null there.
+
+## Inputs
+| input | what it is | when it is missing | columns |
+|---|---|---|---|
+"""
+_MODELS: Final = """
+## Models behind columns
+Columns that read `model` or `memory` are computed by models that are fitted offline: a hidden Markov model (`regime`), principal
+components, an autoencoder and a distance (`latent`), clusters of past situations (`memory`). `mia-train features --out M.json` fits them,
+on candle files (`--bars`, their first `--share`) or simulated markets, as plain numbers in JSON; it says on which rows, and that nothing
+later was looked at.
+
+Where they go:
+- A model bundle: `feature_models.json`, optional, listed with its sha256 under `[files]` of the manifest and checked before it is read. The
+  regime stays in `regime.json`; a regime in both files must be the same. A bundle is refused when a column needs a model that it does not
+  carry, and when its models were fitted on other bars than its own.
+- Columns of files: `mia features compute`, `profile`, `lookahead`, `recursive`, `drift` with `--models FILE|BUNDLE`. Without, these
+  columns are null. Rows that the models were fitted on are counted on stderr: they are no test of them.
+- A picture: `mia features regimes FILE --models M.json --out report.html`.
+
+A column of a model has a value when each column that its model reads has one: models of candles never read trades, those of simulated or
+recorded trades wait for them. `last_3_trades_success_rate` and `model_drift_score` are told by the engine and need no file.
+
+`mia-train features --vix VIX.csv` adds a forecast of the next close of VIX. It sees closes that were known by the end of the rows of the
+fit, or with simulated markets the first `--share` of its own file. `mia features compute` makes it arrive as predictions do live, with
+`--reference vix=VIX.csv --predict vix=M.json`. Value: the median of the next close. Known: 15:20 Chicago, with the close that it was made
+from. Valid: until the next close should be known. Confidence: how often out of sample the forecast was nearer to the next close than the
+last one was; 0.5 is no better than none. Before the end of its training span there is none, so `predicted_vix` is null there.
+"""
+# What each input is, and what happens without it. An input without an entry fails the test.
+INPUT_TEXT: Final = {
+    "bars": ("closed bars of the instrument", "no bar, no new value; in files of candles it is all there is"),
+    "trades": ("trades with their aggressor", "cold until there are some; candle files have none: null there"),
+    "quotes": ("best bid and ask with sizes", "cold until there are some; a stale quote stops decisions; candle files have none"),
+    "depth": ("the order book", "no value from a gap in the feed until the next snapshot; candle files have none"),
+    "clock": ("engine time", "never missing"),
+    "account": ("position, profit and limits of the lane", "never missing live; files have none: null there, training simulates it"),
+    "calendar": ("sessions, events, expiries from the calendar files", "no value past the end of the calendar"),
+    "reference": ("outside series such as VIX, yields, an index", "no value until published, and past its validity"),
+    "funding": ("funding rate and basis of perpetuals", "no value until published, and past its validity"),
+    "news": ("scored news and social messages", "no value without a source of them"),
+    "predicted": ("predictions of slow models", "no value until the first, and past its validity"),
+    "model": ("arrays of the bundle (regimes, latents)", "no value for a bundle without them"),
+    "memory": ("clusters of earlier trades in the bundle", "no value for a bundle without them"),
+}
+
+
+def page() -> str:
+    """The page as Markdown text, ending in a newline."""
+    catalogue = shipped_catalogue()
+    parts = [_HEAD.format(n=len(catalogue.features))]
+    for name in INPUTS:
+        what, missing = INPUT_TEXT[name]
+        parts.append(f"| `{name}` | {what} | {missing} | {sum(name in f.inputs for f in catalogue.features)} |\n")
+    parts.append(_MODELS)
+    for category in dict.fromkeys(f.category for f in catalogue.features):
+        members = [f for f in catalogue.features if f.category == category]
+        parts.append(f"\n## {category} ({len(members)})\n| name | formula | unit | range | inputs | warm-up | missing | source |\n")
+        parts.append("|---|---|---|---|---|---|---|---|\n")
+        parts += [_row(f) for f in members]
+    return "".join(parts)
+
+
+def _row(f: Feature) -> str:
+    from mia.cli.features.catalogue import warm_up
+
+    low, high = f.range
+    missing = f"{f.missing}; neutral {f.neutral:g}" if f.neutral else f.missing
+    series = f" ({', '.join(f.series)})" if f.series else ""
+    cells = (
+        f"`{f.name}`",
+        f.formula,
+        f.unit,
+        f"{low:g} to {high:g}",
+        f"{', '.join(f.inputs)}{series}",
+        warm_up(f.warm_up),
+        missing,
+        f.source,
+    )
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"

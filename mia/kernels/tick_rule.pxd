@@ -1,0 +1,1 @@
+cdef double tick_sign(double price, double last, double sign) noexcept
