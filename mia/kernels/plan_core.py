@@ -530,7 +530,7 @@ class PlanCore:
                 self.cold[self.members[k]] = 0
             self.state[6] -= 1
             self.queue[i] = self.queue[self.state[6]]
-        self.state[12] = heard
+        self.state[12] = heard if self.state[6] > 0 else 0  # not when the last went: an engine that looks more often ends the same
         return 0
 
     @cython.cfunc
