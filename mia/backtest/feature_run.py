@@ -304,6 +304,11 @@ class _Merge:
         return _merged(parts, market.levels)
 
 
+def with_timers(market: EventColumns) -> EventColumns:
+    """A whole stretch of market events (one at least) with the timers that live would have between them."""
+    return _Merge(batch.NOTHING).take(market)
+
+
 def _merged(parts: Sequence[EventColumns], levels: I64) -> EventColumns:
     """In order of receive time; at equal times in the order of the parts."""
     whole = [np.concatenate(columns) for columns in zip(*(part[:-1] for part in parts), strict=True)]
