@@ -10,6 +10,7 @@ import importlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -18,12 +19,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mia.backtest.calendars import calendar_over
 from mia.backtest.readers import Candles, OnDuplicate, bar_rows, file_sha256, grid_of, is_candle_file, read_candles, utc
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import TIMER_INTERVAL_NS, AnyEvent
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.features import batch
 from mia.features.bars import BarSpec
+from mia.features.calendars import UTC_DAYS, Calendar
 from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import BOOK_DELTA, BOOK_SNAPSHOT, GAP, QUOTE, TIMER, TRADE, EventColumns
 from mia.features.columns import from_events as columns_of
@@ -32,6 +35,7 @@ from mia.features.plan import build_plan, mask_input, parse_parametric
 from mia.features.series import REFERENCES
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
+from mia.risk.windows import Windows
 from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]
@@ -43,6 +47,7 @@ _ARENA_BYTES: Final = 256 << 20  # reserved, not used: only what the plan asks f
 _BOOK_LEVELS: Final = 4096
 _ABSENT: Final = -1e300  # stands where a column has no value; outside of every range, so that a NaN of a kernel shows
 _SILENCE_NS_MAX: Final = 86_400_000_000_000
+_RECORDING_NS_MAX: Final = 366 * 86_400_000_000_000  # past the beginning of a recording, of which sessions are known
 NEVER_HERE: Final = ("account",)  # a file has no account: such columns would read 0, not nothing
 _NOT_IN_CANDLES: Final = (*NEVER_HERE, "trades", "quotes", "depth")
 _NO_MODELS: Final = ("model", "memory")
@@ -61,6 +66,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     at: decide at bar closes or on quotes, then at least every_ms apart. instruments: of the settings, for recordings.
     references: (name of a series, file). models: behind the regime, latent and memory columns. predictions: (name, file of models).
+    family: (trade windows, name) whose sessions, events and contracts count, as live takes them from the instrument; None: UTC
+    days, and nothing is known of events.
     """
 
     bars: BarSpec | None = None
@@ -74,6 +81,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     models: Given | None = None
     predictions: tuple[tuple[str, Path], ...] = ()
     instruments: tuple[tuple[InstrumentId, Instrument], ...] = ()
+    family: tuple[Windows, str] | None = None
 
 
 class Piece(NamedTuple):
@@ -107,6 +115,7 @@ class Source(msgspec.Struct, kw_only=True):
     notes: list[str]
     pieces: Callable[[], Iterator[Piece]]
     models: FeatureModels | None = None
+    calendar: Calendar = UTC_DAYS
 
 
 class Run:
@@ -117,7 +126,9 @@ class Run:
         self.arena = Arena(_ARENA_BYTES)
         self.columns = tuple(columns)
         book = Book(self.arena, _BOOK_LEVELS)
-        self.plan = build_plan(self.columns, source.instrument, source.bars, self.arena, book, neutral=_ABSENT, models=source.models)
+        self.plan = build_plan(
+            self.columns, source.instrument, source.bars, self.arena, book, source.calendar, neutral=_ABSENT, models=source.models
+        )
         self._source = source
         self._not_here = [j for j, name in enumerate(columns) if lacking(name, source.lacks, source.models)]
 
@@ -243,6 +254,7 @@ def candle_source(candles: Candles, request: Request) -> Source:
     return Source(
         kind="candles", name=candles.name, instrument=instrument, bars=bars, trigger="bar", every_ns=0, size=n,
         lacks=_lacks(_NOT_IN_CANDLES, request), facts=facts, notes=notes, pieces=make(0, n), models=_models(request),
+        calendar=_calendar(request, int(candles.close_ns[0]), int(candles.close_ns[-1])),
     )  # fmt: skip
 
 
@@ -258,6 +270,7 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     outside = _outside(request)
     known = _of_models(request, bars)
     notes = list(known)
+    first_ns = next(iter(feed.frames()), (0, b""))[0]
 
     def pieces() -> Iterator[Piece]:
         feed = ReplayFeed(paths, [(number, instrument)])
@@ -277,7 +290,7 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     return Source(
         kind="events", name=", ".join(path.name for path in paths), instrument=instrument, bars=bars, trigger=request.at,
         every_ns=request.every_ms * 1_000_000, size=0, lacks=_lacks(NEVER_HERE, request), facts=facts, notes=notes, pieces=pieces,
-        models=_models(request),
+        models=_models(request), calendar=_calendar(request, first_ns, first_ns + _RECORDING_NS_MAX),
     )  # fmt: skip
 
 
@@ -304,6 +317,11 @@ class _Merge:
         return _merged(parts, market.levels)
 
 
+def with_timers(market: EventColumns) -> EventColumns:
+    """A whole stretch of market events (one at least) with the timers that live would have between them."""
+    return _Merge(batch.NOTHING).take(market)
+
+
 def _merged(parts: Sequence[EventColumns], levels: I64) -> EventColumns:
     """In order of receive time; at equal times in the order of the parts."""
     whole = [np.concatenate(columns) for columns in zip(*(part[:-1] for part in parts), strict=True)]
@@ -319,6 +337,15 @@ def _timers(ts: I64) -> EventColumns:
 
 def _models(request: Request) -> FeatureModels | None:
     return request.models.models if request.models is not None else None
+
+
+def _calendar(request: Request, first_ns: int, last_ns: int) -> Calendar:
+    """What live would know of the calendar over these days; UTC days when no family was named."""
+    if request.family is None:
+        return UTC_DAYS
+    first, last = (datetime.fromtimestamp(ns // 1_000_000_000, UTC).date() for ns in (first_ns, last_ns))
+    week = timedelta(days=7)  # sessions open on local days, and the next one after the last is a fact of the last
+    return calendar_over(*request.family, first - week, last + week)
 
 
 def _lacks(inputs: tuple[str, ...], request: Request) -> tuple[str, ...]:
@@ -383,6 +410,7 @@ def _facts(paths: Sequence[Path], sha256: Sequence[str], request: Request, instr
         "bars": bars.text,
         "at": request.at,
         "every_ms": request.every_ms,
+        "family": request.family[1] if request.family is not None else None,
         "tick": f"{instrument.tick_size:f}",
         "lot": f"{instrument.lot_size:f}",
     }

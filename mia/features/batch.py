@@ -25,9 +25,9 @@ def compute(
 ) -> tuple[I64, F64]:
     """(ts int64[m], matrix float64[m, width]) of the columns at the decision points among the events.
 
-    trigger: `quote` decides on a quote min_interval_ns or more after the last decision (of an earlier call, too), `bar` on
-    every event that closed bars. with_cold: also the rows at which a column is not warm yet. Feeding a stretch in several
-    calls gives the same rows as in one.
+    trigger: `quote` decides on a quote min_interval_ns or more after the last decision (of an earlier call, too), never on one
+    that is one-sided, locked or crossed, as the engine; `bar` on every event that closed bars. with_cold: also the rows at which
+    a column is not warm yet. Feeding a stretch in several calls gives the same rows as in one.
     """
     if trigger == "quote":
         rows = int(np.count_nonzero(events.kind == QUOTE))

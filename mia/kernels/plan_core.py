@@ -623,6 +623,8 @@ class PlanCore:
                     continue
             elif kind[i] != 0 or (self.state[7] > 0 and recv[i] - self.state[7] < min_interval_ns):
                 continue
+            if kind[i] == 0 and not on_bars and (a[i] <= 0 or b[i] <= a[i] or c[i] <= 0 or d[i] <= 0):
+                continue  # one-sided, locked or crossed: the engine does not decide on it
             self.state[7] = recv[i]
             self._emit(recv[i])
             if rows < out_ts.shape[0]:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mia.backtest.feature_run import with_timers
 from mia.backtest.readers import read_bars
 from mia.domain.errors import DataError
 from mia.domain.events import AnyEvent
@@ -227,11 +228,17 @@ def filtered(stretch: Stretch, params: RegimeParams | None) -> F32:
 def recorded(
     path: Path, instruments: Sequence[Instrument], columns: Sequence[str], regime_columns: Sequence[str], bars: BarSpec, every_ms: int
 ) -> Stretch:
-    """A recording of raw venue frames, decoded as the replay venue does it, with the instrument that fits its venue; no labels."""
+    """A recording of raw venue frames, decoded as the replay venue does it, with the instrument that fits its venue; no labels.
+
+    Timers stand between its events as live has them: bars of a silence close one by one, and the regime filter takes each.
+    """
     feed = ReplayFeed([path], [(InstrumentId(k), instrument) for k, instrument in enumerate(instruments)])
     number, instrument = next(iter(feed.instruments.values()))
     codec = feed.codec()
     events: list[AnyEvent] = []
     for ts_recv_ns, payload in feed.frames():
         events.extend(codec.decode(payload, ts_recv_ns, len(events)))
-    return from_events(path.name, columns_of(events, number), instrument, columns, regime_columns, bars, every_ms)
+    market = columns_of(events, number)
+    if not market.events:
+        raise DataError(f"{path}: holds no market event")
+    return from_events(path.name, with_timers(market), instrument, columns, regime_columns, bars, every_ms)

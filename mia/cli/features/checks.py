@@ -14,6 +14,7 @@ from mia.cli.features.options import (
     Category,
     Columns,
     Every,
+    Family,
     File,
     Lot,
     Models,
@@ -52,6 +53,7 @@ def lookahead(
     tick: Tick = None,
     lot: Lot = None,
     tz: Tz = None,
+    family: Family = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
     models: Models = None,
@@ -65,7 +67,7 @@ def lookahead(
     from mia.cli.output import print_json, print_note, print_table
 
     names = chosen(columns, category)
-    source = open_source([file], request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict))
+    source = open_source([file], request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family))
     source, _ = in_memory(source, rows)
     found = feature_checks.lookahead(source, names, points)
     if as_json:
@@ -97,6 +99,7 @@ def recursive(
     tick: Tick = None,
     lot: Lot = None,
     tz: Tz = None,
+    family: Family = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
     models: Models = None,
@@ -110,7 +113,7 @@ def recursive(
     from mia.cli.output import print_json, print_note, print_table
 
     names = chosen(columns, category)
-    source = open_source([file], request_of(bars, None, None, tick, lot, tz, on_duplicate, reference, config, models, predict))
+    source = open_source([file], request_of(bars, None, None, tick, lot, tz, on_duplicate, reference, config, models, predict, family))
     source, events = in_memory(source, rows)
     found, silent = feature_checks.recursive(source, events, names, points)
     if as_json:
@@ -144,6 +147,7 @@ def profile(
     tick: Tick = None,
     lot: Lot = None,
     tz: Tz = None,
+    family: Family = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
     models: Models = None,
@@ -155,7 +159,7 @@ def profile(
     from mia.backtest.feature_checks import Profile
     from mia.cli.output import print_json, print_table
 
-    request = request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict)
+    request = request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family)
     names, pieces, _ = pieces_of(file, columns, category, request)
     seen = Profile(names)
     progress = Progress(file.name)

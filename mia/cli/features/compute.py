@@ -15,6 +15,7 @@ from mia.cli.features.options import (
     Category,
     Columns,
     Every,
+    Family,
     Files,
     Lot,
     Models,
@@ -51,6 +52,7 @@ def compute(
     tick: Tick = None,
     lot: Lot = None,
     tz: Tz = None,
+    family: Family = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
     models: Models = None,
@@ -72,7 +74,7 @@ def compute(
         raise DataError(f"--out {out}: is one of the files to read")
     names = chosen(columns, category)
     started = time.perf_counter()
-    source = open_source(files, request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict))
+    source = open_source(files, request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family))
     done = write_parquet(source, names, out, versions(), Progress(out.name))
     seconds = time.perf_counter() - started
     for note in source.notes:

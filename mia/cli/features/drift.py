@@ -13,6 +13,7 @@ from mia.cli.features.options import (
     Category,
     Columns,
     Every,
+    Family,
     Lot,
     Models,
     OnDuplicate,
@@ -49,6 +50,7 @@ def drift(
     tick: Tick = None,
     lot: Lot = None,
     tz: Tz = None,
+    family: Family = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     reference: Reference = None,
     models: Models = None,
@@ -59,7 +61,7 @@ def drift(
     """Compare the values of columns: PSI (above 0.25: a major shift) and the Kolmogorov-Smirnov distance, the largest first."""
     from mia.cli.output import print_json, print_note, print_table
 
-    request = request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict)
+    request = request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family)
     is_data = Path(a).is_file() or a.endswith(_DATA)
     found = _against_data(Path(a), b, columns, category, request) if is_data else _against_model(a, b, columns, category, request)
     found.sort(key=lambda s: (s.psi is None, -(s.psi or 0.0), s.column))

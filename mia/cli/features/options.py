@@ -43,6 +43,9 @@ Bars = Annotated[str | None, typer.Option("--bars", metavar="BARS", help="Such a
 Tick = Annotated[str | None, typer.Option("--tick", metavar="X", help="Price step; else what the file fits.")]
 Lot = Annotated[str | None, typer.Option("--lot", metavar="X", help="Size step; else what the file fits.")]
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Of times that state none: America/Chicago, UTC.")]
+Family = Annotated[
+    str | None, typer.Option("--family", metavar="NAME", help="Whose sessions and events count (trade_windows.toml); else UTC days.")
+]
 OnDuplicateOption = Annotated[OnDuplicate, typer.Option("--on-duplicate", help="Late or repeated rows: an error, or left out.")]
 Every = Annotated[int | None, typer.Option("--every-ms", metavar="N", min=0, help="A row on a quote, N ms or more apart.")]
 AtOption = Annotated[At | None, typer.Option("--at", help="A row at each bar close (default), or on each quote.")]
@@ -70,11 +73,13 @@ def request_of(
     config: Path | None,
     models: str | None = None,
     predict: Sequence[str] | None = None,
+    family: str | None = None,
 ) -> Request:
     """The options as one value; a wrong one is named."""
-    from mia.assemble import numbered
+    from mia.assemble import calendar_files, numbered
     from mia.backtest.feature_run import Request
     from mia.features.bars import BarSpec
+    from mia.risk.windows import load_windows
     from mia.settings import load_settings
 
     if every_ms is not None and at is At.bar:
@@ -91,6 +96,7 @@ def request_of(
         models=models_of(models) if models else None,
         predictions=_named("--predict", predict, "vix=models.json"),
         instruments=tuple(numbered(load_settings(config).settings)),
+        family=(load_windows(*calendar_files()), family) if family else None,
     )
 
 

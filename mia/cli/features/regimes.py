@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mia.cli.features.options import Bars, File, Lot, OnDuplicate, OnDuplicateOption, Tick, Tz, app, request_of
+from mia.cli.features.options import Bars, Family, File, Lot, OnDuplicate, OnDuplicateOption, Tick, Tz, app, request_of
 from mia.cli.places import ConfigOption, JsonOption
 
 
@@ -20,6 +20,7 @@ def regimes(
     tick: Tick = None,
     lot: Lot = None,
     tz: Tz = None,
+    family: Family = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -33,7 +34,7 @@ def regimes(
 
     if out.suffix not in (".html", ".svg"):
         raise typer.BadParameter(f"--out {out}: end it in .html or .svg")
-    source = open_source([file], request_of(bars, None, None, tick, lot, tz, on_duplicate, None, config, models))
+    source = open_source([file], request_of(bars, None, None, tick, lot, tz, on_duplicate, None, config, models, family=family))
     found = look(source)
     try:
         out.write_text(page(found) if out.suffix == ".html" else picture(found), encoding="utf-8")

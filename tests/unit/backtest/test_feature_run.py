@@ -10,11 +10,13 @@ import os
 import struct
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -22,6 +24,7 @@ import pytest
 
 from mia.assemble import numbered
 from mia.backtest import feature_run
+from mia.backtest.calendars import calendar_over
 from mia.backtest.feature_run import Request, Run, chosen, head, in_memory, open_source, read_features, rows, table, tail, write_parquet
 from mia.backtest.readers import bar_rows, grid_of, read_candles
 from mia.domain.errors import ConfigError, DataError
@@ -32,6 +35,7 @@ from mia.features.columns import from_events
 from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
+from mia.risk.windows import Family, MacroEvent, Windows
 from mia.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -199,6 +203,29 @@ def feed_one(plan: Any, book: Book, e: Any) -> int:
     else:
         book.invalidate()
     return int(plan.on_book(e.ts_recv_ns))
+
+
+@pytest.mark.parametrize("kind", ["bars", "frames"])
+def test_a_family_gives_files_the_calendar_that_live_would_have(kind: str, bars: Path, frames: Path, request_: Request) -> None:
+    es = Family(time_zone="America/Chicago", sessions=["sun-thu 17:00-16:00"], valid_until="2027-01-01T00:00:00Z")
+    path = bars if kind == "bars" else frames
+    ts = table(open_source([path], request_), ("tod_sin",))[0]
+    soon = int(ts[-1]) + 30 * 60_000_000_000
+    windows = Windows({"es": es}, (MacroEvent(soon, soon, "fomc", 1.0, "x", soon),))
+    columns = ("minutes_to_close", "minutes_to_event", "days_to_roll", "session_range_pos")
+
+    plain = open_source([path], request_)
+    source = open_source([path], msgspec.structs.replace(request_, family=(windows, "es")))
+    with_family, without_one = table(source, columns)[1], table(plain, columns)[1]
+
+    first, last = (datetime.fromtimestamp(int(t) / 1e9, UTC).date() for t in (ts[0], ts[-1]))
+    calendar = calendar_over(windows, "es", first - timedelta(days=9), last + timedelta(days=400))
+    plan = build_plan(columns, source.instrument, source.bars, Arena(1 << 24), Book(Arena(1 << 20)), calendar)
+    plan.observe(int(ts[-1]))
+    assert with_family[-1, :3].tolist() == list(plan.values)[:3]
+    assert with_family[-1, 1] == pytest.approx(30 / 240, abs=1 / 240)
+    assert np.isnan(without_one[:, 1:3]).all()
+    assert (with_family[:, 0] != without_one[:, 0]).any()
 
 
 @pytest.mark.parametrize("kind", ["bars", "frames"])

@@ -282,6 +282,34 @@ def test_every_column_matches_its_formula(seed: int, instrument: Instrument) -> 
     assert twins.tolist() == []
 
 
+def test_a_reference_that_was_stale_at_one_bar_is_absent_until_its_window_is_whole_again(instrument: Instrument) -> None:
+    times, closes, values = world(60, 10, 3)
+    gone = {int(times[k]) - 1000 * SEC for k in (300, 301)}  # a value is good for two bars
+    values = [v for v in values if v.series not in ("ref", "ref2") or v.at not in gone]
+
+    matrix = run(instrument, times, closes, values)
+
+    for name, first in (("ref_corr_60", 362), ("ref_lead_1", 363)):
+        k = COLUMNS.index(name)
+        assert np.flatnonzero(np.isnan(matrix[200:, k])).tolist() == list(range(101, first - 200)), name
+    expected = oracle([int(t) for t in times[:364]], closes[:364], values)
+    for name in PAIR:
+        assert matrix[363, COLUMNS.index(name)] == pytest.approx(expected[name], rel=1e-7, abs=1e-9, nan_ok=True), name
+
+
+def test_a_vix_that_is_known_after_the_next_open_is_no_part_of_the_session_before(instrument: Instrument) -> None:
+    times, closes, _ = world(90, 3, 4)
+    rng = np.random.default_rng(4)
+    hour = [START + d * DAY + 3600 * SEC for d in range(90)]  # after the open, before the first bar is whole
+    values = [Value(t, "vix", 20 * math.exp(rng.normal(0, 0.1)), t, t + 5 * DAY) for t in hour]
+
+    matrix = run(instrument, times, closes, values)
+
+    expected = oracle([int(t) for t in times], closes, values)
+    assert math.isfinite(expected["vix_es_correlation"])
+    assert matrix[-1, COLUMNS.index("vix_es_correlation")] == pytest.approx(expected["vix_es_correlation"], rel=1e-7)
+
+
 def test_values_stay_inside_the_ranges(instrument: Instrument) -> None:
     times, closes, values = world(300, 3, 9)
 

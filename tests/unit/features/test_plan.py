@@ -16,7 +16,7 @@ import pytest
 
 from mia.domain.errors import ConfigError
 from mia.domain.events import Event, Quote
-from mia.domain.instruments import Instrument
+from mia.domain.instruments import Instrument, InstrumentId
 from mia.features.bars import BarSpec
 from mia.features.batch import compute
 from mia.features.blocks import BLOCK_OF, BLOCKS
@@ -38,7 +38,8 @@ def one_by_one(b: Any, events: list[Event], min_interval_ns: int) -> tuple[list[
     times, rows, last = [], [], 0
     for e in events:
         b.feed(e)
-        if isinstance(e, Quote) and (last == 0 or e.ts_recv_ns - last >= min_interval_ns):
+        is_usable = isinstance(e, Quote) and 0 < e.bid_ticks < e.ask_ticks and min(e.bid_lots, e.ask_lots) > 0
+        if is_usable and (last == 0 or e.ts_recv_ns - last >= min_interval_ns):
             last = e.ts_recv_ns
             times.append(last)
             rows.append(b.row(last))
@@ -166,6 +167,16 @@ def test_recording_is_inside_the_ranges_with_no_constant_and_no_duplicate_column
     correlation = np.corrcoef(common.T) - np.eye(len(left))
     assert len(common) > 500
     assert [(left[i], left[j]) for i, j in np.argwhere(np.abs(correlation) > 0.9999) if i < j] == []
+
+
+def test_a_row_is_made_only_on_quotes_that_the_engine_would_decide_on(bench: Callable[..., Any]) -> None:
+    sides = [(100, 101, 5, 5), (100, 100, 5, 5), (102, 101, 5, 5), (0, 101, 0, 5), (100, 101, 5, 0), (100, 102, 5, 5)]
+    quotes = [Quote(k, START_NS + k * 10**9, START_NS + k * 10**9, InstrumentId(0), *side) for k, side in enumerate(sides)]
+
+    ts, matrix = compute(bench(("spread_ticks",)).plan, from_events(quotes), 0, "quote", with_cold=True)
+
+    assert ((ts - START_NS) // 10**9).tolist() == [0, 5]
+    assert matrix[:, 0].tolist() == [1.0, 2.0]
 
 
 def test_first_cold_names_the_first_column_that_waits(bench: Callable[..., Any]) -> None:

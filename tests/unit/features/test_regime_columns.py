@@ -171,6 +171,22 @@ def test_without_a_model_columns_are_absent_and_the_plan_says_a_third_each(model
     assert plan.regime_probs() == UNIFORM
 
 
+def test_a_bar_whose_input_is_absent_is_no_step_of_the_filter(instrument: Instrument) -> None:
+    models = FeatureModels(regime=params(columns=["rv_30", "linreg_r2_20", "bar_toxicity_30"], center=[0.01, 0.3, 0.5]))
+    bars = candles(400, 6)  # no aggressors: flow has no value
+    bars[100:200, 5] = bars[100:200, 4]
+    plan, _ = plan_of(instrument, (*SLOTS, "bar_toxicity_30"), models)
+
+    _, matrix = compute_bars(plan, START_NS + MINUTE_NS * np.arange(400), bars, with_cold=True)
+
+    flow = np.isfinite(matrix[:, -1])
+    assert flow[:100].sum() == 0 and flow[105:200].all() and flow[-1] == 0
+    assert np.isnan(matrix[~flow, :3]).all()
+    assert np.isfinite(matrix[106:200, :3]).all()
+    last = np.flatnonzero(flow)[-1]
+    assert plan.regime_probs() == tuple(matrix[last, :3])
+
+
 def test_a_plan_with_a_model_filters_though_no_column_asks_for_it(instrument: Instrument) -> None:
     plan, _ = plan_of(instrument, ["ret_1"], FeatureModels(regime=params()))
     bars = candles(200, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import msgspec
@@ -19,9 +20,9 @@ from mia.train.env import Tape
 from mia.train.evaluate import evaluate
 from mia.train.graph import Layer, PolicyWeights, build_graph
 from mia.train.regime_fit import fit_by_moments, fit_regime
-from mia.train.settings import REGIME_COLUMNS, perpetual
+from mia.train.settings import REGIME_COLUMNS, perpetual, recorded_instruments
 from mia.train.stats import auc, brier, mean_interval
-from mia.train.tapes import Lost, chosen, complete_columns, filtered, simulated
+from mia.train.tapes import Lost, chosen, complete_columns, filtered, recorded, simulated
 from tests.unit.train.test_env import SETTINGS, tape
 
 
@@ -149,6 +150,32 @@ def test_probabilities_at_a_decision_use_bars_closed_by_then(stretch) -> None:  
             regime.update(row)
             bar += 1
         assert probs[k].tolist() == np.array(regime.probs, np.float32).tolist()
+
+
+def test_a_bar_that_a_quote_closes_counts_for_the_decision_on_that_quote(stretch) -> None:  # type: ignore[no-untyped-def]
+    params = fit_by_moments(REGIME_COLUMNS, [stretch.bar_inputs])
+    at_bars = msgspec.structs.replace(stretch, ts_ns=stretch.bar_ts_ns)
+    just_after = msgspec.structs.replace(stretch, ts_ns=stretch.bar_ts_ns + 1)
+
+    assert np.array_equal(filtered(at_bars, params), filtered(just_after, params))
+    assert len(np.unique(filtered(at_bars, params)[:, 0])) > 100
+
+
+def test_the_filter_takes_every_bar_of_a_silence_in_a_recording(tmp_path: Path) -> None:
+    path = tmp_path / "binance_spot_btcusdt_ws_1.log"
+    start, lines = 1_723_161_253_000_000_000, []
+    for k in [*range(120), 130, 131]:  # nothing is heard for ten seconds
+        t, price = start + k * 1_000_000_000, f"{60_000 + k % 7}.00"
+        quote = {"u": k + 1, "s": "BTCUSDT", "b": price, "B": "1.0", "a": f"{60_001 + k % 7}.00", "A": "1.0"}
+        trade = {"e": "trade", "E": t // 10**6, "s": "BTCUSDT", "t": k, "p": price, "q": "0.5", "T": t // 10**6, "m": k % 2 == 0}
+        lines += [f"{t} {json.dumps({'stream': 'btcusdt@bookTicker', 'data': quote})}", f"{t + 1} {json.dumps(trade)}"]
+    path.write_text("\n".join(lines))
+
+    made = recorded(path, recorded_instruments(), ("queue_imb_1",), REGIME_COLUMNS, BarSpec.parse("time:1s"), 100)
+
+    silent = (made.bar_ts_ns > start + 120 * 10**9) & (made.bar_ts_ns < start + 130 * 10**9)
+    assert silent.sum() == 9
+    assert len(made.bar_ts_ns) == len(np.unique(made.bar_ts_ns))
 
 
 def test_the_filter_of_known_phases_keeps_the_order_of_states() -> None:
