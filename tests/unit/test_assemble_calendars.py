@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -55,6 +56,15 @@ def test_an_engine_gets_the_calendar_of_each_of_its_families() -> None:
     families = {instrument.family for instrument in engine.config.instruments}
     assert engine.config.calendars == calendars_of(load_windows(*calendar_files()), families)
     assert engine.config.calendars["crypto"].event_ns
+
+
+def test_events_are_at_their_start_not_where_their_window_opens() -> None:
+    rows = list(csv.DictReader(line for line in calendar_files()[1].read_text().splitlines() if not line.startswith("#")))
+    starts = sorted(int(datetime.fromisoformat(row["start_time"]).timestamp()) * SEC for row in rows)
+
+    crypto = calendars_of(load_windows(*calendar_files()), ["crypto"])["crypto"]
+
+    assert list(crypto.event_ns) == starts
 
 
 def test_sessions_agree_with_what_risk_says_of_the_same_moments() -> None:

@@ -307,6 +307,14 @@ def test_a_column_under_a_mask_is_not_waited_for_and_shows_its_neutral_value(ben
     assert [(m.column, m.is_warming) for m in lost[1]] == [("depth_imb_5", False), ("book_slope_bid", False)]
 
 
+def test_a_mask_covers_a_column_by_any_of_its_inputs(bench: Callable[..., Any]) -> None:
+    columns = ("mid_close_gap", "vwap_gap_10s", "cancel_ratio_1m")  # quotes, bars; trades, quotes, bars; depth, trades
+
+    waited = {mask: [not bench((*columns, f"has({mask})")).plan.is_waited_for(j) for j in range(3)] for mask in ("bars", "trades", "depth")}
+
+    assert waited == {"bars": [True, True, False], "trades": [False, True, True], "depth": [False, False, True]}
+
+
 def test_a_mask_covers_only_the_columns_that_read_its_input(bench: Callable[..., Any]) -> None:
     b = bench(["queue_imb_1", "depth_imb_5", "ret_1", "has(depth)", "has(quotes)"])
     b.plan.on_time(START_NS)
