@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import time
 from datetime import UTC, datetime, timedelta
 
-from mia.assemble import calendars_of
-from mia.risk.windows import Family, MacroEvent, Windows
+import msgspec
+
+from mia.assemble import build_engine, calendar_files, calendars_of
+from mia.engine.settings import LaneSettings
+from mia.risk.windows import Family, MacroEvent, Windows, load_windows
+from mia.settings import load_settings
 
 SEC = 1_000_000_000
 
@@ -40,6 +45,26 @@ def test_a_market_that_never_closes_keeps_utc_days_and_has_no_contracts() -> Non
 
     assert (crypto.opens_ns, crypto.expiry_ns, crypto.roll_ns) == ((), (), ())
     assert crypto.event_ns
+
+
+def test_an_engine_gets_the_calendar_of_each_of_its_families() -> None:
+    settings = load_settings(environ={}).settings
+    lanes = tuple(LaneSettings(instrument=lane.instrument, strategy="rule:flat") for lane in settings.lanes)
+
+    engine = build_engine(msgspec.structs.replace(settings, lanes=lanes), "sim")
+
+    families = {instrument.family for instrument in engine.config.instruments}
+    assert engine.config.calendars == calendars_of(load_windows(*calendar_files()), families)
+    assert engine.config.calendars["crypto"].event_ns
+
+
+def test_events_are_at_their_start_not_where_their_window_opens() -> None:
+    rows = list(csv.DictReader(line for line in calendar_files()[1].read_text().splitlines() if not line.startswith("#")))
+    starts = sorted(int(datetime.fromisoformat(row["start_time"]).timestamp()) * SEC for row in rows)
+
+    crypto = calendars_of(load_windows(*calendar_files()), ["crypto"])["crypto"]
+
+    assert list(crypto.event_ns) == starts
 
 
 def test_sessions_agree_with_what_risk_says_of_the_same_moments() -> None:

@@ -37,7 +37,8 @@ Where they go:
 - A picture: `mia features regimes FILE --models M.json --out report.html`.
 
 A column of a model has a value when each column that its model reads has one: models of candles never read trades, those of simulated or
-recorded trades wait for them. `last_3_trades_success_rate` and `model_drift_score` are told by the engine and need no file.
+recorded trades wait for them. `last_3_trades_success_rate` is told by the engine and needs no file; `model_drift_score` has no value yet:
+nothing measures the drift of a running model.
 
 `mia-train features --vix VIX.csv` adds a forecast of the next close of VIX. It sees closes that were known by the end of the rows of the
 fit, or with simulated markets the first `--share` of its own file. `mia features compute` makes it arrive as predictions do live, with

@@ -29,9 +29,9 @@ from mia.backtest.feature_run import Request, Run, chosen, head, in_memory, open
 from mia.backtest.readers import bar_rows, grid_of, read_candles
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import BookDelta, BookSnapshot, Quote, Reference, Timer, Trade
-from mia.domain.instruments import Instrument
+from mia.domain.instruments import Instrument, InstrumentId
 from mia.features.catalogue import shipped_catalogue
-from mia.features.columns import from_events
+from mia.features.columns import QUOTE, REFERENCE, TIMER, from_events
 from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
@@ -189,6 +189,18 @@ def test_a_recording_gives_the_bits_of_events_fed_one_by_one(
     assert ts.tolist() == times
     assert same(matrix, without(np.array(one_by_one), source.lacks))
     assert np.isfinite(matrix[-1]).sum() > 60
+
+
+def test_a_market_event_goes_before_what_becomes_known_at_the_same_time() -> None:
+    second = 10**9
+    start = 1_700_000_000 * second
+    market = from_events(Quote(k, 0, start + k * second, InstrumentId(0), 1, 2, 1, 1) for k in range(3))
+    known = from_events(Reference(k, 0, start + k * second, "vix", 20.0, start + k * second, start + 10**15) for k in range(2))
+
+    merged = feature_run._Merge(known).take(market)
+
+    at = merged.ts_recv_ns == start + second
+    assert merged.kind[at].tolist() == [QUOTE, TIMER, REFERENCE]
 
 
 def feed_one(plan: Any, book: Book, e: Any) -> int:

@@ -16,6 +16,7 @@ from mia.domain.instruments import Instrument
 from mia.engine.engine import Engine, EngineConfig
 from mia.engine.lane import LaneSpec
 from mia.execution.settings import ExecutionSettings
+from mia.features.calendars import Calendar
 from mia.policy.strategy import Target, Trigger
 from mia.risk.limits import RiskSettings
 from mia.risk.windows import Blackout, Family, Windows
@@ -58,7 +59,7 @@ class Rig:
 
     def __init__(
         self, *strategies: Says, kind: Kind = "perpetual", answers: bool = True, holds_stops: bool = True, windows: Windows | None = None,
-        execution: ExecutionSettings | None = None, started: bool = True, **limits: Any,
+        calendars: dict[str, Calendar] | None = None, execution: ExecutionSettings | None = None, started: bool = True, **limits: Any,
     ) -> None:  # fmt: skip
         self.says = strategies[0] if strategies else Says()
         self.answers, self.now, self.seq, self.fills, self.bid, self.ask = answers, START_NS, 0, 0, 0, 0
@@ -76,6 +77,7 @@ class Rig:
                 cash_e8=10_000 * 10**8,
                 currency="USDT",
                 venue_holds_stops=holds_stops,
+                calendars=calendars or {},
             )
         )
         if started:

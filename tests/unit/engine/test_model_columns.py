@@ -12,9 +12,12 @@ import pytest
 from mia.domain.errors import ConfigError
 from mia.domain.events import Trade
 from mia.domain.regime import UNIFORM, RegimeParams
+from mia.features.calendars import Calendar
 from mia.features.models import Distance, FeatureModels, Fit, Latent
+from tests.unit.engine.conftest import START_NS
 
 Make = Callable[..., Any]
+MINUTE_NS = 60_000_000_000
 RECORD = ("since_last_trade", "last_3_trades_success_rate")
 
 
@@ -30,6 +33,17 @@ def test_a_decision_sees_the_trades_that_closed_before_it(rig: Make, says: Make)
     assert seen[4] == pytest.approx([math.log(1.1) / math.log(86_401), 0.5], rel=1e-5)  # one won, one lost
 
 
+def test_only_the_last_three_trades_count(rig: Make, says: Make) -> None:
+    r = rig(says(RECORD))
+
+    for end in (10_100, 9_900, 9_900, 9_900):  # one won, then three lost
+        r.decide(0.5, bid=10_000)
+        r.decide(0.0, bid=end)
+    r.decide(0.0)
+
+    assert list(r.engine.lanes[0].plan.values)[1] == 0.0
+
+
 def test_a_lane_waits_for_a_drift_that_nobody_has_measured(rig: Make, says: Make) -> None:
     r = rig(says(("model_drift_score",)))
 
@@ -39,6 +53,19 @@ def test_a_lane_waits_for_a_drift_that_nobody_has_measured(rig: Make, says: Make
 
     assert waiting.code == "feature_missing"
     assert known.decision == "buy"
+
+
+def test_a_lane_has_the_calendar_of_its_family(rig: Make, says: Make) -> None:
+    event = START_NS // MINUTE_NS * MINUTE_NS + 60 * MINUTE_NS
+    calendar = Calendar(event_ns=(event,), event_impact=(1.0,))
+    columns = ("minutes_to_event", "has(calendar)")
+    seen = []
+    for calendars in ({"crypto": calendar}, {"es": calendar}):
+        r = rig(says(columns), calendars=calendars)
+        r.decide(0.0)
+        seen.append(list(r.engine.lanes[0].plan.values))
+
+    assert seen == [[0.25, 1.0], [1.0, 0.0]]
 
 
 def test_a_lane_reads_the_regime_of_its_plan_beside_masks_and_without_its_columns(rig: Make, says: Make) -> None:

@@ -270,6 +270,23 @@ def test_a_history_of_trades_fills_no_window_of_quotes(bench: Callable[..., Any]
     assert b.plan.first_cold() == -1
 
 
+def test_after_a_pause_a_window_of_trades_fills_from_the_first_trade_after_it(bench: Callable[..., Any]) -> None:
+    b = bench(("flow_imb_10s",))
+    b.plan.on_trade(START_NS, 0, 1_000_000, 5, 1)
+    b.plan.on_time(START_NS + 20 * 10**9)
+    warm = b.plan.first_cold()
+    b.plan.cool()
+    back = START_NS + 600 * 10**9
+
+    b.plan.on_time(back)
+    b.plan.on_trade(back + 60 * 10**9, 0, 1_000_000, 5, 1)
+    b.plan.on_time(back + 69 * 10**9)
+    early = b.plan.first_cold()
+    b.plan.on_time(back + 70 * 10**9)
+
+    assert (warm, early, b.plan.first_cold()) == (-1, 0, -1)
+
+
 def test_a_column_under_a_mask_is_not_waited_for_and_shows_its_neutral_value(bench: Callable[..., Any]) -> None:
     b = bench(["queue_imb_1", "depth_imb_5", "book_slope_bid", "has(depth)"])
     b.plan.on_quote(START_NS, 0, 99, 101, 6, 2)
@@ -288,6 +305,14 @@ def test_a_column_under_a_mask_is_not_waited_for_and_shows_its_neutral_value(ben
     assert with_book == [0.5, 0.5, 0.0, 1.0]
     assert lost[0] == [0.5, 0.0, 0.0, 0.0]
     assert [(m.column, m.is_warming) for m in lost[1]] == [("depth_imb_5", False), ("book_slope_bid", False)]
+
+
+def test_a_mask_covers_a_column_by_any_of_its_inputs(bench: Callable[..., Any]) -> None:
+    columns = ("mid_close_gap", "vwap_gap_10s", "cancel_ratio_1m")  # quotes, bars; trades, quotes, bars; depth, trades
+
+    waited = {mask: [not bench((*columns, f"has({mask})")).plan.is_waited_for(j) for j in range(3)] for mask in ("bars", "trades", "depth")}
+
+    assert waited == {"bars": [True, True, False], "trades": [False, True, True], "depth": [False, False, True]}
 
 
 def test_a_mask_covers_only_the_columns_that_read_its_input(bench: Callable[..., Any]) -> None:

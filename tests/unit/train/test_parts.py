@@ -19,6 +19,7 @@ from mia.train.alpha import fit_alpha, labels, probabilities, with_account
 from mia.train.env import Tape
 from mia.train.evaluate import evaluate
 from mia.train.graph import Layer, PolicyWeights, build_graph
+from mia.train.parts import simulated_candidates
 from mia.train.regime_fit import fit_by_moments, fit_regime
 from mia.train.settings import REGIME_COLUMNS, perpetual, recorded_instruments
 from mia.train.stats import auc, brier, mean_interval
@@ -121,6 +122,13 @@ def test_chosen_columns_leave_the_rows_that_live_would_decide_on(stretch) -> Non
     assert few.features[:, 1].tolist() == stretch.features[first:, COLUMNS.index("ret_z_50")].tolist()
     with pytest.raises(DataError, match="no two rows"):
         chosen(msgspec.structs.replace(stretch, features=np.full_like(stretch.features, np.nan)), ("ret_z_50",))
+
+
+def test_columns_of_simulated_markets_know_no_session_and_no_clock() -> None:
+    candidates = simulated_candidates()
+
+    assert {"queue_imb_1", "depth_imb_5", "ret_z_50"} <= set(candidates)
+    assert not {"cum_delta_session", "vwap_distance", "session_range_pos", "tod_sin", "position"} & set(candidates)
 
 
 def test_a_lost_input_shows_neutral_values_and_a_mask_of_zero() -> None:
