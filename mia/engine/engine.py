@@ -37,6 +37,7 @@ ARENA_BYTES: Final = 64 * 1024 * 1024  # virtual: only what kernels ask for is t
 SAFE_MODE: Final = "safe_mode"  # a block that only the operator's reset ends
 _RISK_RECORD_NS: Final = 60_000_000_000
 _PAUSE_NS: Final = 60_000_000_000  # down for longer: features warm up anew
+_PAUSE_BARS: Final = 3  # and for longer than so many bars, where the feed was down and the daemon was not
 _REARM_NS: Final = 1_000_000_000
 Handler = Callable[[Any, list[AnyEffect]], None]
 
@@ -250,6 +251,7 @@ class Engine:
             if market.definition.venue == e.venue:
                 market.book.invalidate()
                 market.state.bid_lots = market.state.ask_lots = 0
+                market.state.down_ns = market.state.down_ns or e.ts_recv_ns
                 self.state.mid2[market.index] = 0
                 for lane in market.lanes:
                     if lane.plan.on_book(e.ts_recv_ns):
@@ -258,6 +260,15 @@ class Engine:
         out.append(RaiseAlert("warning", "feed_down", f"{e.venue}: {e.reason}"))
 
     def _on_feed_up(self, e: ev.FeedUp, out: list[AnyEffect]) -> None:
+        for market in self.markets:
+            if market.definition.venue == e.venue and market.state.down_ns:
+                pause_ns, market.state.down_ns = e.ts_recv_ns - market.state.down_ns, 0
+                for lane in market.lanes:
+                    # The bars that filled the pause, flat and without volume, are no market. Of long bars a few minutes spoil little.
+                    if pause_ns > max(_PAUSE_NS, _PAUSE_BARS * lane.plan.bars_spec.interval_ns):
+                        if lane.plan.on_time(e.ts_recv_ns):
+                            self._bars_closed(lane, e.ts_recv_ns, out)
+                        lane.plan.cool()
         out.append(RaiseAlert("info", "feed_up", f"{e.venue}: market data flows"))
 
     def _on_feed_stale(self, e: ev.FeedStale, out: list[AnyEffect]) -> None:

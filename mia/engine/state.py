@@ -24,6 +24,7 @@ class MarketState(msgspec.Struct, kw_only=True):
     last_stop_ns: int = 0  # of the engine's own protective exit
     trade_ticks: int = 0
     trade_ns: int = 0
+    down_ns: int = 0  # since when its feed is down; 0 = it is not
     closed_ns: int = 0  # when our last round trip closed; 0 = none
     won: list[bool] = []  # of the last three that closed: was the net profit above 0? Oldest first
 

@@ -16,7 +16,7 @@ from mia.features.calendars import UTC_DAYS, Calendar
 from mia.features.catalogue import INPUTS, WarmUp, shipped_catalogue
 from mia.kernels import parametric
 from mia.kernels.history import BarHistory
-from mia.kernels.plan_core import NEEDS, PlanCore
+from mia.kernels.plan_core import NEEDS, STREAMS, PlanCore
 from mia.kernels.regime_block import RegimeBlock
 from mia.kernels.session import SessionClock
 
@@ -129,6 +129,10 @@ def missing_columns(plan: Plan) -> list[Missing]:
         if mask_input(name) or plan.is_there(j):
             continue
         feature = catalogue.get(name)
+        if plan.is_stopped(j) and feature is not None:
+            streams = " or ".join(stream for stream in STREAMS if stream in feature.inputs)
+            found.append(Missing(name, False, plan.is_waited_for(j), f"{streams} stopped coming"))
+            continue
         if plan.is_warm(j):
             found.append(Missing(name, False, plan.is_waited_for(j), feature.missing if feature else "its input is missing"))
             continue
@@ -198,12 +202,22 @@ def build_plan(
     )
     stand_in = np.array([c.neutral if neutral is None else neutral for c in resolved], dtype=np.float64)
     optional = np.array([_optional(c.inputs, masks) for c in resolved], dtype=np.int64)
-    plan.gather(values, arena, slots.data, needs.data, stand_in.data, optional.data)
+    reads = np.array([_streams(c.inputs) for c in resolved], dtype=np.int64)
+    plan.gather(values, arena, slots.data, needs.data, stand_in.data, optional.data, reads.data)
     plan.columns = tuple(columns)
     plan.values = values
     plan.bars_spec = bars
     plan.instrument = instrument
     return plan
+
+
+def _streams(inputs: tuple[str, ...]) -> int:
+    """The streams that a column of these inputs reads, as bits."""
+    bits = 0
+    for k, stream in enumerate(STREAMS):
+        if stream in inputs:
+            bits |= 1 << k
+    return bits
 
 
 def _optional(inputs: tuple[str, ...], masks: Sequence[str]) -> int:

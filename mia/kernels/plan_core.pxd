@@ -21,6 +21,7 @@ cdef class PlanCore:
     cdef long long[::1] class_of
     cdef const double[::1] neutral
     cdef const long long[::1] optional
+    cdef const long long[::1] reads
     cdef long long[::1] cold
     cdef long long[::1] queue
     cdef long long[::1] absent
@@ -38,6 +39,7 @@ cdef class PlanCore:
     cdef long long _bar_given(self, long long close_ns) except? -1
     cdef long long _advance(self, long long t_ns) except? -1
     cdef long long _emit(self, long long ts_recv_ns) except? -1
+    cdef long long _mark_stopped(self, long long t_ns) except? -1
     cdef long long _write(self, double[:, ::1] out, Py_ssize_t row) except? -1
     cdef long long _lost(self) except? -1
     cdef long long _keep(self, double[:, ::1] out, Py_ssize_t at) except? -1

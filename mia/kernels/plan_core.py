@@ -26,6 +26,12 @@ else:
     from mia.kernels.num import clip
 
 QUOTE, TRADE, TIMER, BOOK_DELTA, BOOK_SNAPSHOT, GAP, REFERENCE, NEWS, PREDICTED = range(9)  # kinds of EventColumns
+STREAMS = ("quotes", "trades", "depth")  # what may stop coming, as bits 0, 1, 2 of `reads`
+# A stream that stopped is no data: what reads it has no value then. A quiet market changes neither touch nor book, so the book is
+# late only while quotes go on.
+_QUOTES_STOP_NS = cython.declare(cython.longlong, 60_000_000_000)
+_TRADES_STOP_NS = cython.declare(cython.longlong, 300_000_000_000)
+_BOOK_LATE_NS = cython.declare(cython.longlong, 10_000_000_000)
 NEEDS = ("bars", "quotes", "trades", "books", "seconds")  # what a column may wait for, per column in `needs` (seconds in ns)
 
 
@@ -36,9 +42,11 @@ class PlanCore:
     state: 0 engine ns, 1 bars, 2 quotes, 3 trades, 4 books, 5 first event ns, 6 classes still cold, 7 last decision ns,
     8 first quote ns, 9 first trade ns, 10 first valid book ns, 11 what first_cold knows: 0 nothing since the last event,
     1 all is there that a decision waits for, else 2 + the first column that is not,
-    12 if all cold classes wait for quotes, trades or books: 1 + how many of these there were, else 0.
-    Columns that need the same are one class, which becomes warm at once: cold holds 1 for each column that is not warm, queue
-    the numbers of the classes that are not. row: the values that observe fills, as a matrix of one row.
+    12 if all cold classes wait for quotes, trades or books: 1 + how many of these there were, else 0,
+    13 last quote ns, 14 last trade ns, 15 last state of the book ns, 16 the STREAMS that stopped, as of the last look.
+    Columns that need the same are one class, which becomes warm at once: bit 0 of cold is 1 for each column that is not warm, bit 1
+    for each that reads a stream that stopped; queue the numbers of the classes that are not warm.
+    row: the values that observe fills, as a matrix of one row.
     """
 
     def __init__(self, arena: Arena, bars: BarBuilder, hist: BarHistory, pool: memoryview[float], book: Book) -> None:
@@ -47,7 +55,7 @@ class PlanCore:
         self.pool = pool
         self.absent = arena.longs(len(pool))  # beside pool: 1 where a block cannot state its value
         self.book = book
-        self.state = arena.longs(13)
+        self.state = arena.longs(17)
         self.market = arena.doubles(1)  # mid in ticks
         self.bar = bars.closed
         self.given = arena.doubles(11)
@@ -79,15 +87,17 @@ class PlanCore:
             self.account = block
 
     def gather(
-        self, values: memoryview[float], arena: Arena, slots: memoryview, needs: memoryview, neutral: memoryview, optional: memoryview
-    ) -> None:
+        self, values: memoryview[float], arena: Arena, slots: memoryview, needs: memoryview, neutral: memoryview, optional: memoryview,
+        reads: memoryview,
+    ) -> None:  # fmt: skip
         """values: float64[width + masks]; slots: int64[width] into the pool; needs: int64[width * 5] in the order of NEEDS.
 
         neutral: float64[width], what stands for a value that is not there; optional: int64[width], 0 for a column that a
         decision waits for, else the masks that fall to 0.0 while the column is not there, as bits 0 .. masks - 1, plus bit 62.
+        reads: int64[width], the STREAMS that the column reads, as bits.
         """
         width = len(slots)
-        if len(values) < width or len(needs) != 5 * width or len(neutral) != width or len(optional) != width:
+        if len(values) < width or len(needs) != 5 * width or len(neutral) != width or len(optional) != width or len(reads) != width:
             raise ValueError("plan: values, slots, needs, neutral and optional do not fit together")
         if len(values) - width > 60:
             raise ValueError("plan: at most 60 masks")
@@ -95,6 +105,7 @@ class PlanCore:
         self.slots = slots
         self.neutral = neutral
         self.optional = optional
+        self.reads = reads
         self.width = width
         self.masks = len(values) - width
         classes: dict[tuple[int, ...], list[int]] = {}
@@ -165,6 +176,7 @@ class PlanCore:
         bid_size: cython.double = 1.0 * bid_lots
         ask_size: cython.double = 1.0 * ask_lots
         self.state[2] += 1
+        self.state[13] = self.state[0]
         if self.state[8] == 0:
             self.state[8] = self.state[0]
         self.market[0] = 0.5 * (bid + ask)
@@ -197,6 +209,7 @@ class PlanCore:
         elif aggressor < 0:
             side = -1
         self.state[3] += 1
+        self.state[14] = self.state[0]
         if self.state[9] == 0:
             self.state[9] = self.state[0]
         blocks: list[Block] = self.trade_blocks
@@ -217,6 +230,7 @@ class PlanCore:
         closed: cython.longlong = self._advance(ts_recv_ns)
         if self.book.is_valid():
             self.state[4] += 1
+            self.state[15] = self.state[0]
             if self.state[10] == 0:
                 self.state[10] = self.state[0]
         blocks: list[Block] = self.book_blocks
@@ -391,6 +405,27 @@ class PlanCore:
             block = cython.cast(Block, blocks[k])
             block.emit(t_ns, mid)
         self._warm_up()
+        self._mark_stopped(t_ns)
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def _mark_stopped(self, t_ns: cython.longlong) -> cython.longlong:
+        """Which streams stopped, and the columns that read them."""
+        stopped: cython.longlong = 0
+        if self.state[13] > 0 and t_ns - self.state[13] > _QUOTES_STOP_NS:
+            stopped = 1
+        if self.state[14] > 0 and t_ns - self.state[14] > _TRADES_STOP_NS:
+            stopped |= 2
+        if self.state[15] > 0 and (self.state[13] - self.state[15] > _BOOK_LATE_NS or t_ns - self.state[15] > _TRADES_STOP_NS):
+            stopped |= 4
+        if stopped == self.state[16]:
+            return 0
+        self.state[16] = stopped
+        self.state[11] = 0
+        j: cython.Py_ssize_t
+        for j in range(self.width):
+            self.cold[j] = (self.cold[j] & 1) | (2 if self.reads[j] & stopped != 0 else 0)
         return 0
 
     @cython.cfunc
@@ -468,7 +503,11 @@ class PlanCore:
     @cython.ccall
     def is_there(self, j: cython.Py_ssize_t) -> cython.bint:
         """Has column j a value: is it warm, and does its block state one?"""
-        return self.absent[self.slots[j]] == 0 and (self.cold[j] == 0 or self._has_seen(self.class_of[j]))
+        return self.absent[self.slots[j]] == 0 and self.cold[j] & 2 == 0 and (self.cold[j] == 0 or self._has_seen(self.class_of[j]))
+
+    def is_stopped(self, j: int) -> bool:
+        """Does column j read a stream that stopped, as of the last observe?"""
+        return bool(self.cold[j] & 2 != 0)
 
     def seen(self) -> tuple[int, int, int, int, int]:
         """Bars, quotes, trades and states of the book since the warm-up began, and whole seconds since its first event."""
@@ -483,7 +522,7 @@ class PlanCore:
     @cython.ccall
     def is_warm(self, j: cython.Py_ssize_t) -> cython.bint:
         """Has column j seen what it needs at the start? Warm stays warm."""
-        return self.cold[j] == 0 or self._has_seen(self.class_of[j])
+        return self.cold[j] & 1 == 0 or self._has_seen(self.class_of[j])
 
     @cython.cfunc
     @cython.exceptval(-1, check=True)
@@ -527,7 +566,7 @@ class PlanCore:
                 i += 1
                 continue
             for k in range(self.starts[c], self.starts[c + 1]):
-                self.cold[self.members[k]] = 0
+                self.cold[self.members[k]] &= 2
             self.state[6] -= 1
             self.queue[i] = self.queue[self.state[6]]
         self.state[12] = heard if self.state[6] > 0 else 0  # not when the last went: an engine that looks more often ends the same
@@ -539,7 +578,7 @@ class PlanCore:
         """No column is warm."""
         k: cython.Py_ssize_t
         for k in range(self.width):
-            self.cold[k] = 1
+            self.cold[k] = (self.cold[k] & 2) | 1
         for k in range(self.classes):
             self.queue[k] = k
         self.state[6] = self.classes

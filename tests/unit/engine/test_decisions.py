@@ -243,6 +243,21 @@ def test_a_policy_with_a_mask_decides_without_the_book_and_is_told_so(rig: Make,
     assert (r.engine.markets[0].reads_book, r.engine.markets[0].needs_book) == (True, False)
 
 
+@pytest.mark.parametrize(("seconds", "code"), [(30, Code.OK), (600, Code.WARM_UP)])
+def test_after_a_long_outage_of_the_feed_features_warm_up_anew(seconds: int, code: Code, rig: Make, says: Make) -> None:
+    r = rig(says(columns=("ret_1",)))
+    for _ in range(4):
+        r.give(ev.Trade, 0, 10_000, 5, 1, 1, dt_ms=1_000)
+    before = r.decide(0.3)
+    r.give(ev.FeedDown, "sim", "connection lost")
+    r.give(ev.FeedUp, "sim", dt_ms=1_000 * seconds)
+
+    after = r.decide(1.0)
+
+    assert before.code == Code.OK
+    assert after.code == code
+
+
 def test_what_comes_from_outside_reaches_the_plans_of_all_lanes(rig: Make, says: Make) -> None:
     r = rig(says(columns=("vix_term_slope", "has(reference)")))
     until = r.now + 10**18

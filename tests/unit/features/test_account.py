@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mia.features.catalogue import shipped_catalogue
@@ -59,6 +59,7 @@ def test_a_plan_without_account_columns_takes_the_record_and_ignores_it(bench: C
     assert bench(["ret_1"]).plan.set_record(T0, 3, 3, 0.1) == 0
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**62), 2**62), st.integers(-5, 9), st.integers(-5, 9), st.floats(allow_nan=True, allow_infinity=True))
 def test_wild_records_leave_finite_columns_in_range(closed_ns: int, closed: int, won: int, drift: float) -> None:
     from mia.features.bars import BarSpec

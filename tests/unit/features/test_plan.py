@@ -354,3 +354,36 @@ def test_a_pause_cools_the_columns_down(bench: Callable[..., Any]) -> None:
 
     assert (warm, b.plan.first_cold()) == (-1, 0)
     assert b.row(START_NS) == [0.0]
+
+
+def test_a_stream_that_stops_takes_its_columns_along_and_gives_them_back(bench: Callable[..., Any]) -> None:
+    b = bench(["queue_imb_1", "time_since_trade", "depth_imb_5", "tod_sin", "has(trades)", "has(depth)"])
+    sec = 1_000_000_000
+
+    def quote(at_s: float) -> int:
+        t = START_NS + int(at_s * sec)
+        b.plan.on_quote(t, 0, 99, 101, 6, 2)
+        return t
+
+    quote(0.0)
+    b.plan.on_trade(START_NS, 0, 100, 5, 1)
+    b.book.load(pack([(99, 30)]), pack([(101, 10)]))
+    b.plan.on_book(START_NS)
+    all_there = b.row(quote(9.0))[4:]
+    book_late = (b.row(quote(11.0))[4:], [(m.column, m.why) for m in missing_columns(b.plan)])
+    b.plan.on_book(START_NS + 12 * sec)
+    book_again = b.row(quote(13.0))[4:]
+    trades_stopped = [b.row(quote(299.0))[4], b.row(quote(301.0))[4]]
+    quotes_stopped = [b.plan.first_cold()]
+    b.plan.on_time(START_NS + 370 * sec)
+    b.row(START_NS + 370 * sec)
+    quotes_stopped.append(b.plan.first_cold())
+    b.row(quote(371.0))
+
+    assert all_there == [1.0, 1.0]
+    assert book_late == ([1.0, 0.0], [("depth_imb_5", "depth stopped coming")])
+    assert book_again == [1.0, 1.0]
+    assert trades_stopped == [1.0, 0.0]
+    assert quotes_stopped == [-1, 0]
+    assert b.plan.first_cold() == -1
+    assert b.plan.is_warm(0)
