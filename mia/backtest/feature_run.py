@@ -6,7 +6,6 @@ A matrix holds NaN where a column has no value and inf where a kernel gave no nu
 from __future__ import annotations
 
 import difflib
-import importlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mia.backtest.calendars import calendar_over
+from mia.backtest.forecasts import predict_vix
 from mia.backtest.readers import Candles, OnDuplicate, bar_rows, file_sha256, grid_of, is_candle_file, read_candles, utc
+from mia.backtest.references import coverage_gaps, read_reference
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import TIMER_INTERVAL_NS, AnyEvent
 from mia.domain.instruments import Instrument, InstrumentId
@@ -30,7 +31,7 @@ from mia.features.calendars import UTC_DAYS, Calendar
 from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import BOOK_DELTA, BOOK_SNAPSHOT, GAP, QUOTE, TIMER, TRADE, EventColumns
 from mia.features.columns import from_events as columns_of
-from mia.features.models import FeatureModels, parse_models
+from mia.features.models import FeatureModels, Linear, parse_models
 from mia.features.plan import build_plan, mask_input, parse_parametric
 from mia.features.series import REFERENCES
 from mia.kernels.arena import Arena
@@ -230,13 +231,13 @@ def candle_source(candles: Candles, request: Request) -> Source:
     instrument = grid_of(candles, request.tick, request.lot)
     bars = BarSpec(kind="time", size=Decimal(candles.interval_ns)) if candles.interval_ns else request.bars
     assert bars is not None  # read_candles asks for it
-    outside = _outside(request)
+    outside, told = _outside(request, int(candles.close_ns[0]), int(candles.close_ns[-1]))
     guessed = [w for w, given in (("tick", request.tick), ("lot", request.lot)) if given is None]
     notes = list(candles.notes)
     if guessed:
         values = {"tick": instrument.tick_size, "lot": instrument.lot_size}
         notes.append(f"{' and '.join(f'{w} {values[w]:f}' for w in guessed)}, the coarsest that fit the file; --tick and --lot set them")
-    notes += _of_models(request, bars, candles.close_ns)
+    notes += [*told, *_of_models(request, bars, candles.close_ns)]
     facts = _facts(candles.paths, candles.sha256, request, instrument, bars)
 
     def make(start: int, stop: int) -> Callable[[], Iterator[Piece]]:
@@ -267,10 +268,10 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     changed = {k: v for k, v in (("tick_size", request.tick), ("lot_size", request.lot)) if v is not None}
     instrument = msgspec.structs.replace(instrument, **changed)
     bars = request.bars or BarSpec.parse("time:1s")
-    outside = _outside(request)
-    known = _of_models(request, bars)
-    notes = list(known)
     first_ns = next(iter(feed.frames()), (0, b""))[0]
+    outside, told = _outside(request, first_ns, first_ns)
+    known = [*told, *_of_models(request, bars)]
+    notes = list(known)
 
     def pieces() -> Iterator[Piece]:
         feed = ReplayFeed(paths, [(number, instrument)])
@@ -366,31 +367,28 @@ def _of_models(request: Request, bars: BarSpec, close_ns: I64 | None = None) -> 
     return notes
 
 
-def _outside(request: Request) -> EventColumns:
-    """All reference files and predictions as one stretch, in order of arrival."""
-    parts = []
+def _outside(request: Request, first_ns: int, last_ns: int) -> tuple[EventColumns, list[str]]:
+    """All reference files and predictions as one stretch, in order of arrival; and which series do not cover first_ns .. last_ns."""
+    parts: list[EventColumns] = []
+    told = []
     vix: EventColumns | None = None
     for name, path in request.references:
         if name not in REFERENCES:
             near = difflib.get_close_matches(name, REFERENCES, 3) or REFERENCES
             raise ConfigError(f"--reference {name}=...: unknown series; did you mean: {', '.join(near)}")
-        try:
-            reader: Any = importlib.import_module("mia.backtest.references")
-        except ModuleNotFoundError:
-            raise ConfigError("--reference: this version cannot read reference series yet (mia.backtest.references is missing)") from None
-        parts.append(reader.read_reference(name, path))
+        parts.append(read_reference(name, path))
+        told.append(coverage_gaps(name, parts[-1], first_ns, last_ns))
         vix = parts[-1] if name == "vix" else vix
     for name, path in request.predictions:
         if name != "vix":
             raise ConfigError(f"--predict {name}=...: only vix has a forecast here")
         if vix is None:
             raise ConfigError("--predict vix=...: needs the closes that it reads: add --reference vix=FILE")
-        forecasts: Any = importlib.import_module("mia.backtest.forecasts")
-        parts.append(forecasts.predict_vix(vix, _forecast(path), str(path)))
-    return _merged(parts, np.zeros((0, 2), np.int64)) if parts else batch.NOTHING
+        parts.append(predict_vix(vix, _forecast(path), str(path)))
+    return _merged(parts, np.zeros((0, 2), np.int64)) if parts else batch.NOTHING, [text for text in told if text]
 
 
-def _forecast(path: Path) -> Any:
+def _forecast(path: Path) -> Linear:
     try:
         data = path.read_bytes()
     except OSError as e:

@@ -63,16 +63,6 @@ def read_reference(name: str, path: Path) -> EventColumns:
     return _bars(name, path, table)
 
 
-def merge_references(parts: Sequence[EventColumns]) -> EventColumns:
-    """All rows in order of arrival; of the same moment in the order of `parts`."""
-    if not parts:
-        nothing = np.zeros(0)
-        return _columns("ref", nothing.astype(np.int64), nothing.astype(np.int64), nothing.astype(np.int64), nothing)
-    joined = [np.concatenate([part[k] for part in parts]) for k in range(11)]
-    order = np.argsort(joined[1], kind="stable")
-    return EventColumns._make([*(column[order] for column in joined), parts[0].levels[:0]])
-
-
 def coverage_gaps(name: str, columns: EventColumns, first_ns: int, last_ns: int) -> str:
     """A warning when a series does not cover first_ns .. last_ns, "" when it does: outside of it its features are absent."""
     if columns.events == 0:

@@ -1,7 +1,8 @@
 """What a policy sees: which columns, in which order, under which masks, scaled how, weighed how in each regime. Built here alone.
 
-The catalogue has 350 columns; a policy reads 150: the `account_self` columns, never ranked out, after the best of the others by
-`feature_importance.csv`. A ranking that cannot be used is replaced by the last one that could, then by the one that ships.
+The catalogue has 350 columns; a policy reads 150: the `account_self` columns that training can step, never ranked out, after the
+best of the others by `feature_importance.csv`. A ranking that cannot be used is replaced by the last one that could, then by the
+one that ships.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -338,30 +337,41 @@ def test_interpreted_kernels_give_the_same_file(kind: str, bars: Path, frames: P
         ]
 
 
-def test_references_enter_when_they_are_known_and_a_reader_that_is_not_there_is_told(
+def test_references_enter_when_they_are_known(
     bars: Path, frames: Path, request_: Request, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import msgspec
 
-    (tmp_path / "vix.csv").write_text("x")
-    asked = msgspec.structs.replace(request_, references=(("vix", tmp_path / "vix.csv"),))
-    monkeypatch.setitem(sys.modules, "mia.backtest.references", None)
-    with pytest.raises(ConfigError, match="cannot read reference series yet"):
-        open_source([bars], asked)
-    with pytest.raises(ConfigError, match="did you mean: vix"):
-        open_source([bars], msgspec.structs.replace(request_, references=(("vixx", tmp_path / "vix.csv"),)))
+    for name in ("vix", "ref"):
+        (tmp_path / f"{name}.csv").write_text("x")  # its digest goes into the file; what it holds is said below
+    asked = msgspec.structs.replace(request_, references=(("vix", tmp_path / "vix.csv"), ("ref", tmp_path / "ref.csv")))
     times = read_candles([bars]).close_ns
-    values = [Reference(0, 0, int(t), "vix", 15.0, int(t), int(t) + 10**15) for t in (times[0] - 5, times[90], times[90] + 1)]
-    fake = ModuleType("mia.backtest.references")
-    fake.read_reference = lambda name, path: from_events(values)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mia.backtest.references", fake)
+    known = {"vix": (times[0] - 5, times[90], times[90] + 1), "ref": (times[0] - 9, times[60] + 3, times[90])}
+
+    def values(name: str, path: Path) -> Any:
+        return from_events([Reference(0, 0, int(t), name, 15.0, int(t), int(t) + 10**15) for t in known[name]])
+
+    monkeypatch.setattr(feature_run, "read_reference", values)
     monkeypatch.setattr(feature_run, "CHUNK", 50)
 
     seen = [p.events.ts_recv_ns.tolist() for p in open_source([bars], asked).pieces()]
 
-    assert seen[:3] == [[times[0] - 5], [values[1].ts_recv_ns, values[2].ts_recv_ns], []]
+    assert seen[:3] == [[times[0] - 9, times[0] - 5], [times[60] + 3, times[90], times[90], times[90] + 1], []]
     merged = np.concatenate([p.events.ts_recv_ns for p in open_source([frames], asked).pieces()])
     assert (np.diff(merged) >= 0).all()
+
+
+def test_a_reference_that_does_not_cover_the_bars_or_is_unknown_is_told(bars: Path, request_: Request, tmp_path: Path) -> None:
+    import msgspec
+
+    (tmp_path / "vix.csv").write_text("DATE,CLOSE\n2001-01-02,25.0\n2001-01-03,26.0\n")
+    asked = msgspec.structs.replace(request_, references=(("vix", tmp_path / "vix.csv"),))
+
+    notes = open_source([bars], asked).notes
+
+    assert [n for n in notes if n.startswith("vix: the last value was good until 2001-01-") and "features are absent" in n]
+    with pytest.raises(ConfigError, match="did you mean: vix"):
+        open_source([bars], msgspec.structs.replace(request_, references=(("vixx", tmp_path / "vix.csv"),)))
 
 
 def test_head_and_tail_are_what_the_file_would_have_been(

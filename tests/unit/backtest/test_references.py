@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import numpy as np
 import polars as pl
 import pytest
 
@@ -16,7 +15,6 @@ from mia.backtest.references import (
     coverage_gaps,
     good_friday,
     is_federal_holiday,
-    merge_references,
     next_business_day,
     read_reference,
 )
@@ -178,18 +176,6 @@ def test_another_fred_series_or_name_or_no_file_is_refused(fred: Fred, tmp_path:
         read_reference("gold", path)
     with pytest.raises(DataError, match="cannot be read"):
         read_reference("us2y", tmp_path / "absent.parquet")
-
-
-def test_series_merge_in_order_of_arrival(fred: Fred, tmp_path: Path) -> None:
-    yields = read_reference("us10y", fred("DGS10", "2024-07-08", [4.1, 4.2, 4.3]))
-    path = tmp_path / "vix.csv"
-    path.write_text("DATE,CLOSE\n2024-07-09,14.5\n2024-07-10,15.5\n")
-
-    merged = merge_references([yields, read_reference("vix", path)])
-
-    assert merged.a.tolist() == [REFERENCE_NUMBER[n] for n in ("vix", "us10y", "vix", "us10y", "us10y")]
-    assert (np.diff(merged.ts_recv_ns) >= 0).all()
-    assert merge_references([]).events == 0
 
 
 def test_a_series_that_does_not_cover_the_bars_is_told(fred: Fred) -> None:
