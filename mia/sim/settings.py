@@ -140,7 +140,7 @@ class DemoSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     buffer_bytes_max: what a slow reader may leave unread before its connection is closed.
     """
 
-    seed: int = 44  # of its market; [sim] has all its other habits. The same seed is the same market, event by event
+    seed: int = 46  # of its market; [sim] has all its other habits. The same seed is the same market, event by event
     host: str = "127.0.0.1"  # loopback, nothing else
     port: int = 0  # 0: any free one
     quote_balance: Decimal = Decimal(10_000)  # quote currency that the account begins with
