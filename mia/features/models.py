@@ -179,7 +179,8 @@ class Linear(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the models saw: rows with times in first_ns .. last_ns, the seed, and where they came from.
 
-    last_ns: nothing later was used, outcomes included; rows that the models are applied to must be later.
+    last_ns: nothing later was used, outcomes included; rows that the models are applied to must be later. seeds: of the simulated
+    markets among them, whose times are made up.
     """
 
     source: str
@@ -188,6 +189,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     last_ns: int
     rows: int
     seed: int
+    seeds: list[int] = []
 
 
 class FeatureModels(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

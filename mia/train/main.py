@@ -54,7 +54,8 @@ def features(
     vix: Annotated[Path | None, typer.Option(help="Daily VIX (DATE, CLOSE): fit its forecast, too.")] = None,
 ) -> None:
     """Fit the models behind the regime, latent and memory columns and write them to a file."""
-    from mia.train.feature_models import FeatureFitSettings, fit_features
+    from mia.train.feature_models.fit import fit_features
+    from mia.train.feature_models.rows import FeatureFitSettings
     from mia.train.settings import perpetual
 
     settings = FeatureFitSettings(seed=seed, train_share=share)

@@ -131,7 +131,7 @@ def test_the_next_session_is_that_of_the_stock_exchanges(day: date, after: date)
 
 @pytest.mark.data
 def test_on_a_recorded_year_the_forecast_is_nearer_than_the_last_close(market_data: Path) -> None:
-    from mia.train.feature_models import fit_vix, read_vix
+    from mia.train.feature_models.forecast import fit_vix, read_vix
 
     path = market_data / "vix_daily_1990_2026.csv"
     days, close = read_vix(path)

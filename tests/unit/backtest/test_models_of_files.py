@@ -23,7 +23,8 @@ from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.risk.windows import load_windows
-from mia.train.feature_models import FeatureFitSettings, fit_models, from_candles
+from mia.train.feature_models.fit import fit_models
+from mia.train.feature_models.rows import FeatureFitSettings, from_candles
 from mia.train.settings import perpetual
 
 BARS = 3_000
