@@ -231,7 +231,7 @@ def candle_source(candles: Candles, request: Request) -> Source:
     instrument = grid_of(candles, request.tick, request.lot)
     bars = BarSpec(kind="time", size=Decimal(candles.interval_ns)) if candles.interval_ns else request.bars
     assert bars is not None  # read_candles asks for it
-    outside, told = _outside(request, int(candles.close_ns[0]), int(candles.close_ns[-1]))
+    outside, told = outside_of(request, int(candles.close_ns[0]), int(candles.close_ns[-1]))
     guessed = [w for w, given in (("tick", request.tick), ("lot", request.lot)) if given is None]
     notes = list(candles.notes)
     if guessed:
@@ -269,7 +269,7 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     instrument = msgspec.structs.replace(instrument, **changed)
     bars = request.bars or BarSpec.parse("time:1s")
     first_ns = next(iter(feed.frames()), (0, b""))[0]
-    outside, told = _outside(request, first_ns, first_ns)
+    outside, told = outside_of(request, first_ns, first_ns)
     known = [*told, *_of_models(request, bars)]
     notes = list(known)
 
@@ -367,7 +367,7 @@ def _of_models(request: Request, bars: BarSpec, close_ns: I64 | None = None) -> 
     return notes
 
 
-def _outside(request: Request, first_ns: int, last_ns: int) -> tuple[EventColumns, list[str]]:
+def outside_of(request: Request, first_ns: int, last_ns: int) -> tuple[EventColumns, list[str]]:
     """All reference files and predictions as one stretch, in order of arrival; and which series do not cover first_ns .. last_ns."""
     parts: list[EventColumns] = []
     told = []

@@ -81,6 +81,7 @@ run, tested and timed with a policy of realistic size that trades.
 - Three SAC policies (range, trend, defensive; {settings.hidden} x {settings.hidden}, ReLU), {t.steps} environment steps each, blended by filtered regime probabilities.
 - Data: {"; ".join(t.spans)}.
 - Market seeds: training {_range(t.seeds_train)}, validation {_range(t.seeds_validation)}, test {_range(t.seeds_test)}.
+- Masks: {_masks(manifest.masks, settings)}.
 - Costs: every fill crosses the spread at the next decision's touch and pays the taker fee; dead-band {env.dead_band:g} of the cap.
 - Export: the graph equals SB3's deterministic predict to {fitted.difference:.1e} on 2,000 observations.
 - Sources at commit {t.git_commit}; {", ".join(f"{k} {v}" for k, v in t.versions.items())}.
@@ -113,6 +114,16 @@ def _recordings(recordings: dict[str, dict[str, list[Result]]]) -> str:
         return ""
     tables = "\n\n".join(f"`{name}`:\n\n{results_table(results)}" for name, results in recordings.items())
     return f"## On real recordings (minutes long, not trained on: anecdotes, no evidence)\n\n{tables}\n\n"
+
+
+def _masks(masks: Sequence[str], settings: FitSettings) -> str:
+    """What training took away, and how often."""
+    if not masks:
+        return "none; decisions wait for every column"
+    return (
+        f"{', '.join(masks)}; in training each input is lost on its own in {settings.lost_share:.0%} of rows, in spans of "
+        f"{settings.lost_rows}; below, `policy without` an input never has it"
+    )
 
 
 def _range(seeds: Sequence[int]) -> str:

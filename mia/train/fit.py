@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import itertools
+import math
 import multiprocessing
 import os
 import platform
@@ -19,9 +21,10 @@ import numpy as np
 
 from mia.backtest.distribution import distribution, write_distribution
 from mia.domain.errors import ConfigError
+from mia.engine.lane import models_of
 from mia.features.bars import BarSpec
 from mia.features.catalogue import shipped_catalogue
-from mia.features.plan import KNOWN_COLUMNS
+from mia.features.plan import KNOWN_COLUMNS, mask_input
 from mia.policy.bundle import GOLDEN_TOLERANCE, Bundle, load_bundle
 from mia.policy.manifest import FORMAT, REGIMES, Manifest, Training
 from mia.regime.filter import RegimeParams
@@ -34,6 +37,8 @@ from mia.train.env import F32, Tape
 from mia.train.evaluate import Decide, Result, evaluate
 from mia.train.graph import PolicyWeights
 from mia.train.importance import rank_columns
+from mia.train.known import read_known
+from mia.train.lost import Lost
 from mia.train.observation import (
     RANKING_FILE,
     Observation,
@@ -45,8 +50,8 @@ from mia.train.observation import (
 )
 from mia.train.parts import Parts, bar_parts, simulated_parts
 from mia.train.sac import SacSettings, Trained, train_regime
-from mia.train.settings import REGIME_COLUMNS, FitSettings, recorded_instruments
-from mia.train.tapes import Lost, Stretch, chosen, make_tape, recorded
+from mia.train.settings import FitSettings, recorded_instruments
+from mia.train.tapes import Stretch, chosen, make_tape, recorded
 
 CHECK_ROWS: Final = 2_000
 BASELINE_COLUMN: Final = "ema_gap_20_50"  # what the rule that every policy is compared with reads
@@ -72,20 +77,27 @@ def fit(
     command: str,
     say: Callable[[str], None],
     ranking: Path | None = None,
+    models: Path | None = None,
+    references: Sequence[tuple[str, Path]] = (),
 ) -> Fitted:
     """Train, export and prove a bundle in `out`; ConfigError when the export differs from SB3's own predict by more than 1e-5.
 
     recordings: raw frames that the card reports on; nothing is learned or chosen from them. ranking: a feature_importance.csv
-    to choose the columns by, instead of one that is made from the training part.
+    to choose the columns by, instead of one that is made from the training part. models: a file of `mia-train features`, whose columns
+    may be chosen, too; it goes into the bundle. references: (series, file) beside candles.
     """
     started = time.perf_counter()
     account = PlanAccount(SUPPORTED)
     choose = _Choice(out, settings, ranking, say)
-    parts = bar_parts(settings, bar_files, choose) if bar_files else simulated_parts(settings, choose)
+    known = read_known(models, references)
+    if references and not bar_files:
+        raise ConfigError("--reference: simulated markets have no such series: give candle files with --bars")
+    make = functools.partial(bar_parts, files=bar_files) if bar_files else simulated_parts
+    parts = make(settings, choose=choose, known=known, say=say)
     say(f"data: {sum(len(s.ts_ns) for s in parts.train)} training rows, {time.perf_counter() - started:.1f} s")
     raw = np.concatenate([s.features for s in parts.train])
     observation = _observation(parts, account, raw)
-    tapes = [make_tape(s, observation, parts.params, _lost(parts, k)) for k, s in enumerate(parts.train)]
+    tapes = [make_tape(s, observation, parts.params, _lost(parts, settings, 1_000 + k)) for k, s in enumerate(parts.train)]
     check, check_probs = _check_inputs(tapes, raw, observation)
     trained = _train_all(tapes, account, settings, observation.apply(check, check_probs))
     say(f"sac: {[round(t.seconds) for t in trained]} s, last rewards {[t.log[-1]['reward'] if t.log else None for t in trained]}")
@@ -102,16 +114,16 @@ def fit(
         alpha=with_account(head, observation.own),
     )
     manifest = _manifest(out.name, parts, observation, raw, settings, command)
-    bundle = _export(out, manifest, weights, parts.params, check, check_probs)
+    bundle = _export(out, manifest, weights, parts, check, check_probs)
     difference = _gate(bundle, trained, check, check_probs)
     say(f"export: largest difference to SB3's predict over {len(check)} observations {difference:.1e}")
     alpha_min, choices = choose_alpha_min(bundle, parts, account, settings)
     say(f"alpha_min: {alpha_min:.3f}, chosen on validation from {choices}")
     results = compare(bundle, parts.test, parts, account, settings, alpha_min)
     seen = recorded_results(bundle, recordings, parts, account, settings, alpha_min)
-    metrics = _metrics(results, alpha, difference)
+    metrics = _metrics(results, alpha, difference, parts.masks)
     manifest = msgspec.structs.replace(manifest, alpha_min=alpha_min, metrics=metrics)
-    _export(out, manifest, weights, parts.params, check, check_probs)
+    _export(out, manifest, weights, parts, check, check_probs)
     write_distribution(out, distribution(parts.train[0].columns, raw, manifest.catalogue_sha256, parts.bar))
     (out / "train_sac_performance.csv").write_text(performance_csv(trained), encoding="utf-8")
     fitted = Fitted(
@@ -170,8 +182,8 @@ def _observation(parts: Parts, account: PlanAccount, raw: Any) -> Observation:
     return Observation(columns=columns, own=own, normaliser=fit_normaliser(raw, own), weights=weights, masks=len(parts.masks))
 
 
-def _lost(parts: Parts, number: int) -> Lost | None:
-    return Lost(parts.train[0].columns, parts.masks, 1_000 + number) if parts.masks else None
+def _lost(parts: Parts, settings: FitSettings, seed: int) -> Lost:
+    return Lost(parts.train[0].columns, parts.masks, seed, settings.lost_share, settings.lost_rows)
 
 
 def _check_inputs(tapes: Sequence[Tape], raw: Any, observation: Observation) -> tuple[F32, F32]:
@@ -199,6 +211,7 @@ def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, setti
     """Everything but alpha_min, metrics and hashes."""
     train, validation, test = settings.seeds() if parts.trigger == "quote" else ([], [], [])
     low, high = raw.min(axis=0), raw.max(axis=0)
+    low, high = _with_neutral(low, high, parts)
     span = np.maximum(high - low, 1e-6)
     features = observation.columns[: len(observation.columns) - observation.masks]
     return Manifest(
@@ -234,6 +247,14 @@ def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, setti
     )
 
 
+def _with_neutral(low: Any, high: Any, parts: Parts) -> tuple[Any, Any]:
+    """The limits of columns under a mask, widened to the value that they show when their input is lost, which must be no odd one."""
+    features = [shipped_catalogue().get(name) for name in parts.train[0].columns]
+    inputs = {mask_input(m) for m in parts.masks}
+    stand_in = np.array([f.neutral if inputs & set(f.inputs) else math.nan for f in features])
+    return np.fmin(low, stand_in), np.fmax(high, stand_in)
+
+
 def _git_commit() -> str:
     """The commit of the sources; `unknown` outside of a checkout."""
     here = Path(__file__).resolve().parent
@@ -244,16 +265,20 @@ def _git_commit() -> str:
     return done.stdout.strip()
 
 
-def _export(out: Path, manifest: Manifest, weights: PolicyWeights, params: RegimeParams, obs: F32, probs: F32) -> Bundle:
-    """Write and load as the daemon would."""
-    write_bundle(out, manifest, weights, msgspec.json.encode(params), obs, probs)
-    return load_bundle(
+def _export(out: Path, manifest: Manifest, weights: PolicyWeights, parts: Parts, obs: F32, probs: F32) -> Bundle:
+    """Write and load as the daemon would; ConfigError also when a lane would not take its models."""
+    models = parts.known.models
+    data = models.encode() if models is not None else b""
+    write_bundle(out, manifest, weights, msgspec.json.encode(parts.params), obs, probs, data)
+    bundle = load_bundle(
         str(out.resolve()),
         catalogue_sha256=manifest.catalogue_sha256,
         family=manifest.family,
         trigger=manifest.trigger,
         known_columns=KNOWN_COLUMNS,
     )
+    models_of(bundle, str(out))
+    return bundle
 
 
 def _gate(bundle: Bundle, trained: Sequence[Trained], obs: F32, probs: F32) -> float:
@@ -284,9 +309,11 @@ def _rule(columns: Sequence[str], kind: str) -> Decide:
     return decide
 
 
-def raw_tapes(stretches: Sequence[Stretch], params: RegimeParams, masks: int) -> list[Tape]:
-    """Tapes with raw columns, for a bundle that normalises by itself."""
-    return [make_tape(s, msgspec.structs.replace(Observation.raw(s.columns), masks=masks), params) for s in stretches]
+def raw_tapes(stretches: Sequence[Stretch], parts: Parts, without: str = "") -> list[Tape]:
+    """Tapes with raw columns, for a bundle that normalises by itself. without: a mask whose input is never there."""
+    lost = Lost(stretches[0].columns, parts.masks, 0, 1.0, 1, without) if without else None
+    plain = msgspec.structs.replace(Observation.raw(stretches[0].columns), masks=len(parts.masks))
+    return [make_tape(s, plain, parts.params, lost) for s in stretches]
 
 
 def choose_alpha_min(
@@ -298,7 +325,7 @@ def choose_alpha_min(
     settings.fills_per_hour_min are left out. Returns it with every candidate: (threshold, net bps per hour, its
     standard error, fills per hour).
     """
-    tapes = raw_tapes(parts.validation, parts.params, len(parts.masks))
+    tapes = raw_tapes(parts.validation, parts)
     obs = np.concatenate(
         [np.concatenate([t.features, np.zeros((len(t.ts_ns), len(account.columns)), np.float32), t.masks], axis=1) for t in tapes]
     )
@@ -321,15 +348,23 @@ def choose_alpha_min(
 def compare(
     bundle: Bundle, test: Sequence[Stretch], parts: Parts, account: PlanAccount, settings: FitSettings, alpha_min: float
 ) -> dict[str, list[Result]]:
-    """The bundle with and without its gate, and the rules, on the test stretches."""
-    tapes = raw_tapes(test, parts.params, len(parts.masks))
+    """The bundle with and without its gate and each masked input, and the rules, on the test stretches."""
+    tapes = raw_tapes(test, parts)
     columns = test[0].columns
+    decide = _decider(bundle)
+    blind = {without(m): evaluate(decide, raw_tapes(test, parts, m), account, settings.env, alpha_min) for m in parts.masks}
     return {
-        "policy": evaluate(_decider(bundle), tapes, account, settings.env, alpha_min),
-        "policy without the alpha gate": evaluate(_decider(bundle), tapes, account, settings.env),
+        "policy": evaluate(decide, tapes, account, settings.env, alpha_min),
+        **blind,
+        "policy without the alpha gate": evaluate(decide, tapes, account, settings.env),
         "ema_cross(20, 50)": evaluate(_rule(columns, "ema_cross"), tapes, account, settings.env),
         "flat": evaluate(_rule(columns, "flat"), tapes, account, settings.env),
     }
+
+
+def without(mask: str) -> str:
+    """The name of a policy that never sees an input: `policy without depth`."""
+    return f"policy without {mask_input(mask)}"
 
 
 def recorded_results(
@@ -341,19 +376,25 @@ def recorded_results(
     out = {}
     for path in recordings:
         columns = parts.test[0].columns
-        stretch = recorded(path, recorded_instruments(), columns, REGIME_COLUMNS, BarSpec.parse(parts.bar), parts.min_interval_ms)
+        bars = BarSpec.parse(parts.bar)
+        stretch = recorded(path, recorded_instruments(), columns, parts.params.columns, bars, parts.min_interval_ms, parts.known)
         stretch = chosen(stretch, columns)
         out[path.name] = compare(bundle, [stretch], parts, account, settings, alpha_min)
     return out
 
 
-def _metrics(results: dict[str, list[Result]], alpha: AlphaReport, difference: float) -> dict[str, float]:
+def _metrics(results: dict[str, list[Result]], alpha: AlphaReport, difference: float, masks: Sequence[str]) -> dict[str, float]:
     """For the manifest."""
     policy = results["policy"]
+
+    def earned(name: str) -> float:
+        return float(np.mean([r.return_bps_per_hour for r in results[name]]))
+
     return {
-        "return_bps_per_hour": float(np.mean([r.return_bps_per_hour for r in policy])),
+        "return_bps_per_hour": earned("policy"),
+        **{f"without_{mask_input(m)}_return_bps_per_hour": earned(without(m)) for m in masks},
         "turnover_per_hour": float(np.mean([r.turnover_per_hour for r in policy])),
-        "ema_cross_return_bps_per_hour": float(np.mean([r.return_bps_per_hour for r in results["ema_cross(20, 50)"]])),
+        "ema_cross_return_bps_per_hour": earned("ema_cross(20, 50)"),
         "alpha_brier": alpha.brier,
         "alpha_brier_constant": alpha.brier_constant,
         "alpha_auc": alpha.auc,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 from pathlib import Path
@@ -32,15 +33,34 @@ def fit(
     workers: Annotated[int, typer.Option(min=1, max=3, help="Processes; the result is the same.")] = FitSettings().workers,
     markets: Annotated[int, typer.Option(min=1, max=1_000, help="Simulated training markets.")] = FitSettings().train_markets,
     ranking: Annotated[Path | None, typer.Option(help="A feature_importance.csv to choose columns by, instead of a new one.")] = None,
+    feature_models: Annotated[
+        Path | None, typer.Option(help="Models of `mia-train features`: their columns may be chosen, and they go into the bundle.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: an outside series beside --bars, as in `mia features compute`; may be repeated.")
+    ] = None,
+    mask: Annotated[
+        list[str] | None, typer.Option(help="An input that simulated trading may lose (trades, depth); may be repeated. Default: depth.")
+    ] = None,
 ) -> None:
     """Train one SAC policy per regime and write a bundle that the daemon can load."""
     from mia.train.fit import fit as run
 
     test = FitSettings().test_markets if markets >= 5 else 5
-    settings = FitSettings(seed=seed, steps=steps, workers=workers, train_markets=markets, test_markets=test)
+    masks = tuple(dict.fromkeys(mask)) if mask else FitSettings().masks
+    settings = FitSettings(seed=seed, steps=steps, workers=workers, train_markets=markets, test_markets=test, masks=masks)
+    references = [_named_file(text) for text in reference or []]
     command = shlex.join(["mia-train", *sys.argv[1:]])
-    fitted = run(out, settings, bars or [], recording or [], command, lambda line: typer.echo(line, err=True), ranking)
+    say = functools.partial(typer.echo, err=True)
+    fitted = run(out, settings, bars or [], recording or [], command, say, ranking, feature_models, references)
     typer.echo(f"{fitted.folder}: alpha_min {fitted.alpha_min:.3f}, out of sample {fitted.metrics['return_bps_per_hour']:.1f} bps per hour")
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, _, file = text.partition("=")
+    if not name or not file:
+        raise ConfigError(f"--reference {text}: NAME=FILE is wanted")
+    return name, Path(file)
 
 
 @app.command()

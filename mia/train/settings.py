@@ -61,6 +61,9 @@ class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     decide_every_ms: int = 1_000
     alpha_horizon_s: float = 60.0
     columns: int = 150  # of the observation, the account's among them; masks come on top
+    masks: tuple[str, ...] = ("depth",)  # inputs that simulated trading may lose; of candle files those that are not bars
+    lost_share: float = 0.05  # the chance of a training row to lie in a span without an input, of each masked input for itself
+    lost_rows: int = 60  # of such a span
     fills_per_hour_min: float = 12.0  # a gate that lets less through is not considered
     env: EnvSettings = EnvSettings()
 

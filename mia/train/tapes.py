@@ -18,23 +18,25 @@ from mia.domain.events import AnyEvent
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.features import batch
 from mia.features.bars import BarSpec
-from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import QUOTE, EventColumns
 from mia.features.columns import from_events as columns_of
-from mia.features.plan import Plan, build_plan, mask_input
+from mia.features.plan import Plan, build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.regime.filter import UNIFORM, RegimeFilter, RegimeParams
 from mia.sim.market import SimMarket
 from mia.sim.settings import SimMarketSettings
 from mia.train.env import F32, Tape
+from mia.train.known import Known
+from mia.train.lost import Lost
 from mia.train.observation import Observation
 from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 _ARENA_BYTES: Final = 64 << 20
-_START_NS: Final = 1_700_000_000_000_000_000
+START_NS: Final = 1_700_000_000_000_000_000  # of every simulated market: a date without meaning, 2023-11-14 22:13:20 UTC
+NOTHING_KNOWN: Final = Known()
 PHASE_TO_REGIME: Final = (0, 1, 2)  # calm is range, trending is trend, violent is defensive
 
 
@@ -65,12 +67,13 @@ def simulated(
     regime_columns: Sequence[str],
     bars: BarSpec,
     every_ms: int,
+    known: Known = NOTHING_KNOWN,
 ) -> Stretch:
     """A simulated market: decisions on the first quote at least every_ms after the last."""
     market = SimMarket(msgspec.structs.replace(SimMarketSettings(), seed=seed), instrument)
-    market.start(_START_NS)
+    market.start(START_NS)
     sim = market.generate(duration_s=duration_s, timers=True)
-    return from_events(f"sim seed {seed}", sim.events, instrument, columns, regime_columns, bars, every_ms, sim.phase)
+    return from_events(f"sim seed {seed}", sim.events, instrument, columns, regime_columns, bars, every_ms, sim.phase, known)
 
 
 def from_events(
@@ -82,10 +85,12 @@ def from_events(
     bars: BarSpec,
     every_ms: int,
     phase: I64 | None = None,
+    known: Known = NOTHING_KNOWN,
 ) -> Stretch:
     """Any stretch of events; phase: the hidden label of each event, where there is one."""
-    ts, features = batch.compute(_plan(columns, instrument, bars), events, every_ms * 1_000_000, "quote", with_cold=True)
-    bar_ts, bar_inputs = batch.compute(_plan(regime_columns, instrument, bars), events, 0, "bar")
+    span = int(events.ts_recv_ns[0]), int(events.ts_recv_ns[-1])
+    ts, features = batch.compute(_plan(columns, instrument, bars, known, span), events, every_ms * 1_000_000, "quote", with_cold=True)
+    bar_ts, bar_inputs = batch.compute(_plan(regime_columns, instrument, bars, known, span), events, 0, "bar")
     if len(ts) < 2:
         raise DataError(f"{name}: too short: no two decisions")
     is_quote = events.kind == QUOTE
@@ -106,9 +111,11 @@ def from_events(
     )
 
 
-def _plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec) -> Plan:
+def _plan(columns: Sequence[str], instrument: Instrument, bars: BarSpec, known: Known, span: tuple[int, int]) -> Plan:
+    """The live plan, with what live knows beside the market in span (first ns, last ns)."""
     arena = Arena(_ARENA_BYTES)
-    return build_plan(columns, instrument, bars, arena, Book(arena, 4096), neutral=float("nan"))
+    calendar = known.calendar(instrument.family, *span)
+    return build_plan(columns, instrument, bars, arena, Book(arena, 4096), calendar, neutral=float("nan"), models=known.models)
 
 
 def complete_columns(stretches: Sequence[Stretch], after_s: float) -> tuple[str, ...]:
@@ -131,7 +138,12 @@ def chosen(stretch: Stretch, columns: Sequence[str]) -> Stretch:
 
 
 def from_bar_file(
-    path: Path, instrument: Instrument, columns: Sequence[str], regime_columns: Sequence[str], bars_max: int = 200_000
+    path: Path,
+    instrument: Instrument,
+    columns: Sequence[str],
+    regime_columns: Sequence[str],
+    known: Known = NOTHING_KNOWN,
+    bars_max: int = 200_000,
 ) -> Stretch:
     """A file of candles: feather, parquet or csv with a time column (date or ts_ms), open, high, low, close, volume.
 
@@ -146,8 +158,10 @@ def from_bar_file(
     rows = batch.bars_from_ohlcv(prices[0], prices[1], prices[2], prices[3], ohlcv[:, 4] / lot)
     close_ns = times + interval
     spec = BarSpec(kind="time", size=Decimal(interval))
-    ts, features = batch.compute_bars(_plan(columns, instrument, spec), close_ns, rows, with_cold=True)
-    bar_ts, bar_inputs = batch.compute_bars(_plan(regime_columns, instrument, spec), close_ns, rows)
+    span = int(close_ns[0]), int(close_ns[-1])
+    outside, _ = known.outside(*span)
+    ts, features = batch.compute_bars(_plan(columns, instrument, spec, known, span), close_ns, rows, with_cold=True, outside=outside)
+    bar_ts, bar_inputs = batch.compute_bars(_plan(regime_columns, instrument, spec, known, span), close_ns, rows)
     if len(ts) < 2:
         raise DataError(f"{path}: no row is warm: use columns that need bars only, and more than 60 bars")
     close = np.rint(prices[3][np.searchsorted(close_ns, ts)]).astype(np.int64)
@@ -164,28 +178,6 @@ def from_bar_file(
         bar_inputs=bar_inputs,
         bar_labels=np.full(len(bar_ts), -1, np.int8),
     )
-
-
-class Lost:
-    """Spans in which an input is missing: its columns show their neutral values, its mask 0."""
-
-    def __init__(self, columns: Sequence[str], masks: Sequence[str], seed: int, share: float = 0.05, rows: int = 60) -> None:
-        """columns, masks: of the observation's market part and its masks (`has(depth)`); share of rows, in spans of so many rows."""
-        catalogue = shipped_catalogue()
-        features = [catalogue.get(name) for name in columns]
-        self._at = [[k for k, f in enumerate(features) if (mask_input(m) or "") in f.inputs] for m in masks]
-        self._neutral = np.array([f.neutral for f in features], dtype=np.float32)
-        self._rng = np.random.default_rng(seed)
-        self._share, self._rows = share, rows
-
-    def take(self, features: F32, masks: F32) -> None:
-        """Change both in place."""
-        spans = int(len(features) * self._share / self._rows)
-        for mask, at in enumerate(self._at):
-            for start in self._rng.integers(0, max(1, len(features) - self._rows), spans):
-                span = slice(int(start), int(start) + self._rows)
-                features[span, at] = self._neutral[at]
-                masks[span, mask] = 0.0
 
 
 def make_tape(stretch: Stretch, observation: Observation, params: RegimeParams | None, lost: Lost | None = None) -> Tape:
@@ -226,7 +218,13 @@ def filtered(stretch: Stretch, params: RegimeParams | None) -> F32:
 
 
 def recorded(
-    path: Path, instruments: Sequence[Instrument], columns: Sequence[str], regime_columns: Sequence[str], bars: BarSpec, every_ms: int
+    path: Path,
+    instruments: Sequence[Instrument],
+    columns: Sequence[str],
+    regime_columns: Sequence[str],
+    bars: BarSpec,
+    every_ms: int,
+    known: Known = NOTHING_KNOWN,
 ) -> Stretch:
     """A recording of raw venue frames, decoded as the replay venue does it, with the instrument that fits its venue; no labels.
 
@@ -241,4 +239,4 @@ def recorded(
     market = columns_of(events, number)
     if not market.events:
         raise DataError(f"{path}: holds no market event")
-    return from_events(path.name, with_timers(market), instrument, columns, regime_columns, bars, every_ms)
+    return from_events(path.name, with_timers(market), instrument, columns, regime_columns, bars, every_ms, known=known)

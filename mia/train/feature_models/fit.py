@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -44,16 +45,9 @@ def fit_models(
         raise ConfigError(f"feature models: {len(rows)} warm bars in {source}: 1000 are the least")
     has_flow = bool(columns_of(rows, ("delta_ratio",)).std() > 1e-9)
     stamps = np.concatenate([s.ts_ns for s in stretches])
+    first, last = int(stamps.min()), int(stamps.max())
     models = FeatureModels(
-        fit=Fit(
-            source=source,
-            bar=bar,
-            first_ns=int(stamps.min()),
-            last_ns=int(stamps.max()),
-            rows=len(rows),
-            seed=settings.seed,
-            seeds=list(seeds),
-        ),  # fmt: skip
+        fit=Fit(source=source, bar=bar, first_ns=first, last_ns=last, rows=len(rows), seed=settings.seed, seeds=list(seeds)),
         regime=fit_hmm([s.rows for s in stretches], REGIME if has_flow else REGIME_OF_CANDLES, settings),
         latent=Latent(
             pca_flow=fit_projection(rows, FLOW) if has_flow else None,

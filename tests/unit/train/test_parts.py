@@ -19,11 +19,12 @@ from mia.train.alpha import fit_alpha, labels, probabilities, with_account
 from mia.train.env import Tape
 from mia.train.evaluate import evaluate
 from mia.train.graph import Layer, PolicyWeights, build_graph
+from mia.train.known import Known
 from mia.train.parts import simulated_candidates
 from mia.train.regime_fit import fit_by_moments, fit_regime
 from mia.train.settings import REGIME_COLUMNS, perpetual, recorded_instruments
 from mia.train.stats import auc, brier, mean_interval
-from mia.train.tapes import Lost, chosen, complete_columns, filtered, recorded, simulated
+from mia.train.tapes import chosen, complete_columns, filtered, recorded, simulated
 from tests.unit.train.test_env import SETTINGS, tape
 
 
@@ -125,23 +126,10 @@ def test_chosen_columns_leave_the_rows_that_live_would_decide_on(stretch) -> Non
 
 
 def test_columns_of_simulated_markets_know_no_session_and_no_clock() -> None:
-    candidates = simulated_candidates()
+    candidates = simulated_candidates(Known())
 
     assert {"queue_imb_1", "depth_imb_5", "ret_z_50"} <= set(candidates)
     assert not {"cum_delta_session", "vwap_distance", "session_range_pos", "tod_sin", "position"} & set(candidates)
-
-
-def test_a_lost_input_shows_neutral_values_and_a_mask_of_zero() -> None:
-    columns = ("depth_imb_5", "ret_1")
-    features, masks = np.full((1_000, 2), 0.5, np.float32), np.ones((1_000, 1), np.float32)
-
-    Lost(columns, ("has(depth)",), seed=1, share=0.2, rows=50).take(features, masks)
-
-    lost = masks[:, 0] == 0.0
-    assert 0.05 < lost.mean() < 0.25
-    assert (features[lost, 0] == 0.0).all()
-    assert (features[~lost, 0] == 0.5).all()
-    assert (features[:, 1] == 0.5).all()
 
 
 def test_probabilities_at_a_decision_use_bars_closed_by_then(stretch) -> None:  # type: ignore[no-untyped-def]
