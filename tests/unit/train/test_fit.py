@@ -41,8 +41,17 @@ def test_a_short_fit_gives_a_bundle_that_the_daemon_loads(tmp_path: Path) -> Non
     warm = set(shipped_catalogue().warm_within(60.0, 1.0))
     assert warm.issuperset(bundle.manifest.features)
     assert bundle.manifest.masks == ["has(depth)"]
+    assert "without_depth_return_bps_per_hour" in bundle.manifest.metrics
     card = (tmp_path / "small" / "card.md").read_text()
-    for words in ("mia-train fit --out small", "ema_cross", "flat", "Brier", "95 % interval"):
+    for words in (
+        "mia-train fit --out small",
+        "policy without depth",
+        "lost on its own in 5%",
+        "ema_cross",
+        "flat",
+        "Brier",
+        "95 % interval",
+    ):
         assert words in card
     with (tmp_path / "small" / "train_sac_performance.csv").open() as f:
         assert tuple(next(csv.reader(f))) == PERFORMANCE_COLUMNS
