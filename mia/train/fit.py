@@ -22,7 +22,6 @@ import numpy as np
 from mia.backtest.distribution import distribution, write_distribution
 from mia.domain.errors import ConfigError
 from mia.engine.lane import models_of
-from mia.features.bars import BarSpec
 from mia.features.catalogue import shipped_catalogue
 from mia.features.plan import KNOWN_COLUMNS, mask_input
 from mia.policy.bundle import GOLDEN_TOLERANCE, Bundle, load_bundle
@@ -33,8 +32,8 @@ from mia.train.account import SUPPORTED, PlanAccount
 from mia.train.alpha import AlphaReport, fit_alpha, report, with_account
 from mia.train.bundle_writer import write_bundle
 from mia.train.card import performance_csv, write_card
+from mia.train.compare import BASELINE_COLUMN, choose_alpha_min, compare, metrics_of, recorded_results
 from mia.train.env import F32, Tape
-from mia.train.evaluate import Decide, Result, evaluate
 from mia.train.graph import PolicyWeights
 from mia.train.importance import rank_columns
 from mia.train.known import read_known
@@ -50,11 +49,10 @@ from mia.train.observation import (
 )
 from mia.train.parts import Parts, bar_parts, simulated_parts
 from mia.train.sac import SacSettings, Trained, train_regime
-from mia.train.settings import FitSettings, recorded_instruments
-from mia.train.tapes import Stretch, chosen, make_tape, recorded
+from mia.train.settings import FitSettings
+from mia.train.tapes import Stretch, make_tape
 
 CHECK_ROWS: Final = 2_000
-BASELINE_COLUMN: Final = "ema_gap_20_50"  # what the rule that every policy is compared with reads
 _WIDE: Final = 3.0  # lo and hi lie this many spans of the training values outside of them
 
 
@@ -121,7 +119,7 @@ def fit(
     say(f"alpha_min: {alpha_min:.3f}, chosen on validation from {choices}")
     results = compare(bundle, parts.test, parts, account, settings, alpha_min)
     seen = recorded_results(bundle, recordings, parts, account, settings, alpha_min)
-    metrics = _metrics(results, alpha, difference, parts.masks)
+    metrics = metrics_of(results, alpha, difference, parts.masks)
     manifest = msgspec.structs.replace(manifest, alpha_min=alpha_min, metrics=metrics)
     _export(out, manifest, weights, parts, check, check_probs)
     write_distribution(out, distribution(parts.train[0].columns, raw, manifest.catalogue_sha256, parts.bar))
@@ -288,115 +286,3 @@ def _gate(bundle: Bundle, trained: Sequence[Trained], obs: F32, probs: F32) -> f
     if not (difference <= GOLDEN_TOLERANCE):
         raise ConfigError(f"export: the graph differs from the trained policies by {difference:.2g} (allowed {GOLDEN_TOLERANCE:g})")
     return difference
-
-
-def _decider(bundle: Bundle) -> Decide:
-    def decide(obs: F32, probs: F32) -> tuple[F32, F32]:
-        action, _, alpha = bundle.evaluate_rows(obs, probs)
-        return action[:, 0], alpha[:, 0]
-
-    return decide
-
-
-def _rule(columns: Sequence[str], kind: str) -> Decide:
-    """flat, or the crossing of two averages, as a decision function over raw observations."""
-    gap = list(columns).index(BASELINE_COLUMN)
-
-    def decide(obs: F32, probs: F32) -> tuple[F32, F32]:
-        signal = np.sign(obs[:, gap]) if kind == "ema_cross" else np.zeros(len(obs), np.float32)
-        return signal, np.ones(len(obs), np.float32)
-
-    return decide
-
-
-def raw_tapes(stretches: Sequence[Stretch], parts: Parts, without: str = "") -> list[Tape]:
-    """Tapes with raw columns, for a bundle that normalises by itself. without: a mask whose input is never there."""
-    lost = Lost(stretches[0].columns, parts.masks, 0, 1.0, 1, without) if without else None
-    plain = msgspec.structs.replace(Observation.raw(stretches[0].columns), masks=len(parts.masks))
-    return [make_tape(s, plain, parts.params, lost) for s in stretches]
-
-
-def choose_alpha_min(
-    bundle: Bundle, parts: Parts, account: PlanAccount, settings: FitSettings
-) -> tuple[float, list[tuple[float, float, float, float]]]:
-    """The lowest threshold whose mean net return on validation lies within one standard error of the best one's.
-
-    Lowest, because a gate that refuses nearly everything looks good on few trades. Candidates that trade less than
-    settings.fills_per_hour_min are left out. Returns it with every candidate: (threshold, net bps per hour, its
-    standard error, fills per hour).
-    """
-    tapes = raw_tapes(parts.validation, parts)
-    obs = np.concatenate(
-        [np.concatenate([t.features, np.zeros((len(t.ts_ns), len(account.columns)), np.float32), t.masks], axis=1) for t in tapes]
-    )
-    action, _, alpha = bundle.evaluate_rows(obs, np.concatenate([t.probs for t in tapes]))
-    opening = np.abs(action[:, 0]) > settings.env.dead_band
-    seen = alpha[opening, 0] if opening.any() else alpha[:, 0]
-    choices = []
-    for share in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.85):
-        threshold = round(float(np.quantile(seen, share)), 4) if share else 0.0
-        results = evaluate(_decider(bundle), tapes, account, settings.env, threshold)
-        net = [r.return_bps_per_hour for r in results]
-        error = float(np.std(net, ddof=1)) / len(net) ** 0.5 if len(net) > 1 else 0.0
-        fills = float(np.mean([r.fills_per_hour for r in results]))
-        choices.append((threshold, round(float(np.mean(net)), 1), round(error, 1), round(fills, 1)))
-    useful = [c for c in choices if c[3] >= settings.fills_per_hour_min] or choices[:1]
-    best = max(useful, key=lambda c: c[1])
-    return next(c[0] for c in useful if c[1] >= best[1] - best[2]), choices
-
-
-def compare(
-    bundle: Bundle, test: Sequence[Stretch], parts: Parts, account: PlanAccount, settings: FitSettings, alpha_min: float
-) -> dict[str, list[Result]]:
-    """The bundle with and without its gate and each masked input, and the rules, on the test stretches."""
-    tapes = raw_tapes(test, parts)
-    columns = test[0].columns
-    decide = _decider(bundle)
-    blind = {without(m): evaluate(decide, raw_tapes(test, parts, m), account, settings.env, alpha_min) for m in parts.masks}
-    return {
-        "policy": evaluate(decide, tapes, account, settings.env, alpha_min),
-        **blind,
-        "policy without the alpha gate": evaluate(decide, tapes, account, settings.env),
-        "ema_cross(20, 50)": evaluate(_rule(columns, "ema_cross"), tapes, account, settings.env),
-        "flat": evaluate(_rule(columns, "flat"), tapes, account, settings.env),
-    }
-
-
-def without(mask: str) -> str:
-    """The name of a policy that never sees an input: `policy without depth`."""
-    return f"policy without {mask_input(mask)}"
-
-
-def recorded_results(
-    bundle: Bundle, recordings: Sequence[Path], parts: Parts, account: PlanAccount, settings: FitSettings, alpha_min: float
-) -> dict[str, dict[str, list[Result]]]:
-    """The same comparison on each recording, by name; empty for bundles of bar columns, which need no recording."""
-    if parts.trigger != "quote":
-        return {}
-    out = {}
-    for path in recordings:
-        columns = parts.test[0].columns
-        bars = BarSpec.parse(parts.bar)
-        stretch = recorded(path, recorded_instruments(), columns, parts.params.columns, bars, parts.min_interval_ms, parts.known)
-        stretch = chosen(stretch, columns)
-        out[path.name] = compare(bundle, [stretch], parts, account, settings, alpha_min)
-    return out
-
-
-def _metrics(results: dict[str, list[Result]], alpha: AlphaReport, difference: float, masks: Sequence[str]) -> dict[str, float]:
-    """For the manifest."""
-    policy = results["policy"]
-
-    def earned(name: str) -> float:
-        return float(np.mean([r.return_bps_per_hour for r in results[name]]))
-
-    return {
-        "return_bps_per_hour": earned("policy"),
-        **{f"without_{mask_input(m)}_return_bps_per_hour": earned(without(m)) for m in masks},
-        "turnover_per_hour": float(np.mean([r.turnover_per_hour for r in policy])),
-        "ema_cross_return_bps_per_hour": earned("ema_cross(20, 50)"),
-        "alpha_brier": alpha.brier,
-        "alpha_brier_constant": alpha.brier_constant,
-        "alpha_auc": alpha.auc,
-        "export_difference_max": difference,
-    }
