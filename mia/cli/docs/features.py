@@ -29,6 +29,10 @@ on candle files (`--bars`, their first `--share`) or simulated markets, as plain
 later was looked at.
 
 Where they go:
+- Training: `mia-train fit --feature-models M.json` offers their columns to the policy, computed by the plan that live uses, and puts the
+  file into the bundle. It must be of the same bars. Bars of `--bars` files that are not later than all that the models saw are left out
+  and counted; simulated markets that they saw are refused (`mia-train features` fits on seeds that no policy plays on). A regime among
+  the models is the one that blends the policies. With `--reference vix=VIX.csv` the forecast of VIX is a column, too, under its own mask.
 - A model bundle: `feature_models.json`, optional, listed with its sha256 under `[files]` of the manifest and checked before it is read. The
   regime stays in `regime.json`; a regime in both files must be the same. A bundle is refused when a column needs a model that it does not
   carry, and when its models were fitted on other bars than its own.
