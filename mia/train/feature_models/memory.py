@@ -14,6 +14,7 @@ from mia.train.feature_models.rows import CLIP, MEMORY, FeatureFitSettings, Stre
 def fit_memory(stretches: Sequence[Stretch], settings: FeatureFitSettings) -> Memory:
     """K-means over situations a horizon apart, each with what a long position would have made in the horizon after it."""
     from sklearn.cluster import KMeans  # type: ignore[import-untyped]  # ships no stubs
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no stubs
 
     h = settings.horizon_bars
     x = np.concatenate([columns_of(s.rows, MEMORY) for s in stretches])
@@ -29,7 +30,8 @@ def fit_memory(stretches: Sequence[Stretch], settings: FeatureFitSettings) -> Me
     if len(z) < 10 * settings.clusters:
         raise ConfigError(f"feature models: {len(z)} situations for {settings.clusters} clusters: give more bars")
     std = max(float(y.std()), 1e-12)
-    found = KMeans(settings.clusters, n_init=4, random_state=settings.seed).fit(z)
+    with threadpool_limits(1):  # so little work is slower on many threads, and on a busy machine they wait for each other
+        found = KMeans(settings.clusters, n_init=4, random_state=settings.seed).fit(z)
     order = np.argsort(-np.bincount(found.labels_, minlength=settings.clusters), kind="stable")
     centers = found.cluster_centers_[order]
     label = np.argsort(order)[found.labels_]
