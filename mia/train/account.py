@@ -51,7 +51,7 @@ class PlanAccount:
             arena = Arena(1 << 20)
             self._plan = build_plan(self.columns, tape.instrument, BarSpec.parse("time:1s"), arena, Book(arena, 16))
             self._take = self._plan.take_market
-            self._values = np.frombuffer(self._plan.values)
+            self._values = np.asarray(self._plan.values)
         self._plan.cool()
         self._plan.set_account(0.0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         self._bars = 0

@@ -1,8 +1,9 @@
 """The training environment: market columns computed beforehand by the live kernels, an exact ledger, fills one decision late.
 
 At row t the policy sees row t and the account as it stands; what it wants is filled at the touch of row t + 1 with the
-taker fee. The account is marked at each row that passes, by the risk state of live. The reward is the change of equity from row t to row t + 1 after that fill, in basis points of the cap, less a
-small term for turnover. Nothing in an observation comes from a later row.
+taker fee. The reward is the change of equity from row t to row t + 1 after that fill, in basis points of the cap, less a
+small term for turnover. The account is marked at each row that passes, by the risk state of live. Nothing in an observation
+comes from a later row.
 """
 
 from __future__ import annotations
@@ -238,7 +239,7 @@ class TradingEnv(gym.Env[F32, F32]):
         rng, state, ts = self.np_random, self.state, self._rows[0].ts_ns
         risk, limits = state.risk, self._settings.risk
         risk.peak_equity_e8 = int(risk.equity_e8 / (1.0 - limits.drawdown_max * rng.random() ** 2))
-        risk.day_start_equity_e8 = int(risk.equity_e8 * (1.0 - limits.daily_loss_max * rng.uniform(-1.0, 1.0)))
+        risk.day_start_equity_e8 = int(risk.equity_e8 / (1.0 + limits.daily_loss_max * rng.uniform(-0.99, 0.99)))
         trades = int(limits.overtrade_trades_per_hour * rng.random() ** 2)
         for before_ns in sorted(rng.integers(0, HOUR_NS, trades).tolist(), reverse=True):
             state.close(ts - before_ns, bool(rng.random() < 0.5))

@@ -120,7 +120,9 @@ def from_events(
     if len(ts) < 2:
         raise DataError(f"{name}: too short: no two decisions")
     if plan.bar_count() != len(closed_ns):
-        raise DataError(f"{name}: {plan.bar_count()} bars closed at {len(closed_ns)} events: use bars that are longer than a timer's 100 ms")
+        raise DataError(
+            f"{name}: {plan.bar_count()} bars closed at {len(closed_ns)} events: use bars that are longer than a timer's 100 ms"
+        )
     is_warm = np.isfinite(inputs[:, :-1]).all(axis=1)
     bar_ts, bar_inputs = closed_ns[is_warm], np.ascontiguousarray(inputs[is_warm, :-1])
     a, b = events.a, events.b
@@ -247,7 +249,9 @@ def make_tape(stretch: Stretch, observation: Observation, params: RegimeParams |
         lost.take(features, masks)
     atr = stretch.course.atr_at(stretch.ts_ns)
     if not np.isfinite(atr).all():
-        raise DataError(f"{stretch.name}: rows before {ATR_LENGTH + 1} bars have closed: no ATR for the account's columns; choose its rows first")
+        raise DataError(
+            f"{stretch.name}: rows before {ATR_LENGTH + 1} bars have closed: no ATR for the account's columns; choose its rows first"
+        )
     low, high = stretch.course.extremes(stretch.ts_ns)
     return Tape(
         name=stretch.name,
