@@ -6,15 +6,18 @@ import math
 import pickle
 from collections.abc import Iterator
 from decimal import ROUND_CEILING
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 
 from mia.domain import events as ev
 from mia.domain.effects import SubmitOrder
+from mia.domain.errors import DataError
 from mia.execution.settings import ExecutionSettings
 from mia.features.bars import BarSpec
 from mia.features.catalogue import shipped_catalogue
@@ -27,7 +30,8 @@ from mia.sim.settings import SimMarketSettings
 from mia.train.account import INV_STD, LEFT_OUT, SUPPORTED, PlanAccount
 from mia.train.env import AccountState, EnvSettings, Tape, TradingEnv, cap_lots
 from mia.train.observation import Normaliser, Observation
-from mia.train.tapes import chosen, from_events, make_tape
+from mia.train.settings import perpetual
+from mia.train.tapes import Course, chosen, from_bar_file, from_events, make_tape
 from tests.unit.engine.conftest import LIMITS, MS, Rig, Says, instrument
 from tests.unit.train.test_env import tape
 
@@ -285,3 +289,53 @@ def test_policies_read_excursions_as_the_graph_of_their_bundle_will() -> None:
         whole = np.concatenate([a, np.ones(len(columns) - len(a), np.float32)])
         expected = observation.apply(whole[None], np.full((1, 3), 1 / 3, np.float32))[0]
         assert b[1:-1] == pytest.approx(expected[1:-1], rel=1e-6, abs=1e-7)
+
+
+def test_extremes_hold_every_mid_since_the_row_before_also_of_rows_that_were_dropped() -> None:
+    rng = np.random.default_rng(4)
+    mid_ns = np.cumsum(rng.integers(1, 50, 400)) * MS
+    course = Course(mid_ns, 2 * 10_000 + rng.integers(-99, 100, 400), np.zeros(0, np.int64), np.zeros(0))
+    rows = mid_ns[np.sort(rng.choice(400, 60, replace=False))]
+
+    low, high = course.extremes(rows)
+
+    before = rows[0] - 1
+    for k, ts in enumerate(rows.tolist()):
+        mids = [mid / 2 for at, mid in zip(mid_ns.tolist(), course.mid_x2.tolist(), strict=True) if before < at <= ts]
+        assert (low[k], high[k]) == ((min(mids), max(mids)) if k else (mids[0], mids[0]))
+        before = ts
+
+
+def test_a_row_before_the_first_true_range_is_neither_chosen_nor_played() -> None:
+    events, _ = market(timers=True)
+    columns = ("spread_ticks",)
+    stretch = from_events("sim", events, instrument("perpetual"), columns, (), BarSpec.parse("time:1s"), 100)
+
+    first = chosen(stretch, columns).ts_ns[0]
+
+    known = stretch.course.bars(stretch.ts_ns)
+    assert first == stretch.ts_ns[known >= 15][0] > stretch.ts_ns[0]
+    with pytest.raises(DataError, match="sim: rows before 15 bars have closed"):
+        make_tape(stretch, Observation.raw(columns), None)
+
+
+def test_a_candle_shows_a_position_its_low_and_its_high(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    n, tick = 90, 0.1
+    close = 60_000.0 + np.rint(np.cumsum(rng.normal(scale=300.0, size=n))) * tick
+    opens = np.concatenate([close[:1], close[:-1]])
+    high, low = (np.maximum(opens, close) + 50 * tick, np.minimum(opens, close) - 70 * tick)
+    pl.DataFrame({"ts_ms": np.arange(n) * 60_000, "open": opens, "high": high, "low": low, "close": close, "volume": np.ones(n)}).write_csv(
+        tmp_path / "b.csv"
+    )
+
+    stretch = chosen(from_bar_file(tmp_path / "b.csv", perpetual(), ("ret_1",), ("ret_5",)), ("ret_1",))
+    t = make_tape(stretch, Observation.raw(("ret_1",)), None)
+
+    ranges = [max(high[k], close[k - 1]) - min(low[k], close[k - 1]) for k in range(1, n)]
+    atr = float(np.mean(ranges[:14]))
+    wilder = [atr, *((atr := atr + (x - atr) / 14) for x in ranges[14:])]
+    assert t.atr_ticks == pytest.approx(np.array(wilder) / tick, rel=1e-9)
+    assert t.bars.tolist() == list(range(15, n + 1))
+    assert t.low_ticks[1:] == pytest.approx(low[15:] / tick)
+    assert t.high_ticks[1:] == pytest.approx(high[15:] / tick)
