@@ -322,6 +322,10 @@ def cap_lots(tape: Tape, row: int, cap_quote: float) -> int:
 
 
 def wanted_change(action: float, position_lots: int, cap: int, dead_band: float) -> int:
-    """Lots to trade towards the target; 0 inside the dead-band. Rounded towards zero: never more risk than asked for."""
-    change = int(action * cap) - position_lots
-    return change if abs(change) >= dead_band * cap else 0
+    """Lots to trade towards the target; 0 inside the dead-band, which an exit passes as in live.
+
+    Rounded towards zero: never more risk than asked for.
+    """
+    target = int(action * cap)
+    change = target - position_lots
+    return change if target == 0 or abs(change) >= dead_band * cap else 0

@@ -73,7 +73,7 @@ def targets(rows: int) -> list[float]:
     rng = np.random.default_rng(2)
     out = [0.0]
     while len(out) < rows:
-        out.append(out[-1] if rng.random() < 0.9 else float(rng.choice([-1.0, -0.5, 0.0, 0.0, 0.5, 0.625, 1.0])))
+        out.append(out[-1] if rng.random() < 0.9 else float(rng.choice([-1.0, -0.5, 0.0, 0.0, 0.1875, 0.5, 0.625, 1.0])))
     return out
 
 

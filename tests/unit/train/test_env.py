@@ -215,7 +215,18 @@ def test_what_is_known_of_closed_trades_is_of_before_the_decision() -> None:
 
 @pytest.mark.parametrize(
     ("action", "position", "change"),
-    [(1.0, 0, 100), (0.999, 0, 99), (-0.999, 0, -99), (0.05, 0, 0), (0.0, 5, 0), (-1.0, 100, -200), (0.35, 30, 0)],
+    [
+        (1.0, 0, 100),
+        (0.999, 0, 99),
+        (-0.999, 0, -99),
+        (0.05, 0, 0),
+        (0.0, 5, -5),
+        (0.009, -5, 5),
+        (0.01, 5, 0),
+        (0.0, 0, 0),
+        (-1.0, 100, -200),
+        (0.35, 30, 0),
+    ],
 )
 def test_targets_become_lots_without_more_risk_than_asked_for(action: float, position: int, change: int) -> None:
     assert wanted_change(action, position, 100, 0.1) == change
