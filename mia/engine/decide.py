@@ -122,14 +122,13 @@ class Decider:
         risk, limits, position = state.risk, state.risk.limits, market.position
         lane.cap = cap = cap_lots(question.position_lots_max, equity, limits.equity_share_max_e9, state.mid2[market.index], market.terms)
         share = position.lots / cap if cap > 0 else 0.0
-        day_limit = limits.daily_loss_max_e9 * risk.day_start_equity_e8
         known = lane.state
         lane.plan.set_account(
             max(-1.0, min(1.0, share)),
             position.average_entry_ticks,
             position.opened_ns,
-            risk.drawdown * 1e9 / limits.drawdown_max_e9 if limits.drawdown_max_e9 else 1.0,
-            (equity - risk.day_start_equity_e8) * 1e9 / day_limit if day_limit > 0 else 0.0,
+            risk.drawdown_ratio,
+            risk.day_pnl_ratio,
             state.overtrade_score,
             known.last_action,
             known.dispersion,

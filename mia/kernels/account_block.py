@@ -117,23 +117,33 @@ class AccountBlock(Block):  # type: ignore[misc]
             self.q[1] += 1
         return 0
 
+    @cython.ccall
+    @cython.exceptval(-1, check=True)
+    def passed(self, low: cython.double, high: cython.double, bars: cython.longlong) -> cython.longlong:
+        """Take in short what quote() and bar() would have heard: the lowest and highest mid since, and the bars that closed."""
+        if self.q[0] != 0:
+            self._excursion(low)
+            self._excursion(high)
+            self.q[1] += bars
+        return 0
+
     @cython.cfunc
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Write the features that change between bars."""
         b: cython.Py_ssize_t = self.base
         atr: cython.double = self.hist.atr()
-        self.pool[b] = self.s[0]
+        self.pool[b] = clip(self.s[0], -1.0, 1.0)
         self.pool[b + 1] = 0.0
         self.pool[b + 2] = 0.0
         self.pool[b + 3] = 0.0
-        self.pool[b + 4] = self.s[2]
-        self.pool[b + 5] = self.s[3]
-        self.pool[b + 6] = self.s[4]
+        self.pool[b + 4] = clip(self.s[2], 0.0, 10.0)
+        self.pool[b + 5] = clip(self.s[3], -10.0, 100.0)
+        self.pool[b + 6] = clip(self.s[4], 0.0, 100.0)
         self.pool[b + 7] = 0.0
         self.pool[b + 8] = 0.0
-        self.pool[b + 9] = self.s[5]
-        self.pool[b + 10] = self.s[6]
-        self.pool[b + 11] = self.s[7]
+        self.pool[b + 9] = clip(self.s[5], -1.0, 1.0)
+        self.pool[b + 10] = clip(self.s[6], 0.0, 1.0)
+        self.pool[b + 11] = clip(self.s[7], 0.0, 1.0)
         self.pool[b + 12] = clip(self.s[10], 0.0, 10.0)
         self.absent[b + 12] = 1 if self.s[10] < 0.0 else 0
         self.pool[b + 13] = 1.0

@@ -57,6 +57,7 @@ cdef class PlanCore:
     cpdef long long on_predicted(self, long long ts_recv_ns, long long name, double value, double confidence, long long known_ns, long long until_ns)
     cpdef long long set_account(self, double position, double entry_ticks, long long opened_ns, double drawdown_ratio, double day_pnl_ratio, double trades_60m_ratio, double last_action, double policy_dispersion, double last_alpha)
     cpdef long long set_record(self, long long closed_ns, long long closed, long long won, double drift)
+    cpdef long long take_market(self, long long ts_recv_ns, double low, double high, double mid, long long bars, double atr)
     cpdef long long observe(self, long long ts_recv_ns)
     cpdef Py_ssize_t first_cold(self) except? -2
     cpdef bint is_there(self, Py_ssize_t j)

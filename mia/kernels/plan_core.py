@@ -384,6 +384,30 @@ class PlanCore:
         return self.account.set_record(closed_ns, closed, won, drift)
 
     @cython.ccall
+    def take_market(
+        self,
+        ts_recv_ns: cython.longlong,
+        low: cython.double,
+        high: cython.double,
+        mid: cython.double,
+        bars: cython.longlong,
+        atr: cython.double,
+    ) -> cython.longlong:
+        """What the market did since the last call, instead of its events: for a plan of the account's columns alone, in training.
+
+        low, high: lowest and highest mid of the quotes since then; mid: the last one; bars: closed since then; atr: the average true
+        range after them. Prices in ticks.
+        """
+        self.state[0] = ts_recv_ns
+        self.state[1] += bars
+        self.state[11] = 0
+        self.market[0] = mid
+        self.hist.scale[0] = atr
+        if self.account is not None:
+            self.account.passed(low, high, bars)
+        return 0
+
+    @cython.ccall
     def observe(self, ts_recv_ns: cython.longlong) -> cython.longlong:
         """Fill the values with the columns as of ts_recv_ns (not before the last event). Closes no bar."""
         self._emit(ts_recv_ns)

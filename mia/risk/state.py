@@ -85,6 +85,18 @@ class RiskState(msgspec.Struct):
             return 0.0 if not self.is_started else 1.0
         return min(1.0, max(0, self.peak_equity_e8 - self.equity_e8) / self.peak_equity_e8)
 
+    @property
+    def drawdown_ratio(self) -> float:
+        """The drawdown as a share of its limit; 1 at a limit of 0."""
+        limit_e9 = self.limits.drawdown_max_e9
+        return self.drawdown * 1e9 / limit_e9 if limit_e9 else 1.0
+
+    @property
+    def day_pnl_ratio(self) -> float:
+        """Profit (+) or loss (-) of the UTC day as a share of the daily loss limit; 0 without a limit above 0."""
+        limit = self.limits.daily_loss_max_e9 * self.day_start_equity_e8
+        return (self.equity_e8 - self.day_start_equity_e8) * 1e9 / limit if limit > 0 else 0.0
+
     def reset_stops(self) -> None:
         """The operator's word: clear kill and drawdown stop; the peak starts again at the present equity."""
         self.is_killed = False

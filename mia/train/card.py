@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mia.policy.manifest import Manifest
+from mia.train.account import LEFT_OUT
 from mia.train.evaluate import Result
 from mia.train.settings import FitSettings
 from mia.train.stats import mean_interval
@@ -103,9 +104,22 @@ Test: Brier {a.brier:.4f} (a constant of the training base rate {a.base_rate:.3f
 - The simulated market's order flow foretells the price far better than a real one's does, and its trends are longer.
 - The fit is short; another seed gives another policy. Results hold for these test seeds and this fee only.
 - On spot, targets below zero become flat, which it was not trained for.
-""",
+{account_lines(manifest.features, settings)}""",
         encoding="utf-8",
     )
+
+
+def account_lines(features: Sequence[str], settings: FitSettings) -> str:
+    """Which of the account's columns the policies do not read and why, and what training took for granted of the others."""
+    env = settings.env
+    lines = [f"- `{name}` was left out of the observation: {why}.\n" for name, why in LEFT_OUT.items() if name not in features]
+    lines.append(
+        f"- The account's columns were trained with {env.equity_quote:g} of equity for {env.cap_quote:g} of notional at target 1, a drawdown"
+        f" limit of {env.risk.drawdown_max:g}, a daily loss limit of {env.risk.daily_loss_max:g} and {env.risk.overtrade_trades_per_hour}"
+        " trades per hour: other limits or another share of equity move `drawdown_ratio`, `day_pnl_ratio` and `trades_60m_ratio` faster or"
+        " slower. Fills come at the next decision's touch, and equity is marked at decisions.\n"
+    )
+    return "".join(lines)
 
 
 def _recordings(recordings: dict[str, dict[str, list[Result]]]) -> str:

@@ -40,7 +40,7 @@ def evaluate(decide: Decide, tapes: Sequence[Tape], account: AccountColumns, set
             env = envs[i]
             target = books[i].gate(float(action[j]), float(alpha[j]), env, alpha_min)
             before = env.ledger.traded_e8
-            obs[i], _, _, done, info = env.step(np.array([target], dtype=np.float32))
+            obs[i], _, _, done, info = env.act(target, float(action[j]))
             books[i].take(info["gained_e8"], env, env.ledger.traded_e8 - before)
             if done:
                 alive.remove(i)

@@ -28,7 +28,7 @@ from mia.policy.bundle import GOLDEN_TOLERANCE, Bundle, load_bundle
 from mia.policy.manifest import FORMAT, REGIMES, Manifest, Training
 from mia.regime.filter import RegimeParams
 from mia.shipped import config_file
-from mia.train.account import SUPPORTED, PlanAccount
+from mia.train.account import INV_STD, SUPPORTED, PlanAccount
 from mia.train.alpha import AlphaReport, fit_alpha, report, with_account
 from mia.train.bundle_writer import write_bundle
 from mia.train.card import performance_csv, write_card
@@ -150,7 +150,7 @@ class _Choice:
         else:
             plain = Observation.raw(usable)
             raw = np.concatenate([s.features for s in train])
-            plain = msgspec.structs.replace(plain, normaliser=fit_normaliser(raw, 0))
+            plain = msgspec.structs.replace(plain, normaliser=fit_normaliser(raw, ()))
             tapes = [make_tape(s, plain, params) for s in (train if len(train) >= 4 else _quarters(train))]
             ranked = rank_columns(tapes, self._settings.alpha_horizon_s, self._settings.seed)
             write_ranking(kept, ranked)
@@ -177,7 +177,8 @@ def _observation(parts: Parts, account: PlanAccount, raw: Any) -> Observation:
     columns = (*parts.train[0].columns, *account.columns, *parts.masks)
     own = len(account.columns) + len(parts.masks)
     weights = regime_weights(config_file("regime_weights.toml"), columns, shipped_catalogue())
-    return Observation(columns=columns, own=own, normaliser=fit_normaliser(raw, own), weights=weights, masks=len(parts.masks))
+    normaliser = fit_normaliser(raw, [INV_STD.get(c, 1.0) for c in columns[-own:]])
+    return Observation(columns=columns, own=own, normaliser=normaliser, weights=weights, masks=len(parts.masks))
 
 
 def _lost(parts: Parts, settings: FitSettings, seed: int) -> Lost:
@@ -212,6 +213,7 @@ def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, setti
     low, high = _with_neutral(low, high, parts)
     span = np.maximum(high - low, 1e-6)
     features = observation.columns[: len(observation.columns) - observation.masks]
+    own = [shipped_catalogue().get(c).range for c in features[observation.market :]] + [(0.0, 1.0)] * observation.masks
     return Manifest(
         format=FORMAT,
         name=name,
@@ -222,8 +224,8 @@ def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, setti
         catalogue_sha256=shipped_catalogue().hash,
         features=list(features),
         masks=list(parts.masks),
-        lo=[*(low - _WIDE * span).tolist(), *[-1.01] * observation.own],
-        hi=[*(high + _WIDE * span).tolist(), *[1.01] * observation.own],
+        lo=[*(low - _WIDE * span).tolist(), *(bounds[0] - 0.01 for bounds in own)],
+        hi=[*(high + _WIDE * span).tolist(), *(bounds[1] + 0.01 for bounds in own)],
         alpha_min=0.0,
         alpha_horizon_s=settings.alpha_horizon_s,
         algorithms=dict.fromkeys(REGIMES, "sac"),

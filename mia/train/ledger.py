@@ -48,7 +48,8 @@ class Ledger:
         elif abs(new) > abs(old):
             self.entry_e8 += notional
         else:
-            self.entry_e8 = self.entry_e8 * new // old
+            sign = 1 if old > 0 else -1  # rounded away from 0, as the portfolio leaves it
+            self.entry_e8 = sign * -(-sign * self.entry_e8 * abs(new) // abs(old))
         self.position_lots = new
 
     def equity_x2_e8(self, bid_ticks: int, ask_ticks: int) -> int:

@@ -151,14 +151,14 @@ class Normaliser(msgspec.Struct, frozen=True):
         return out
 
 
-def fit_normaliser(features: F64, own_columns: int, clip: float = 5.0) -> Normaliser:
-    """Median and a robust scale of each market column [N, m]; the account's columns and the masks that follow stay as they are."""
+def fit_normaliser(features: F64, own: Sequence[float], clip: float = 5.0) -> Normaliser:
+    """Median and a robust scale of each market column [N, m]; own: inv_std of the account's columns and the masks that follow."""
     median = np.median(features, axis=0)
     low, high = np.quantile(features, [0.05, 0.95], axis=0)
     spread = (high - low) / 3.29  # of a normal distribution: its standard deviation
     spread = np.where(spread > 1e-9, spread, np.maximum(features.std(axis=0), 1e-3))
-    mean = np.concatenate([median, np.zeros(own_columns)]).astype(np.float32)
-    inv_std = np.concatenate([1.0 / spread, np.ones(own_columns)]).astype(np.float32)
+    mean = np.concatenate([median, np.zeros(len(own))]).astype(np.float32)
+    inv_std = np.concatenate([1.0 / spread, own]).astype(np.float32)
     return Normaliser(mean, inv_std, clip)
 
 

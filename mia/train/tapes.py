@@ -23,10 +23,11 @@ from mia.features.columns import from_events as columns_of
 from mia.features.plan import Plan, build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
+from mia.kernels.history import ATR_LENGTH
 from mia.regime.filter import UNIFORM, RegimeFilter, RegimeParams
 from mia.sim.market import SimMarket
 from mia.sim.settings import SimMarketSettings
-from mia.train.env import F32, Tape
+from mia.train.env import F32, OwnScale, Tape
 from mia.train.known import Known
 from mia.train.lost import Lost
 from mia.train.observation import Observation
@@ -34,10 +35,38 @@ from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
+_ATR: Final = f"atr({ATR_LENGTH})"
 _ARENA_BYTES: Final = 64 << 20
 START_NS: Final = 1_700_000_000_000_000_000  # of every simulated market: a date without meaning, 2023-11-14 22:13:20 UTC
 NOTHING_KNOWN: Final = Known()
 PHASE_TO_REGIME: Final = (0, 1, 2)  # calm is range, trending is trend, violent is defensive
+
+
+class Course(msgspec.Struct, frozen=True):
+    """What the market did between the rows: mids of valid quotes, in half ticks, and bars closed, with the ATR after each in ticks.
+
+    atr: NaN until 15 bars are closed.
+    """
+
+    mid_ns: I64
+    mid_x2: I64
+    bar_ns: I64
+    atr: F64
+
+    def bars(self, ts_ns: I64) -> I64:
+        """How many had closed at these times."""
+        return np.searchsorted(self.bar_ns, ts_ns, side="right").astype(np.int64)
+
+    def atr_at(self, ts_ns: I64) -> F64:
+        """The ATR at these times."""
+        return np.concatenate([[np.nan], self.atr])[self.bars(ts_ns)]
+
+    def extremes(self, ts_ns: I64) -> tuple[F64, F64]:
+        """(lowest, highest) mid in ticks after the time before and up to each of these rising times of mids; the first: of itself."""
+        at = np.searchsorted(self.mid_ns, ts_ns, side="left")
+        starts = np.concatenate([at[:1], np.minimum(at[:-1] + 1, at[1:])])
+        mids = self.mid_x2[: at[-1] + 1]
+        return np.minimum.reduceat(mids, starts) * 0.5, np.maximum.reduceat(mids, starts) * 0.5
 
 
 class Stretch(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +86,7 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     bar_ts_ns: I64
     bar_inputs: F64
     bar_labels: npt.NDArray[np.int8]
+    course: Course
 
 
 def simulated(
@@ -90,11 +120,20 @@ def from_events(
     """Any stretch of events; phase: the hidden label of each event, where there is one."""
     span = int(events.ts_recv_ns[0]), int(events.ts_recv_ns[-1])
     ts, features = batch.compute(_plan(columns, instrument, bars, known, span), events, every_ms * 1_000_000, "quote", with_cold=True)
-    bar_ts, bar_inputs = batch.compute(_plan(regime_columns, instrument, bars, known, span), events, 0, "bar")
+    plan = _plan((*regime_columns, _ATR), instrument, bars, known, span)
+    closed_ns, inputs = batch.compute(plan, events, 0, "bar", with_cold=True)
     if len(ts) < 2:
         raise DataError(f"{name}: too short: no two decisions")
-    is_quote = events.kind == QUOTE
-    at = np.searchsorted(events.ts_recv_ns[is_quote], ts, side="right") - 1
+    if plan.bar_count() != len(closed_ns):
+        raise DataError(
+            f"{name}: {plan.bar_count()} bars closed at {len(closed_ns)} events: use bars that are longer than a timer's 100 ms"
+        )
+    is_warm = np.isfinite(inputs[:, :-1]).all(axis=1)
+    bar_ts, bar_inputs = closed_ns[is_warm], np.ascontiguousarray(inputs[is_warm, :-1])
+    a, b = events.a, events.b
+    is_quote = (events.kind == QUOTE) & (a > 0) & (b > a) & (events.c > 0) & (events.d > 0)
+    is_mid = is_quote | ((events.kind == QUOTE) & (a > 0) & (a == b) & (events.c > 0) & (events.d > 0))  # locked: a mid, no decision
+    at = np.searchsorted(events.ts_recv_ns[is_quote], ts, side="left")
     labels = np.full(events.events, -1, np.int8) if phase is None else np.asarray(PHASE_TO_REGIME, np.int8)[phase]
     return Stretch(
         name=name,
@@ -108,6 +147,7 @@ def from_events(
         bar_ts_ns=bar_ts,
         bar_inputs=bar_inputs,
         bar_labels=labels[np.searchsorted(events.ts_recv_ns, bar_ts, side="right") - 1],
+        course=Course(events.ts_recv_ns[is_mid], (a + b)[is_mid], closed_ns, inputs[:, -1].copy()),
     )
 
 
@@ -130,7 +170,7 @@ def chosen(stretch: Stretch, columns: Sequence[str]) -> Stretch:
     """The stretch with these columns alone, and the rows in which all of them have a value; DataError when fewer than two are left."""
     at = [stretch.columns.index(name) for name in columns]
     features = np.ascontiguousarray(stretch.features[:, at])
-    there = np.isfinite(features).all(axis=1)
+    there = np.isfinite(features).all(axis=1) & np.isfinite(stretch.course.atr_at(stretch.ts_ns))  # the account's columns wait for it
     if there.sum() < 2:
         raise DataError(f"{stretch.name}: no two rows in which every column has a value: use a longer stretch or other columns")
     kept = {name: getattr(stretch, name)[there] for name in ("ts_ns", "bid_ticks", "ask_ticks", "labels")}
@@ -161,7 +201,10 @@ def from_bar_file(
     span = int(close_ns[0]), int(close_ns[-1])
     outside, _ = known.outside(*span)
     ts, features = batch.compute_bars(_plan(columns, instrument, spec, known, span), close_ns, rows, with_cold=True, outside=outside)
-    bar_ts, bar_inputs = batch.compute_bars(_plan(regime_columns, instrument, spec, known, span), close_ns, rows)
+    plan = _plan((*regime_columns, _ATR), instrument, spec, known, span)
+    closed_ns, inputs = batch.compute_bars(plan, close_ns, rows, with_cold=True)
+    is_warm = np.isfinite(inputs[:, :-1]).all(axis=1)
+    bar_ts, bar_inputs = closed_ns[is_warm], np.ascontiguousarray(inputs[is_warm, :-1])
     if len(ts) < 2:
         raise DataError(f"{path}: no row is warm: use columns that need bars only, and more than 60 bars")
     close = np.rint(prices[3][np.searchsorted(close_ns, ts)]).astype(np.int64)
@@ -177,7 +220,15 @@ def from_bar_file(
         bar_ts_ns=bar_ts,
         bar_inputs=bar_inputs,
         bar_labels=np.full(len(bar_ts), -1, np.int8),
+        course=_course_of_bars(close_ns, prices, closed_ns, inputs[:, -1].copy()),
     )
+
+
+def _course_of_bars(close_ns: I64, prices: Sequence[F64], closed_ns: I64, atr: F64) -> Course:
+    """Of each bar its low, its high and, in the row's mid, its close: half a tick above it."""
+    mids = np.rint(2.0 * np.stack([prices[2], prices[1], np.rint(prices[3]) + 0.5], axis=1)).astype(np.int64)
+    times = np.stack([close_ns - 2, close_ns - 1, close_ns], axis=1)
+    return Course(times.ravel(), mids.ravel(), closed_ns, atr)
 
 
 def make_tape(stretch: Stretch, observation: Observation, params: RegimeParams | None, lost: Lost | None = None) -> Tape:
@@ -189,6 +240,12 @@ def make_tape(stretch: Stretch, observation: Observation, params: RegimeParams |
     features, masks = stretch.features.astype(np.float32), np.ones((len(stretch.ts_ns), observation.masks), np.float32)
     if lost is not None:
         lost.take(features, masks)
+    atr = stretch.course.atr_at(stretch.ts_ns)
+    if not np.isfinite(atr).all():
+        raise DataError(
+            f"{stretch.name}: rows before {ATR_LENGTH + 1} bars have closed: no ATR for the account's columns; choose its rows first"
+        )
+    low, high = stretch.course.extremes(stretch.ts_ns)
     return Tape(
         name=stretch.name,
         instrument=stretch.instrument,
@@ -200,7 +257,21 @@ def make_tape(stretch: Stretch, observation: Observation, params: RegimeParams |
         probs=probs,
         masks=masks,
         labels=np.where(stretch.labels < 0, probs.argmax(axis=1), stretch.labels).astype(np.int8),
+        low_ticks=low,
+        high_ticks=high,
+        atr_ticks=atr,
+        bars=stretch.course.bars(stretch.ts_ns),
+        own=_own_scale(observation, probs),
     )
+
+
+def _own_scale(observation: Observation, probs: F32) -> OwnScale | None:
+    """How the account's columns are read; None for an observation that holds none of them or changes nothing."""
+    span = slice(observation.market, len(observation.columns) - observation.masks)
+    if not observation.columns[span]:
+        return None
+    normaliser = observation.normaliser
+    return OwnScale(normaliser.inv_std[span], normaliser.clip, (probs @ observation.weights[:, span]).astype(np.float32))
 
 
 def filtered(stretch: Stretch, params: RegimeParams | None) -> F32:

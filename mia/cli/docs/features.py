@@ -57,7 +57,11 @@ INPUT_TEXT: Final = {
     "quotes": ("best bid and ask with sizes", "cold until there are some; a stale quote stops decisions; candle files have none"),
     "depth": ("the order book", "no value from a gap in the feed until the next snapshot; candle files have none"),
     "clock": ("engine time", "never missing"),
-    "account": ("position, profit and limits of the lane", "never missing live; files have none: null there, training simulates it"),
+    "account": (
+        "position, profit and limits of the lane",
+        "never missing live; files have none: null there; a fit steps all of them with the kernel of live but `policy_dispersion`,"
+        " `last_alpha` and `model_drift_score`, which cannot be known then and which its policies do not read",
+    ),
     "calendar": ("sessions, events, expiries from the calendar files", "no value past the end of the calendar"),
     "reference": ("outside series such as VIX, yields, an index", "no value until published, and past its validity"),
     "funding": ("funding rate and basis of perpetuals", "no value until published, and past its validity"),

@@ -77,3 +77,37 @@ def test_wild_records_leave_finite_columns_in_range(closed_ns: int, closed: int,
     for name, value in zip(NAMES, list(plan.values), strict=True):
         low, high = shipped_catalogue().get(name).range
         assert low <= value <= high, name
+
+
+OWN = ("drawdown_ratio", "day_pnl_ratio", "trades_60m_ratio", "position", "last_action", "policy_dispersion", "last_alpha")
+
+
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        (-1e300, (0.0, -10.0, 0.0, -1.0, -1.0, 0.0, 0.0)),
+        (-10.5, (0.0, -10.0, 0.0, -1.0, -1.0, 0.0, 0.0)),
+        (0.25, (0.25,) * 7),
+        (10.5, (10.0, 10.5, 10.5, 1.0, 1.0, 1.0, 1.0)),
+        (math.inf, (10.0, 100.0, 100.0, 1.0, 1.0, 1.0, 1.0)),
+    ],
+)
+def test_what_the_account_says_of_itself_stays_in_the_ranges_of_the_catalogue(
+    told: float, seen: tuple[float, ...], bench: Callable[..., Any]
+) -> None:
+    b = bench(OWN)
+
+    b.plan.set_account(told, 0.0, 0, told, told, told, told, told, told)
+
+    assert b.row(T0) == list(seen)
+    for name, value in zip(OWN, seen, strict=True):
+        low, high = shipped_catalogue().get(name).range
+        assert low <= value <= high, name
+
+
+def test_a_number_of_the_account_that_is_none_is_not_hidden_in_a_range(bench: Callable[..., Any]) -> None:
+    b = bench(OWN)
+
+    b.plan.set_account(*[math.nan] * 2, 0, *[math.nan] * 6)
+
+    assert all(math.isnan(value) for value in b.row(T0))

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from mia.domain.events import OrderFilled
 from mia.domain.sizing import Terms
 from mia.execution.portfolio import Portfolio
-from mia.train.account import PlanAccount
+from mia.train.account import SUPPORTED, PlanAccount
 from mia.train.env import EnvSettings, Tape, TradingEnv, cap_lots, wanted_change
 from mia.train.ledger import Ledger
 from mia.train.settings import perpetual
 
+BRIEF = ("position", "position_age", "last_action")
 SETTINGS = EnvSettings(cap_quote=60_000.0, dead_band=0.1, turnover_penalty_bps=0.0, reward_scale=1.0, episode_rows=8)
 
 
@@ -36,11 +37,17 @@ def tape(rows: int = 40, seed: int = 3) -> Tape:
         probs=np.full((rows, 3), 1 / 3, np.float32),
         masks=np.ones((rows, 0), np.float32),
         labels=(np.arange(rows) % 3).astype(np.int8),
+        low_ticks=bid - rng.integers(0, 40, rows) * 0.5,
+        high_ticks=bid + 5 + rng.integers(0, 40, rows) * 0.5,
+        atr_ticks=rng.uniform(5.0, 15.0, rows),
+        bars=20 + np.arange(rows),
     )
 
 
-def play(t: Tape, actions: Sequence[float], settings: EnvSettings = SETTINGS) -> tuple[TradingEnv, list[np.ndarray], list[float]]:
-    env = TradingEnv([t], PlanAccount(), settings)
+def play(
+    t: Tape, actions: Sequence[float], settings: EnvSettings = SETTINGS, columns: Sequence[str] = SUPPORTED
+) -> tuple[TradingEnv, list[np.ndarray], list[float]]:
+    env = TradingEnv([t], PlanAccount(columns), settings)
     observations, rewards = [env.reset(options={"tape": 0})[0]], []
     for action in actions:
         obs, reward, _, _, _ = env.step(np.array([action], np.float32))
@@ -105,9 +112,8 @@ def test_an_observation_does_not_change_when_the_future_does() -> None:
     def spliced(name: str) -> np.ndarray:
         return np.concatenate([getattr(whole, name)[: cut + 1], getattr(other, name)[cut + 1 :]])
 
-    altered = msgspec.structs.replace(
-        whole, features=spliced("features"), bid_ticks=spliced("bid_ticks"), ask_ticks=spliced("ask_ticks"), probs=spliced("probs")
-    )
+    names = ("features", "bid_ticks", "ask_ticks", "probs", "low_ticks", "high_ticks", "atr_ticks")
+    altered = msgspec.structs.replace(whole, **{name: spliced(name) for name in names})
     actions = [0.9, -0.4, 0.1, 0.8, -0.9, 0.2, 0.4, -0.7, 0.6, 0.0]
 
     _, seen, rewards = play(whole, actions)
@@ -121,7 +127,7 @@ def test_an_observation_does_not_change_when_the_future_does() -> None:
 def test_the_account_is_that_before_the_decision() -> None:
     t = tape()
 
-    _, seen, _ = play(t, [0.5, 0.5, -1.0])
+    _, seen, _ = play(t, [0.5, 0.5, -1.0], columns=BRIEF)
 
     cap = cap_lots(t, 0, SETTINGS.cap_quote)
     assert [o[-1] for o in seen] == [0.0, 0.5, 0.5, -1.0]  # last_action
@@ -209,7 +215,18 @@ def test_what_is_known_of_closed_trades_is_of_before_the_decision() -> None:
 
 @pytest.mark.parametrize(
     ("action", "position", "change"),
-    [(1.0, 0, 100), (0.999, 0, 99), (-0.999, 0, -99), (0.05, 0, 0), (0.0, 5, 0), (-1.0, 100, -200), (0.35, 30, 0)],
+    [
+        (1.0, 0, 100),
+        (0.999, 0, 99),
+        (-0.999, 0, -99),
+        (0.05, 0, 0),
+        (0.0, 5, -5),
+        (0.009, -5, 5),
+        (0.01, 5, 0),
+        (0.0, 0, 0),
+        (-1.0, 100, -200),
+        (0.35, 30, 0),
+    ],
 )
 def test_targets_become_lots_without_more_risk_than_asked_for(action: float, position: int, change: int) -> None:
     assert wanted_change(action, position, 100, 0.1) == change

@@ -141,7 +141,7 @@ def test_what_a_policy_reads_is_scaled_clipped_and_weighed_by_regime() -> None:
     rng = np.random.default_rng(3)
     raw = rng.normal(5.0, 2.0, size=(1_000, 2))
     weights = np.array([[1.0, 2.0, 1.0], [0.5, 1.0, 1.0], [3.0, 1.0, 1.0]], np.float32)
-    o = Observation(columns=("a", "b", "position"), own=1, normaliser=fit_normaliser(raw, 1), weights=weights)
+    o = Observation(columns=("a", "b", "position"), own=1, normaliser=fit_normaliser(raw, [1.0]), weights=weights)
     obs = np.array([[5.0, 9.0, 0.25], [1e9, -1e9, -1.0]], np.float32)
     probs = np.array([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]], np.float32)
 
