@@ -16,10 +16,12 @@ from mia.execution.portfolio import Position
 from mia.features.bars import BarSpec
 from mia.features.calendars import Calendar
 from mia.features.catalogue import shipped_catalogue
+from mia.features.distribution import Spread, parse_drift
 from mia.features.models import FeatureModels, parse_models
-from mia.features.plan import build_plan
+from mia.features.plan import Plan, build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
+from mia.kernels.drift import DriftMeter
 from mia.kernels.observe import to_float32
 from mia.policy.strategy import Strategy
 from mia.risk.limits import Limits
@@ -59,8 +61,8 @@ class Lane:
     """The parts of one lane and its reused buffers."""
 
     __slots__ = (
-        "alpha_min", "cap", "hi", "index", "lo", "market", "min_interval_ns", "needs_book", "obs", "plan", "question",
-        "reads_book", "spec", "state", "strategy", "trigger", "width",
+        "alpha_min", "cap", "drift", "drift_columns", "hi", "index", "lo", "market", "min_interval_ns", "needs_book", "obs", "plan",
+        "question", "reads_book", "spec", "state", "strategy", "trigger", "width",
     )  # fmt: skip
 
     def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
@@ -77,6 +79,9 @@ class Lane:
         self.min_interval_ns: Final = strategy.min_interval_ns
         self.alpha_min: Final = strategy.alpha_min
         self.plan: Final = build_plan(columns, market.definition, bar, arena, market.book, calendar, models=models)
+        seen = parse_drift(strategy.drift, columns, f"{where}: drift.json").columns if strategy.drift else {}
+        self.drift_columns: Final = tuple(seen)
+        self.drift: Final = _drift_meter(columns, seen, self.plan, arena) if seen else None
         self.width: Final = len(strategy.columns)
         self.obs: Final = memoryview(array("f", bytes(4 * max(self.width, 1))))[: self.width]
         self.lo: Final = memoryview(array("d", strategy.lo))
@@ -94,6 +99,11 @@ class Lane:
     def check_inputs(self) -> int:
         """Copy the row into the observation; -1 when all is finite and in range, else the column (+ width when out of range)."""
         return int(to_float32(self.plan.values, self.width, self.lo, self.hi, self.obs)) if self.width else -1
+
+
+def _drift_meter(columns: tuple[str, ...], seen: dict[str, Spread], plan: Plan, arena: Arena) -> DriftMeter:
+    index = [columns.index(name) for name in seen]
+    return DriftMeter(arena, plan, index, [s.edges for s in seen.values()], [s.shares for s in seen.values()])
 
 
 def models_of(strategy: Strategy, where: str) -> FeatureModels | None:

@@ -42,7 +42,8 @@ class LaneState(msgspec.Struct, kw_only=True):
     last_action: float = 0.0
     last_alpha: float = 0.0
     dispersion: float = 0.0  # of the three policies, one decision ago
-    model_drift: float = -1.0  # largest PSI of the 20 most important inputs; below 0: nobody has measured it
+    model_drift: float = -1.0  # largest PSI of the most important inputs, as of the last decision; below 0: not known (yet)
+    is_drift_told: bool = False  # an alert said so, and it has not come back since
     regime_probs: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
     out_of_range_row: int = 0  # decisions refused in a row because a feature was out of range
 

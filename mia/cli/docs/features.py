@@ -37,8 +37,14 @@ Where they go:
 - A picture: `mia features regimes FILE --models M.json --out report.html`.
 
 A column of a model has a value when each column that its model reads has one: models of candles never read trades, those of simulated or
-recorded trades wait for them. `last_3_trades_success_rate` is told by the engine and needs no file; `model_drift_score` has no value yet:
-nothing measures the drift of a running model.
+recorded trades wait for them. `last_3_trades_success_rate` is told by the engine and needs no file.
+
+`model_drift_score` needs `drift.json` of the bundle (`mia-train fit` writes it; a bundle without it measures nothing, and the column has no
+value): deciles of the 20 most important columns of the market, calendar and slow series left out. The daemon counts the values that its
+decisions see into these bins, over the last 5,000 to 9,999 decisions, and takes the largest population stability index of the 20 columns.
+Before the first 5,000 it is not known. A decision sees the value as of the decision before; of one column the index is at most 20 decisions
+old. Above 0.25 an alert is raised once (`model_drift`), and again only after the value fell below 0.1. Short windows of slow columns differ
+from training without anything being wrong: with decisions each second, 5,000 are an hour and a half.
 
 `mia-train features --vix VIX.csv` adds a forecast of the next close of VIX. It sees closes that were known by the end of the rows of the
 fit, or with simulated markets the first `--share` of its own file. `mia features compute` makes it arrive as predictions do live, with
