@@ -17,6 +17,7 @@ from mia.features.bars import BarSpec
 from mia.features.calendars import Calendar
 from mia.features.catalogue import shipped_catalogue
 from mia.features.distribution import Spread, parse_drift
+from mia.features.heard import valid_ns
 from mia.features.models import FeatureModels, parse_models
 from mia.features.plan import Plan, build_plan
 from mia.kernels.arena import Arena
@@ -31,7 +32,7 @@ from mia.risk.review import Question
 class Market:
     """One instrument inside the engine: its book, its last quote, the lanes that trade it."""
 
-    __slots__ = ("book", "definition", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms")
+    __slots__ = ("book", "definition", "followers", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms", "tick")
 
     def __init__(self, index: int, definition: Instrument, arena: Arena) -> None:
         self.index: Final = index
@@ -39,6 +40,8 @@ class Market:
         self.terms: Final = Terms.of(index, definition)
         self.book: Final = Book(arena)
         self.lanes: Final[list[Lane]] = []
+        self.followers: Final[list[tuple[Lane, int]]] = []  # lanes of which it is a reference, and the number of the series
+        self.tick: Final = float(definition.tick_size)
         self.reads_book = False  # a lane reads depth
         self.needs_book = False  # a lane reads it without a mask: an invalid book blocks its openings
         self.state: MarketState
@@ -51,18 +54,22 @@ class Market:
 
 
 class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What the shell hands over for one lane: the index of its instrument and its loaded strategy."""
+    """What the shell hands over for one lane: the index of its instrument, its loaded strategy, and its reference instruments.
+
+    references: (number of the series, index of the instrument), in the order in which a trade of both would count.
+    """
 
     instrument: int
     strategy: Strategy
+    references: tuple[tuple[int, int], ...] = ()
 
 
 class Lane:
     """The parts of one lane and its reused buffers."""
 
     __slots__ = (
-        "alpha_min", "cap", "drift", "drift_columns", "hi", "index", "lo", "market", "min_interval_ns", "needs_book", "obs", "plan",
-        "question", "reads_book", "spec", "state", "strategy", "trigger", "width",
+        "alpha_min", "cap", "drift", "drift_columns", "heard_valid_ns", "hi", "index", "lo", "market", "min_interval_ns",
+        "needs_book", "obs", "plan", "question", "reads_book", "spec", "state", "strategy", "trigger", "width",
     )  # fmt: skip
 
     def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
@@ -82,6 +89,7 @@ class Lane:
         seen = parse_drift(strategy.drift, columns, f"{where}: drift.json").columns if strategy.drift else {}
         self.drift_columns: Final = tuple(seen)
         self.drift: Final = _drift_meter(columns, seen, self.plan, arena) if seen else None
+        self.heard_valid_ns: Final = valid_ns(bar.interval_ns)
         self.width: Final = len(strategy.columns)
         self.obs: Final = memoryview(array("f", bytes(4 * max(self.width, 1))))[: self.width]
         self.lo: Final = memoryview(array("d", strategy.lo))

@@ -81,6 +81,7 @@ class EngineState(msgspec.Struct, kw_only=True):
     mid2: list[int] = []  # bid + ask in half ticks, by instrument; 0 = none
     marks2: list[int] = []  # the last mid2 that was not 0: what positions are valued at
     is_flattening: bool = False  # positions that fills still open are closed at once; Resume clears it
+    references: dict[str, tuple[int, int]] = {}  # series -> when the newest value was known, and what it describes, in ns
     config_hash: str = ""  # of the settings that the limits were taken from
     markets: list[MarketState] = []
     lanes: list[LaneState] = []
