@@ -43,19 +43,22 @@ class ReferenceFiles:
         return bool(self._files)
 
     async def run(self, tell: Callable[[AnyEvent], None], now_ns: Callable[[], int]) -> None:
-        """Until canceled, of a run that has begun: look at the files every poll_s; rows that are known by then enter.
+        """Until canceled, of a run that has begun: look at the files every poll_s."""
+        while True:
+            await self.look(tell, now_ns())
+            await asyncio.sleep(self._poll_s)
+
+    async def look(self, tell: Callable[[AnyEvent], None], now_ns: int) -> None:
+        """Read what changed; rows that are known by now enter.
 
         A row that is in a file before it is known (the bar that is not over) waits for a look after that, and enters as it is then.
         """
-        while True:
-            look_ns = now_ns()
-            await asyncio.to_thread(self._look)
-            due = [event for event in self._fresh() if event.known_at_ns <= look_ns]
-            for k, event in enumerate(due):
-                tell(event)
-                if k % _BATCH == _BATCH - 1:
-                    await asyncio.sleep(0.01)
-            await asyncio.sleep(self._poll_s)
+        await asyncio.to_thread(self._read)
+        due = [event for event in self._fresh() if event.known_at_ns <= now_ns]
+        for k, event in enumerate(due):
+            tell(event)
+            if k % _BATCH == _BATCH - 1:
+                await asyncio.sleep(0.01)
 
     def into(self, core: Core, frames: Frames) -> Frames:
         """The frames of a replay, with what was known before each of them given to the core first. The files are read once."""
@@ -79,7 +82,7 @@ class ReferenceFiles:
                 core.report(event, event.known_at_ns)
             yield frame
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         """Read what changed since the last look (in a thread of its own: it only waits for the disk, and parses 64 KiB a file)."""
         for file in self._files:
             file.look()

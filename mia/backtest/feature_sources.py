@@ -188,7 +188,7 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
         merge = Merge(outside)
         for ts_recv_ns, payload in feed.frames():
             decoded = codec.decode(payload, ts_recv_ns, 0)
-            events.extend(_with_heard(decoded, others, valid_for_ns) if others else decoded)
+            events.extend(with_heard(decoded, others, valid_for_ns) if others else decoded)
             if len(events) >= CHUNK:
                 yield Piece(merge.take(columns_of(events, number)))
                 events = []
@@ -215,7 +215,7 @@ def _heard(path: Path, feed: ReplayFeed, request: Request) -> dict[str, list[str
     return found
 
 
-def _with_heard(events: Iterable[AnyEvent], others: Mapping[int, tuple[list[str], Instrument]], valid_for_ns: int) -> Iterator[AnyEvent]:
+def with_heard(events: Iterable[AnyEvent], others: Mapping[int, tuple[list[str], Instrument]], valid_for_ns: int) -> Iterator[AnyEvent]:
     """The events, and behind each trade of a second instrument what the engine makes of it."""
     for e in events:
         yield e

@@ -155,7 +155,8 @@ def _midnight(days: Sequence[date]) -> I64:
 def _dates(path: Path, table: pl.DataFrame, name: str) -> list[date]:
     column = _column(path, table, name)
     try:
-        column = column.str.strip_chars().str.to_date("%Y-%m-%d") if column.dtype == pl.String else column.cast(pl.Date)
+        kind = "%m/%d/%Y" if column.dtype == pl.String and "/" in str(column.first()) else "%Y-%m-%d"  # Cboe's way, and all others'
+        column = column.str.strip_chars().str.to_date(kind) if column.dtype == pl.String else column.cast(pl.Date)
     except pl.exceptions.PolarsError as e:
         raise DataError(f"{path}: column {name!r} is not dates: {e}") from e
     if column.null_count():
