@@ -20,6 +20,7 @@ from mia.engine.settings import LaneSettings
 from mia.features.calendars import Calendar, family_calendar
 from mia.features.catalogue import shipped_catalogue
 from mia.features.plan import KNOWN_COLUMNS
+from mia.features.series import REFERENCE_NUMBER
 from mia.policy.bundle import load_bundle
 from mia.policy.rules import make_rule
 from mia.policy.strategy import Strategy
@@ -130,7 +131,11 @@ def lane_specs(settings: Settings, instruments: Sequence[Instrument]) -> tuple[L
     """The lanes of the traded instruments, strategies loaded; ConfigError when there are none."""
     names = [f"{i.venue}:{i.symbol}" for i in instruments]
     specs = tuple(
-        LaneSpec(instrument=names.index(lane.instrument), strategy=load_strategy(lane, instruments[names.index(lane.instrument)].family))
+        LaneSpec(
+            instrument=names.index(lane.instrument),
+            strategy=load_strategy(lane, instruments[names.index(lane.instrument)].family),
+            references=tuple((REFERENCE_NUMBER[series], names.index(other)) for series, other in sorted(lane.references.items())),
+        )
         for lane in settings.lanes
         if lane.instrument in names
     )

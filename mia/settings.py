@@ -23,6 +23,7 @@ from mia.domain.ids import instance_number
 from mia.domain.instruments import Instrument
 from mia.engine.settings import EngineSettings, LaneSettings
 from mia.execution.settings import ExecutionSettings
+from mia.references.settings import ReferenceSettings
 from mia.risk.limits import RiskSettings
 from mia.shipped import config_file
 from mia.sim.settings import DemoSettings, PaperSettings, SimMarketSettings
@@ -66,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics: MetricsSettings = MetricsSettings()
     link: LinkSettings = LinkSettings()
     live: LiveSettings = LiveSettings()
+    references: ReferenceSettings = ReferenceSettings()
     alerts: AlertSettings = AlertSettings()
     mqtt: MqttSettings = MqttSettings()
 
@@ -77,6 +79,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for lane in self.lanes:
             if lane.instrument not in known:
                 raise ConfigError(f"[[lanes]] instrument {lane.instrument!r} is not among [[instruments]]: {', '.join(known)}")
+            for series, other in lane.references.items():
+                if getattr(self.references, series):
+                    raise ConfigError(f"[references] {series} is a file, and for {lane.instrument} an instrument: keep one")
+                same_venue = [name for name in known if name.partition(":")[0] == lane.instrument.partition(":")[0]]
+                if other not in same_venue:
+                    raise ConfigError(
+                        f"[[lanes]] {lane.instrument}: references.{series} = {other!r} is not among the [[instruments]] of its venue: "
+                        f"{', '.join(same_venue)}"
+                    )
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):

@@ -132,7 +132,7 @@ class ConnectedRun:
         core, state = self._core, self._core.engine.state
         past: dict[int, Sequence[Trade]] = {}
         for market in core.engine.markets:
-            if market.lanes:
+            if market.lanes or market.followers:
                 try:
                     past[market.index] = await self._connection.trades_since(market.index, from_ns)
                 except Exception as e:  # the past is a convenience

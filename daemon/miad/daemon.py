@@ -44,6 +44,7 @@ from miad.notify import Notifier
 from miad.past import Past, builder, keep_calendar
 from miad.pulled import PulledRun
 from miad.recovery import recover
+from miad.references import ReferenceFiles
 from miad.reload import Reload
 from miad.shutdown import entries_gone, stage
 from miad.signals import Signals, StopFlag
@@ -90,6 +91,7 @@ class Daemon:
         )
         self._links: Final = Links(self._health, self._hub)
         self._listener: Final = Listener(engine, self._hub)
+        self._references: Final = ReferenceFiles(self._settings.references, engine, self._hub.raise_alert)
         self._clock: Final = SystemClock()
         self._demo: Any = None
         self._connection: Any = None
@@ -165,7 +167,7 @@ class Daemon:
         self._clock.raise_to(engine.state.now_ns)
         self._run: PulledRun | ConnectedRun
         if self._source is not None:
-            self._run = PulledRun(core, self._source, self._loaded, self._options.speed, stop)
+            self._run = PulledRun(core, self._source, self._loaded, self._options.speed, stop, self._references)
         else:
             self._run = ConnectedRun(core, self._connection, self._host, self._clock, self._loaded, stop)
         feed = self._source.snapshot if self._source is not None else (lambda events_done: b"")
@@ -209,6 +211,8 @@ class Daemon:
             self._tasks.start("exchange", self._demo.exchange.watch)
             await self._run.open(self._tasks, run, first)
             self._tasks.start("reconcile", self._run.reconcile_often)
+        if self._references.are_named and not self._is_replay:
+            self._tasks.start("references", lambda: self._references.run(self._tell, self._run.now_ns))
         if os.geteuid() == 0:
             _log.warning("runs as root; a user of its own is safer, and --live would refuse")
         models = ", ".join(model for model, _ in model_names(engine))

@@ -15,6 +15,7 @@ from miad.feeds import Source
 from miad.loop import run_max, run_paced
 from miad.opening import open_run
 from miad.recovery import Recovered
+from miad.references import ReferenceFiles
 from miad.signals import StopFlag
 from miad.understudy import Understudy
 
@@ -24,12 +25,14 @@ _FOREVER: Final = float("inf")
 class PulledRun:
     """Opens the run, then drives the core from the source's frames."""
 
-    def __init__(self, core: Core, source: Source, loaded: Loaded, speed: float, stop: StopFlag) -> None:
+    def __init__(self, core: Core, source: Source, loaded: Loaded, speed: float, stop: StopFlag, references: ReferenceFiles) -> None:
+        """references: their rows enter a replay at the recording's time."""
         self._core: Final = core
         self._source: Final = source
         self._loaded: Final = loaded
         self._speed: Final = speed
         self._stop: Final = stop
+        self._references: Final = references
 
     async def open(self, recovered: Recovered, run: int, first: Sequence[AnyEvent]) -> None:
         """RunStarted to TradingEnabled; `first` stands before anything is decided. In a resumed replay no time passes by it."""
@@ -41,6 +44,8 @@ class PulledRun:
         open_run(core, self._loaded, run, now_ns if source.is_replay and now_ns else max(begin_ns, now_ns), first)
         if not source.is_replay:
             self._frames = _warm_up(core, self._codec, self._frames, clock.now_ns())
+        elif self._references.are_named:
+            self._frames = self._references.into(core, self._frames)
         core.accept(TradingEnabled(core.seq + 1, 0, engine.state.now_ns))
         if leftover:  # the frame in which an earlier run ended
             core.market(leftover, max(leftover[0].ts_recv_ns, engine.state.now_ns))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mia import __version__
 from mia.control.messages import InstrumentStatus, LaneStatus, Latency, MaskedColumns, Status
@@ -17,7 +18,7 @@ from mia.domain.effects import RecordDecision
 from mia.domain.instruments import MONEY_SCALE
 from mia.engine.engine import Engine
 from mia.engine.lane import Lane, Market
-from mia.features.plan import missing_columns
+from mia.features.plan import Missing, missing_columns
 from miad.core import Core
 from miad.latency import Latencies
 from miad.links import Links
@@ -152,6 +153,7 @@ class Reporter:
             cold_column=name,
             columns=len(lane.plan.columns),
             masked=masked(lane),
+            **drift(lane),
         )
 
     def _cpu(self) -> float:
@@ -196,12 +198,44 @@ def _bytes(paths: Iterable[Path]) -> int:
     return total
 
 
+def drift(lane: Lane) -> dict[str, Any]:
+    """drift and drift_column of LaneStatus."""
+    worst = lane.drift.worst() if lane.drift is not None else -1
+    return {"drift": round(lane.state.model_drift, 4), "drift_column": lane.drift_columns[worst]} if worst >= 0 else {}
+
+
 def masked(lane: Lane) -> list[MaskedColumns]:
-    """The lane's columns without a value, together where the reason is the same."""
+    """The lane's columns without a value, together where the reason is the same; those that warm up by the slowest of them."""
     groups: dict[tuple[str, bool, bool], list[str]] = {}
+    warming: dict[bool, list[Missing]] = {}
     for missing in missing_columns(lane.plan):
-        groups.setdefault((missing.why, missing.is_warming, missing.is_waited_for), []).append(missing.column)
+        if missing.is_warming:
+            warming.setdefault(missing.is_waited_for, []).append(missing)
+        else:
+            groups.setdefault((missing.why, False, missing.is_waited_for), []).append(missing.column)
+    for is_waited_for, columns in warming.items():
+        groups[_how_long(columns), True, is_waited_for] = [missing.column for missing in columns]
     return [
         MaskedColumns(why=why, columns=names, is_warming=is_warming, is_waited_for=is_waited_for)
         for (why, is_warming, is_waited_for), names in groups.items()
     ]
+
+
+def _how_long(warming: list[Missing]) -> str:
+    """`warms up, about 40 s left (ret_60: 21 of 61 bars)`, of the slowest; and of the first that waits for what nobody can time."""
+    timed = [missing for missing in warming if missing.left_s is not None]
+    parts = []
+    if timed:
+        slowest = max(timed, key=lambda missing: missing.left_s or 0.0)
+        parts.append(f"about {_duration(slowest.left_s or 0.0)} left ({slowest.column}: {slowest.why.removeprefix('warms up: ')})")
+    if other := next((missing for missing in warming if missing.left_s is None), None):
+        parts.append(f"{other.column}: {other.why.removeprefix('warms up: ')}")
+    return f"warms up, {'; '.join(parts)}"
+
+
+def _duration(seconds: float) -> str:
+    """Such as 40 s, 12 min, 5 h."""
+    for unit, size, below in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < below:
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{math.ceil(seconds / 86_400)} days"

@@ -33,6 +33,7 @@ class ChangingSides:
         self._side = 1.0
         self.name, self.sha256, self.columns, self.bar = inner.name, inner.sha256, inner.columns, inner.bar
         self.lo, self.hi, self.regime, self.models = inner.lo, inner.hi, inner.regime, inner.models
+        self.drift = b""  # what the understudy sees is made up
         self.trigger: Trigger = "quote"
         self.min_interval_ns = min_interval_ns
         self.alpha_min = 0.0

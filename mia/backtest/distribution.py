@@ -11,33 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mia.domain.errors import DataError
+from mia.features.distribution import FORMAT, Distribution, Spread
 
 F64 = npt.NDArray[np.float64]
 FILE: Final = "distribution.json"  # for people and tools: a daemon never reads it, so the manifest does not list it
-FORMAT: Final = 1
 _TIED: Final = 0.01  # a decile that this share of all values equals gets a bin of its own
 _FLOOR: Final = 1e-4  # of a share in PSI, so that an empty bin stays finite
-
-
-class Spread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One column: shares[i] of its values lies in edges[i - 1] <= x < edges[i], the first and last bin being open.
-
-    present: share of rows with a value.
-    """
-
-    edges: list[float]
-    shares: list[float]
-    present: float
-
-
-class Distribution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Deciles of every column of a data set, and on which catalogue and bars it was computed."""
-
-    format: int
-    catalogue_sha256: str
-    bars: str
-    rows: int
-    columns: dict[str, Spread]
 
 
 class Shift(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,19 +1,13 @@
 """Outside series from files, as rows of EventColumns that arrive when the world could know them. Offline only.
 
-When a value was known, by kind of file (hours local, daylight saving included):
-- FRED dailies (yields, credit spread, VIX3M): 16:30 New York on the next business day (the H.15 is posted at 16:15 and was at FRED
-  by 16:20). Dollar index: 16:30 New York on the Monday after the week, or the next business day (H.10). Fed funds: 16:30 New
-  York on the first business day after the month. Business days are weekdays but federal holidays.
-- VIX dailies: 15:20 Chicago of the same day (the index closes at 15:15); of 10 minutes, candles and minutes of stocks and
-  futures: the end of the bar plus 1 s. Funding: its own time stamp plus 1 s.
+When a value was known, by kind of file: mia.references.publication.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -21,46 +15,62 @@ import polars as pl
 
 from mia.domain.errors import DataError
 from mia.features.columns import F64, I64, REFERENCE, EventColumns
+from mia.features.heard import valid_ns
 from mia.features.series import REFERENCE_NUMBER, REFERENCES
-from mia.risk.windows import zone
+from mia.references.publication import (
+    CHICAGO,
+    DAILY_TTL_NS,
+    FRED_SERIES,
+    FUNDING_TTL_NS,
+    LAG_NS,
+    NEW_YORK,
+    Row,
+    bar_ttl_ns,
+    cboe_rows,
+    fred_rows,
+    good_friday,
+    is_federal_holiday,
+    midnight_ns,
+    next_business_day,
+    updated_on,
+    vix_known_ns,
+)
 
-FRED_SERIES: Final = {
-    "vix3m": "VXVCLS", "us2y": "DGS2", "us10y": "DGS10", "dollar_index": "DTWEXBGS", "high_yield_spread": "BAMLH0A0HYM2",
-    "fed_funds": "FEDFUNDS",
-}  # fmt: skip
-NEW_YORK: Final[ZoneInfo] = zone("references", "America/New_York")
-CHICAGO: Final[ZoneInfo] = zone("references", "America/Chicago")
-FRED_HOUR: Final = time(16, 30)
-VIX_HOUR: Final = time(15, 20)
-LAG_NS: Final = 1_000_000_000  # of what is published as it happens
-# A value's time to live: the longest usual wait for the next one, over a long weekend, and some more.
-DAILY_TTL_NS: Final = 5 * 86_400 * 10**9
-WEEKLY_TTL_NS: Final = 10 * 86_400 * 10**9
-MONTHLY_TTL_NS: Final = 45 * 86_400 * 10**9
-FUNDING_TTL_NS: Final = 12 * 3600 * 10**9
-INTRADAY_TTL_NS: Final = 900 * 10**9  # or 3 bars, when that is longer
-# Days on which NYSE was closed beside weekends, federal holidays and Good Friday.
-_MOURNING: Final = (date(2004, 6, 11), date(2007, 1, 2), date(2012, 10, 29), date(2012, 10, 30), date(2018, 12, 5), date(2025, 1, 9))
-_DAY: Final = timedelta(days=1)
+__all__ = (
+    "DAILY_TTL_NS", "coverage_gaps", "good_friday", "is_federal_holiday", "next_business_day", "read_reference", "vix_known_ns",
+)  # fmt: skip
 
 
 def read_reference(name: str, path: Path) -> EventColumns:
     """One series as REFERENCE rows, ordered by when each value was known (ts_recv_ns); ts_event_ns is what it describes.
 
-    name: one of mia.features.series.REFERENCES. path: a FRED parquet (date, series_id, value, last_updated), daily VIX (DATE,
-    CLOSE), bars (ts_ms, `date` UTC, ts_chicago, `datetime` New York, or Date and Time of Chicago, beside close or Last), or
-    funding (ts_ms, rate). DataError names the file, the column and what is wrong with it.
+    name: one of mia.features.series.REFERENCES. path: a FRED table (date, series_id, value, last_updated), a CSV as FRED's site
+    gives it (observation_date, DGS10), daily VIX (DATE, CLOSE), bars (ts_ms, `date` UTC, ts_chicago, `datetime` New York, or Date
+    and Time of Chicago, beside close or Last), or funding (ts_ms, rate). DataError names the file, the column and what is wrong.
     """
     if name not in REFERENCE_NUMBER:
         raise DataError(f"{path}: {name!r} is no reference series; known: {', '.join(REFERENCES)}")
     table = _table(path)
     if "series_id" in table.columns:
         return _fred(name, path, table)
+    if FRED_SERIES.get(name) in table.columns:
+        return _downloaded(name, path, table)
     if "rate" in table.columns:
         return _funding(name, path, table)
     if "DATE" in table.columns:
         return _daily(name, path, table)
     return _bars(name, path, table)
+
+
+def heard_closes(name: str, close_ns: I64, closes: F64, volumes: F64, interval_ns: int) -> EventColumns:
+    """Bars of an instrument that live hears beside the other one, as REFERENCE rows.
+
+    Its last trade lay before the end of the bar, so the close is known just before it: a bar of the other instrument that ends then
+    has seen it, as live has. Bars without a trade say nothing new (volume 0, where the file has volumes at all).
+    """
+    traded = volumes > 0.0 if (volumes > 0.0).any() else np.ones(len(close_ns), dtype=bool)
+    known = close_ns[traded] - 1
+    return _columns(name, known, known, known + valid_ns(interval_ns), closes[traded])
 
 
 def coverage_gaps(name: str, columns: EventColumns, first_ns: int, last_ns: int) -> str:
@@ -76,42 +86,6 @@ def coverage_gaps(name: str, columns: EventColumns, first_ns: int, last_ns: int)
     if ends < last_ns:
         gaps.append(f"ends on {_stamp(ends)}, the bars on {_stamp(last_ns)}")
     return f"{name}: {' and '.join(gaps)}: its features are absent there" if gaps else ""
-
-
-def vix_known_ns(day: date) -> int:
-    """When the VIX close of a day is known."""
-    return _at(day, VIX_HOUR, CHICAGO)
-
-
-def is_federal_holiday(day: date) -> bool:
-    """Is it a holiday of the US government, observed on the Friday before a Saturday and on the Monday after a Sunday?"""
-    for year in (day.year, day.year + 1):
-        fixed = [date(year, 1, 1), date(year, 7, 4), date(year, 11, 11), date(year, 12, 25)]
-        if year >= 2021:
-            fixed.append(date(year, 6, 19))
-        if any(d + _DAY * {5: -1, 6: 1}.get(d.weekday(), 0) == day for d in fixed):
-            return True
-    mondays = ((1, 3), (2, 3), (9, 1), (10, 2))  # King, Washington, Labor, Columbus: month and which Monday
-    if day.weekday() == 0:
-        return (day.month, (day.day + 6) // 7) in mondays or (day.month == 5 and day.day > 24)
-    return day.month == 11 and day.weekday() == 3 and 22 <= day.day <= 28
-
-
-def next_business_day(day: date) -> date:
-    """The first weekday after day that is no federal holiday."""
-    day += _DAY
-    while day.weekday() >= 5 or is_federal_holiday(day):
-        day += _DAY
-    return day
-
-
-def good_friday(year: int) -> date:
-    """Two days before Easter of the Gregorian calendar. Source: Meeus (1991), the anonymous algorithm."""
-    a, (b, c) = year % 19, divmod(year, 100)
-    h = (19 * a + b - b // 4 - (b - (b + 8) // 25 + 1) // 3 + 15) % 30
-    rest = (32 + 2 * (b % 4) + 2 * (c // 4) - h - c % 4) % 7
-    month, day = divmod(h + rest - 7 * ((a + 11 * h + 22 * rest) // 451) + 114, 31)
-    return date(year, month, day + 1) - 2 * _DAY
 
 
 def _table(path: Path) -> pl.DataFrame:
@@ -136,8 +110,8 @@ def _values(path: Path, table: pl.DataFrame, name: str) -> F64:
     """A column of numbers; text is read as numbers, a hole is NaN."""
     column = _column(path, table, name)
     try:
-        if column.dtype == pl.String:
-            column = column.str.strip_chars()
+        if column.dtype == pl.String:  # FRED writes a hole as "."
+            column = column.str.strip_chars().replace(["", "."], None)
         return column.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
     except pl.exceptions.PolarsError as e:
         raise DataError(f"{path}: column {name!r} is not numbers: {e}") from e
@@ -169,18 +143,20 @@ def _stamp(t_ns: int) -> str:
     return datetime.fromtimestamp(t_ns / 1e9, UTC).isoformat(timespec="minutes")
 
 
-def _at(day: date, hour: time, tz: ZoneInfo) -> int:
-    return int(datetime.combine(day, hour, tz).timestamp()) * 1_000_000_000
+def _rows(name: str, rows: Sequence[Row]) -> EventColumns:
+    event, known, until = (np.array([row[k] for row in rows], dtype=np.int64) for k in range(3))
+    return _columns(name, event, known, until, np.array([row.value for row in rows], dtype=np.float64))
 
 
 def _midnight(days: Sequence[date]) -> I64:
-    return np.array([_at(day, time(0), ZoneInfo("UTC")) for day in days], dtype=np.int64)
+    return np.array([midnight_ns(day) for day in days], dtype=np.int64)
 
 
 def _dates(path: Path, table: pl.DataFrame, name: str) -> list[date]:
     column = _column(path, table, name)
     try:
-        column = column.str.strip_chars().str.to_date("%Y-%m-%d") if column.dtype == pl.String else column.cast(pl.Date)
+        kind = "%m/%d/%Y" if column.dtype == pl.String and "/" in str(column.first()) else "%Y-%m-%d"  # Cboe's way, and all others'
+        column = column.str.strip_chars().str.to_date(kind) if column.dtype == pl.String else column.cast(pl.Date)
     except pl.exceptions.PolarsError as e:
         raise DataError(f"{path}: column {name!r} is not dates: {e}") from e
     if column.null_count():
@@ -189,69 +165,34 @@ def _dates(path: Path, table: pl.DataFrame, name: str) -> list[date]:
     return days
 
 
-def _monday_after(day: date) -> date:
-    """When the dollar index of the day's week is published: the first business day from the next Monday on."""
-    return next_business_day(day + _DAY * (6 - day.weekday()))
-
-
-def _month_after(day: date) -> date:
-    """The first business day of the month after the day's."""
-    return next_business_day((day.replace(day=1) + timedelta(days=31)).replace(day=1) - _DAY)
-
-
 def _fred(name: str, path: Path, table: pl.DataFrame) -> EventColumns:
-    """Rows of a file that was filled forward on business days, without the filling.
-
-    Not observations: rows that were published after last_updated (by its date in New York), a value repeated on a federal
-    holiday, Good Friday or a day of mourning, and in a monthly series all rows but those of a first of the month (a month
-    whose first is on a weekend is not in such a file: its rows carry the month before).
-    """
+    """A table of one FRED series, as the archive has it."""
     expected = FRED_SERIES.get(name)
     found = _column(path, table, "series_id").unique().to_list()
     if found != [expected]:
         raise DataError(f"{path}: column 'series_id' is {', '.join(map(str, found))}, {name} needs {expected or 'no FRED series'}")
     days, values = _dates(path, table, "date"), _values(path, table, "value")
     _rising(path, "date", _midnight(days))
-    updated = _updated(path, table)
-    published: Callable[[date], date] = next_business_day
-    ttl = DAILY_TTL_NS
-    if name == "dollar_index":
-        published, ttl = _monday_after, WEEKLY_TTL_NS
-    elif name == "fed_funds":
-        published, ttl = _month_after, MONTHLY_TTL_NS
-    rows = []
-    for i, day in enumerate(days):
-        is_filled = i > 0 and values[i] == values[i - 1] and _is_day_off(day)
-        if name == "fed_funds":
-            is_filled = day.day != 1
-        known = published(day)
-        if not is_filled and known <= updated:
-            rows.append((day, _at(known, FRED_HOUR, NEW_YORK), values[i]))
-    known_ns = np.array([row[1] for row in rows], dtype=np.int64)
-    return _columns(
-        name, _midnight([row[0] for row in rows]), known_ns, known_ns + ttl, np.array([row[2] for row in rows], dtype=np.float64)
-    )
-
-
-def _updated(path: Path, table: pl.DataFrame) -> date:
-    """The date in New York of last_updated."""
     stamps = _column(path, table, "last_updated").unique().to_list()
     try:
-        return max(datetime.fromisoformat(stamp) for stamp in stamps).astimezone(NEW_YORK).date()
+        updated = updated_on(stamps)
     except (TypeError, ValueError) as e:
         raise DataError(f"{path}: column 'last_updated' is not an ISO 8601 time: {e}") from e
+    return _rows(name, fred_rows(name, days, values.tolist(), updated))
 
 
-def _is_day_off(day: date) -> bool:
-    return day.weekday() >= 5 or is_federal_holiday(day) or day == good_friday(day.year) or day in _MOURNING
+def _downloaded(name: str, path: Path, table: pl.DataFrame) -> EventColumns:
+    """A CSV as the site of FRED gives it: a column of dates, one named for the series."""
+    days, values = _dates(path, table, table.columns[0]), _values(path, table, FRED_SERIES[name])
+    _rising(path, table.columns[0], _midnight(days))
+    return _rows(name, fred_rows(name, days, values.tolist(), None))
 
 
 def _daily(name: str, path: Path, table: pl.DataFrame) -> EventColumns:
     """Daily closes of a Cboe index."""
     days = _dates(path, table, "DATE")
-    event = _rising(path, "DATE", _midnight(days))
-    known = np.array([vix_known_ns(day) for day in days], dtype=np.int64)
-    return _columns(name, event, known, known + DAILY_TTL_NS, _values(path, table, "CLOSE"))
+    _rising(path, "DATE", _midnight(days))
+    return _rows(name, cboe_rows(days, _values(path, table, "CLOSE").tolist()))
 
 
 def _funding(name: str, path: Path, table: pl.DataFrame) -> EventColumns:
@@ -276,7 +217,7 @@ def _bars(name: str, path: Path, table: pl.DataFrame) -> EventColumns:
         raise DataError(f"{path}: column {column!r}: one bar alone does not say how long it is")
     interval = int(np.diff(event).min())
     known = event + interval + LAG_NS
-    return _columns(name, event, known, known + max(INTRADAY_TTL_NS, 3 * interval), values)
+    return _columns(name, event, known, known + bar_ttl_ns(interval), values)
 
 
 def _opened(path: Path, table: pl.DataFrame) -> tuple[str, I64]:

@@ -32,6 +32,7 @@ from mia.cli import (
     status,
     venue,
     why,
+    windows,
 )
 from mia.domain.errors import AlreadyRunning, ConfigError, MiaError, NotPermitted, NotRunning
 
@@ -73,6 +74,7 @@ app.add_typer(docs.app, name="docs", short_help="Pages generated from the code: 
 app.add_typer(db.app, name="db", short_help="Ask the database, export, copy it.")
 app.add_typer(features.app, name="features", short_help="What the features are; compute and check columns.")
 app.add_typer(models.app, name="models", short_help="Which models are here; show, check.")
+app.add_typer(windows.app, name="windows", short_help="Sessions of an exchange for trade_windows.toml.")
 app.add_typer(venue.app, name="venue", short_help="Which venues there are; run the demo exchange.")
 
 

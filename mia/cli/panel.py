@@ -47,7 +47,7 @@ def panel(s: Status, *, reason_chars_max: int = 2000) -> list[Line]:
     lines.append(money_line(s))
     lines += _positions(s.instruments, s.currency)
     lines += [_lane(lane, len(s.lanes) > 1) for lane in s.lanes]
-    lines += [line for lane in s.lanes for line in _masked(lane)]
+    lines += [line for lane in s.lanes for line in (*_masked(lane), *_drift(lane))]
     lines += [_market(i) for i in s.instruments if i.bid or i.ask or i.quote_age_ms is not None]
     lines.append(Line("links", ", ".join(map(_link, s.links)) or "none", _links_style(s.links)))
     lines.append(_alerts(s))
@@ -128,7 +128,9 @@ def _position(i: InstrumentStatus, currency: str) -> Line:
 def _lane(lane: LaneStatus, is_named: bool) -> Line:
     where = f"{_symbol(lane.instrument)} by {lane.strategy}: " if is_named else ""
     if not lane.last_decision:
-        waits = f"none yet, {lane.cold_column} warms up" if lane.cold_column else "none yet"
+        why = next((group.why for group in lane.masked if lane.cold_column in group.columns), "warms up")
+        why = why if why.startswith("warms up") else f"has no value: {why}"
+        waits = f"none yet, {lane.cold_column} {why}" if lane.cold_column else "none yet"
         return Line("decided", where + waits)
     text = f"{where}{lane.last_decision}{_when(lane.decided_age_s)}{because(lane.code)}"
     text += f"; signal {lane.signal:+.2f}" if lane.signal is not None else ""
@@ -151,6 +153,14 @@ def _masked(lane: LaneStatus) -> list[Line]:
         )
         shown.append(f"{names} ({group.why}{'; decisions wait' if group.is_waited_for else ''})")
     return [Line("masked", f"{lost} of {lane.columns} columns: {'; '.join(shown)}", "yellow")]
+
+
+def _drift(lane: LaneStatus) -> list[Line]:
+    """How far what the model sees lies from its training; nothing while that is not known."""
+    if lane.drift is None:
+        return []
+    word = "as in training" if lane.drift < 0.1 else "a moderate shift" if lane.drift <= 0.25 else "a major shift: fit the model again"
+    return [Line("drift", f"PSI {lane.drift:.2f}, {word} (largest: {lane.drift_column})", "yellow" if lane.drift > 0.25 else "")]
 
 
 def _when(age_s: float | None) -> str:

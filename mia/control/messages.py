@@ -88,6 +88,8 @@ class LaneStatus(msgspec.Struct, frozen=True, kw_only=True):
     cold_column: str = ""  # the first feature that is not warm yet
     columns: int = 0  # that the lane computes
     masked: list[MaskedColumns] = []
+    drift: float | None = None  # largest PSI of the model's most important columns; None: not measured (yet)
+    drift_column: str = ""  # whose it is
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):

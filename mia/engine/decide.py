@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mia.engine.engine import Engine
     from mia.engine.lane import Lane
 
+DRIFT_MAJOR: Final = 0.25  # Siddiqi (2006): above it the inputs are not those of training any more
+DRIFT_OVER: Final = 0.1  # below it an alert may come again
 _NOTHING: Final = Target(nan, nan, (nan, nan, nan))
 
 
@@ -81,6 +83,8 @@ class Decider:
         out.insert(slot, record)
         if gate is Code.FEATURE_OUT_OF_RANGE or lane.state.out_of_range_row:
             self._note_range(lane, gate, out)
+        if lane.drift is not None and (lane.state.model_drift > DRIFT_MAJOR or lane.state.is_drift_told):
+            self._note_drift(lane, out)
 
     def _note_range(self, lane: Lane, gate: Code, out: list[AnyEffect]) -> None:
         """A model that is asked about a market it never saw stays silent: after many times in a row somebody should know."""
@@ -93,6 +97,22 @@ class Decider:
             )
             out.append(RaiseAlert("warning", "out_of_range", text))
 
+    @staticmethod
+    def _note_drift(lane: Lane, out: list[AnyEffect]) -> None:
+        """Told once, and again only after the inputs were those of training in between."""
+        known, meter = lane.state, lane.drift
+        assert meter is not None
+        if known.model_drift < DRIFT_OVER:
+            known.is_drift_told = False
+        elif known.model_drift > DRIFT_MAJOR and not known.is_drift_told:
+            known.is_drift_told = True
+            column = lane.drift_columns[meter.worst()]
+            text = (
+                f"lane {lane.index} ({lane.market.symbol}, {lane.strategy.name}): {column} is not spread as in training any more "
+                f"(PSI {known.model_drift:.2f}, above {DRIFT_MAJOR}): look at `mia features drift`, fit the model again"
+            )
+            out.append(RaiseAlert("warning", "model_drift", text))
+
     def rehearse(self, lane: Lane) -> None:
         """Read what the lane's next decision will read, into its buffers; no state changes."""
         lane.plan.observe(self._engine.state.now_ns)
@@ -103,6 +123,9 @@ class Decider:
         """Observe and infer; the gate's code, and what the policy said when it was asked at all."""
         self._set_account(lane, equity)
         lane.plan.observe(ts)
+        if lane.drift is not None:  # the account's columns hear of it at the next decision
+            lane.drift.count()
+            lane.state.model_drift = lane.drift.score()
         cold = lane.plan.first_cold()
         if cold >= 0:
             return (Code.FEATURE_MISSING if lane.plan.is_warm(cold) else Code.WARM_UP), _NOTHING

@@ -92,6 +92,8 @@ class Engine:
             market.reads_book = market.reads_book or lane.reads_book
             market.needs_book = market.needs_book or lane.needs_book
             self.lanes.append(lane)
+            for series, other in spec.references:
+                self.markets[other].followers.append((lane, series))
         self.orders: Final = Orders(self)
         self.decider: Final = Decider(self)
         self._bind()
@@ -156,6 +158,7 @@ class Engine:
             self.arena.layout,
             *(_grid(market) for market in self.markets),
             *(f"{lane.market.index} {lane.strategy.name} {lane.strategy.sha256}" for lane in self.lanes),
+            *(f"{lane.index} {lane.spec.references}" for lane in self.lanes if lane.spec.references),
         )
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -217,6 +220,11 @@ class Engine:
                 self._bars_closed(lane, ts, out)
             if lane.trigger == "trade" and ts - lane.state.last_decision_ns >= lane.min_interval_ns:
                 self.decider.decide(lane, ts, out)
+        if market.followers and e.price_ticks > 0 and e.qty_lots > 0:
+            price = e.price_ticks * market.tick
+            for lane, series in market.followers:
+                if lane.plan.on_reference(ts, series, price, ts, ts + lane.heard_valid_ns):
+                    self._bars_closed(lane, ts, out)
 
     def _on_book_delta(self, e: ev.BookDelta, out: list[AnyEffect]) -> None:
         market = self.markets[e.instrument]
@@ -283,6 +291,8 @@ class Engine:
     def _on_reference(self, e: ev.Reference, out: list[AnyEffect]) -> None:
         number = REFERENCE_NUMBER.get(e.series)
         if number is not None:
+            known = (e.known_at_ns, e.ts_event_ns)
+            self.state.references[e.series] = max(known, self.state.references.get(e.series, known))
             for lane in self.lanes:
                 if lane.plan.on_reference(e.ts_recv_ns, number, e.value, e.known_at_ns, e.valid_until_ns):
                     self._bars_closed(lane, e.ts_recv_ns, out)

@@ -16,10 +16,13 @@ from mia.execution.portfolio import Position
 from mia.features.bars import BarSpec
 from mia.features.calendars import Calendar
 from mia.features.catalogue import shipped_catalogue
+from mia.features.distribution import Spread, parse_drift
+from mia.features.heard import valid_ns
 from mia.features.models import FeatureModels, parse_models
-from mia.features.plan import build_plan
+from mia.features.plan import Plan, build_plan
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
+from mia.kernels.drift import DriftMeter
 from mia.kernels.observe import to_float32
 from mia.policy.strategy import Strategy
 from mia.risk.limits import Limits
@@ -29,7 +32,7 @@ from mia.risk.review import Question
 class Market:
     """One instrument inside the engine: its book, its last quote, the lanes that trade it."""
 
-    __slots__ = ("book", "definition", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms")
+    __slots__ = ("book", "definition", "followers", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms", "tick")
 
     def __init__(self, index: int, definition: Instrument, arena: Arena) -> None:
         self.index: Final = index
@@ -37,6 +40,8 @@ class Market:
         self.terms: Final = Terms.of(index, definition)
         self.book: Final = Book(arena)
         self.lanes: Final[list[Lane]] = []
+        self.followers: Final[list[tuple[Lane, int]]] = []  # lanes of which it is a reference, and the number of the series
+        self.tick: Final = float(definition.tick_size)
         self.reads_book = False  # a lane reads depth
         self.needs_book = False  # a lane reads it without a mask: an invalid book blocks its openings
         self.state: MarketState
@@ -49,18 +54,22 @@ class Market:
 
 
 class LaneSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What the shell hands over for one lane: the index of its instrument and its loaded strategy."""
+    """What the shell hands over for one lane: the index of its instrument, its loaded strategy, and its reference instruments.
+
+    references: (number of the series, index of the instrument), in the order in which a trade of both would count.
+    """
 
     instrument: int
     strategy: Strategy
+    references: tuple[tuple[int, int], ...] = ()
 
 
 class Lane:
     """The parts of one lane and its reused buffers."""
 
     __slots__ = (
-        "alpha_min", "cap", "hi", "index", "lo", "market", "min_interval_ns", "needs_book", "obs", "plan", "question",
-        "reads_book", "spec", "state", "strategy", "trigger", "width",
+        "alpha_min", "cap", "drift", "drift_columns", "heard_valid_ns", "hi", "index", "lo", "market", "min_interval_ns",
+        "needs_book", "obs", "plan", "question", "reads_book", "spec", "state", "strategy", "trigger", "width",
     )  # fmt: skip
 
     def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
@@ -77,6 +86,10 @@ class Lane:
         self.min_interval_ns: Final = strategy.min_interval_ns
         self.alpha_min: Final = strategy.alpha_min
         self.plan: Final = build_plan(columns, market.definition, bar, arena, market.book, calendar, models=models)
+        seen = parse_drift(strategy.drift, columns, f"{where}: drift.json").columns if strategy.drift else {}
+        self.drift_columns: Final = tuple(seen)
+        self.drift: Final = _drift_meter(columns, seen, self.plan, arena) if seen else None
+        self.heard_valid_ns: Final = valid_ns(bar.interval_ns)
         self.width: Final = len(strategy.columns)
         self.obs: Final = memoryview(array("f", bytes(4 * max(self.width, 1))))[: self.width]
         self.lo: Final = memoryview(array("d", strategy.lo))
@@ -94,6 +107,11 @@ class Lane:
     def check_inputs(self) -> int:
         """Copy the row into the observation; -1 when all is finite and in range, else the column (+ width when out of range)."""
         return int(to_float32(self.plan.values, self.width, self.lo, self.hi, self.obs)) if self.width else -1
+
+
+def _drift_meter(columns: tuple[str, ...], seen: dict[str, Spread], plan: Plan, arena: Arena) -> DriftMeter:
+    index = [columns.index(name) for name in seen]
+    return DriftMeter(arena, plan, index, [s.edges for s in seen.values()], [s.shares for s in seen.values()])
 
 
 def models_of(strategy: Strategy, where: str) -> FeatureModels | None:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from mia.domain.errors import ConfigError
+from mia.features.heard import PRICES
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,13 +32,18 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     trigger: Literal["quote", "trade", "bar"] | None = None  # of a rule; bar when absent
     min_interval_ms: int | None = None  # of a rule; 100 when absent
     bars: str | None = None  # of a rule; time:1s when absent
+    references: dict[str, str] = {}  # ref, ref2, spot or perp -> "venue:symbol" of another instrument of the same venue
 
     def __post_init__(self) -> None:
         if self.instrument.count(":") != 1:
             raise ConfigError(f"[[lanes]] instrument must be 'venue:symbol', got {self.instrument!r}")
         if self.min_interval_ms is not None and not (0 <= self.min_interval_ms <= 86_400_000):
             raise ConfigError(f"[[lanes]] min_interval_ms must be within 0..86400000, got {self.min_interval_ms}")
-
+        for series, other in self.references.items():
+            if series not in PRICES:
+                raise ConfigError(f"[[lanes]] {self.instrument}: references.{series} is no price: use {', '.join(PRICES)}")
+            if other == self.instrument and series in ("ref", "ref2"):
+                raise ConfigError(f"[[lanes]] {self.instrument}: references.{series} is the instrument itself: name another one")
         if not self.rule:
             for key in ("params", "min_interval_ms", "bars"):
                 if getattr(self, key) not in (None, {}):

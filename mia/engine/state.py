@@ -42,7 +42,8 @@ class LaneState(msgspec.Struct, kw_only=True):
     last_action: float = 0.0
     last_alpha: float = 0.0
     dispersion: float = 0.0  # of the three policies, one decision ago
-    model_drift: float = -1.0  # largest PSI of the 20 most important inputs; below 0: nobody has measured it
+    model_drift: float = -1.0  # largest PSI of the most important inputs, as of the last decision; below 0: not known (yet)
+    is_drift_told: bool = False  # an alert said so, and it has not come back since
     regime_probs: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
     out_of_range_row: int = 0  # decisions refused in a row because a feature was out of range
 
@@ -80,6 +81,7 @@ class EngineState(msgspec.Struct, kw_only=True):
     mid2: list[int] = []  # bid + ask in half ticks, by instrument; 0 = none
     marks2: list[int] = []  # the last mid2 that was not 0: what positions are valued at
     is_flattening: bool = False  # positions that fills still open are closed at once; Resume clears it
+    references: dict[str, tuple[int, int]] = {}  # series -> when the newest value was known, and what it describes, in ns
     config_hash: str = ""  # of the settings that the limits were taken from
     markets: list[MarketState] = []
     lanes: list[LaneState] = []

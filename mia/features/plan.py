@@ -118,6 +118,7 @@ class Missing(NamedTuple):
     is_warming: bool
     is_waited_for: bool  # no mask says so: decisions wait
     why: str
+    left_s: float | None = None  # until it is warm, if what it waits for goes on to come; None: nobody can tell
 
 
 def missing_columns(plan: Plan) -> list[Missing]:
@@ -136,10 +137,33 @@ def missing_columns(plan: Plan) -> list[Missing]:
         if plan.is_warm(j):
             found.append(Missing(name, False, plan.is_waited_for(j), feature.missing if feature else "its input is missing"))
             continue
-        wanted = {kind: getattr(feature.warm_up, kind) for kind in NEEDS} if feature else {}
-        waits = [f"{seen[kind]} of {n} {kind}" for kind, n in wanted.items() if n > seen[kind]]
-        found.append(Missing(name, True, plan.is_waited_for(j), "warms up" + (f": {', '.join(waits)}" if waits else "")))
+        warm_up = feature.warm_up if feature is not None else _parametric_spec(*parse_parametric(name) or (0, 1))[1]
+        waits, left_s = _still_needs(plan, warm_up, seen)
+        found.append(Missing(name, True, plan.is_waited_for(j), f"warms up: {', '.join(waits)}", left_s))
     return found
+
+
+def _still_needs(plan: Plan, warm_up: WarmUp, seen: dict[str, int]) -> tuple[list[str], float | None]:
+    """What is still to come, such as `2 of 6 bars`, and how many seconds it takes; None for what comes when it comes."""
+    now_ns, first_ns, *streams_ns = plan.began()
+    wanted = {kind: getattr(warm_up, kind) for kind in NEEDS}
+    left_s: list[float | None] = [0.0]
+    # A window of seconds fills from the first event of the streams that the column reads, whichever came last.
+    began = [ns for ns, kind in zip(streams_ns, ("quotes", "trades", "books"), strict=True) if wanted[kind]]
+    since_ns = max([first_ns, *began]) if first_ns and all(began) else 0
+    seen = {**seen, "seconds": (now_ns - since_ns) // 1_000_000_000 if since_ns else 0}
+    waits = [f"{seen[kind]} of {n} {kind}" for kind, n in wanted.items() if n > seen[kind]]
+    for kind, n in wanted.items():
+        if n <= seen[kind]:
+            continue
+        if kind == "seconds" and since_ns:
+            left_s.append(float(n - seen[kind]))
+        elif kind == "bars" and plan.bars_spec.interval_ns:
+            left_s.append((n - seen[kind]) * plan.bars_spec.interval_ns / 1e9)
+        else:
+            left_s.append(None)
+    known = [s for s in left_s if s is not None]
+    return waits, max(known) if len(known) == len(left_s) else None
 
 
 def mask_input(name: str) -> str | None:

@@ -138,7 +138,7 @@ class AccountBlock(Block):  # type: ignore[misc]
         self.pool[b + 3] = 0.0
         self.pool[b + 4] = clip(self.s[2], 0.0, 10.0)
         self.pool[b + 5] = clip(self.s[3], -10.0, 100.0)
-        self.pool[b + 6] = clip(self.s[4], 0.0, 100.0)
+        self.pool[b + 6] = clip(self.s[4], 0.0, 1.0)
         self.pool[b + 7] = 0.0
         self.pool[b + 8] = 0.0
         self.pool[b + 9] = clip(self.s[5], -1.0, 1.0)

@@ -539,6 +539,11 @@ class PlanCore:
         seconds: cython.longlong = (s[0] - s[5]) // 1_000_000_000 if s[5] > 0 else 0
         return s[1], s[2], s[3], s[4], seconds
 
+    def began(self) -> tuple[int, int, int, int, int]:
+        """Engine ns, and when the warm-up's first event, quote, trade and valid book came; 0: not yet."""
+        s = self.state
+        return s[0], s[5], s[8], s[9], s[10]
+
     def is_waited_for(self, j: int) -> bool:
         """Does a decision wait for column j (no mask covers it)?"""
         return bool(self.optional[j] == 0)

@@ -18,12 +18,14 @@ import onnxruntime as ort  # type: ignore[import-untyped]  # ships no stubs
 
 from mia.domain.errors import ConfigError
 from mia.policy.graph_check import GraphError, check_graph
-from mia.policy.manifest import GOLDEN_FILE, MODELS_FILE, POLICY_FILE, REGIME_FILE, Manifest, parse_manifest, sha256
+from mia.policy.manifest import DRIFT_FILE, GOLDEN_FILE, MODELS_FILE, POLICY_FILE, REGIME_FILE, Manifest, parse_manifest, sha256
 from mia.policy.strategy import Target, Trigger
 from mia.shipped import shipped
 
 GOLDEN_TOLERANCE: Final = 1e-5
-_SIZE_MAX: Final = {"manifest.toml": 1 << 20, POLICY_FILE: 64 << 20, REGIME_FILE: 1 << 20, GOLDEN_FILE: 4 << 20, MODELS_FILE: 4 << 20}
+_SIZE_MAX: Final = {
+    "manifest.toml": 1 << 20, POLICY_FILE: 64 << 20, REGIME_FILE: 1 << 20, GOLDEN_FILE: 4 << 20, MODELS_FILE: 4 << 20, DRIFT_FILE: 1 << 20,
+}  # fmt: skip
 _INPUTS: Final = ("obs", "regime_probs")
 _OUTPUTS: Final = ("action", "actions", "alpha")
 
@@ -57,7 +59,15 @@ def session_options() -> ort.SessionOptions:
 class Bundle:
     """A verified policy graph as a Strategy. Not thread-safe: its buffers are reused by every call."""
 
-    def __init__(self, manifest: Manifest, bundle_sha256: str, session: ort.InferenceSession, regime: bytes, models: bytes = b"") -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        bundle_sha256: str,
+        session: ort.InferenceSession,
+        regime: bytes,
+        models: bytes = b"",
+        drift: bytes = b"",
+    ) -> None:
         """Use load_bundle; here nothing is checked any more."""
         self.manifest = manifest
         self.name = manifest.name
@@ -71,6 +81,7 @@ class Bundle:
         self.hi = tuple(manifest.hi)
         self.regime = regime
         self.models = models
+        self.drift = drift
         self._session = session
         self._binding = session.io_binding()
         self._buffers: dict[str, tuple[np.ndarray[Any, np.dtype[np.float32]], ort.OrtValue]] = {}
@@ -137,7 +148,8 @@ def load_bundle(
                 "the file changed after export; install or export the model again"
             )
     session = _session(folder, data[POLICY_FILE], len(manifest.columns))
-    bundle = Bundle(manifest, sha256(manifest_bytes), session, data[REGIME_FILE], data.get(MODELS_FILE, b""))
+    optional = [data.get(name, b"") for name in (MODELS_FILE, DRIFT_FILE)]
+    bundle = Bundle(manifest, sha256(manifest_bytes), session, data[REGIME_FILE], *optional)
     _check_golden(folder, bundle, data[GOLDEN_FILE])
     return bundle
 

@@ -18,8 +18,9 @@ POLICY_FILE: Final = "policy.onnx"
 REGIME_FILE: Final = "regime.json"
 GOLDEN_FILE: Final = "golden.json"
 MODELS_FILE: Final = "feature_models.json"
+DRIFT_FILE: Final = "drift.json"  # how the most important columns were spread in training
 HASHED_FILES: Final = (POLICY_FILE, REGIME_FILE, GOLDEN_FILE)  # what a daemon reads; card and training log are for people
-OPTIONAL_FILES: Final = (MODELS_FILE,)  # read and hashed, too, where the manifest lists them
+OPTIONAL_FILES: Final = (MODELS_FILE, DRIFT_FILE)  # read and hashed, too, where the manifest lists them
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -32,6 +32,7 @@ class Strategy(Protocol):
     alpha_min: openings with a lower alpha are refused; lo, hi: values a column may take, one per column.
     regime: JSON of the regime filter's arrays; empty for the uniform filter.
     models: JSON of the models behind its columns (mia.features.models); empty when none of them needs one but the regime's.
+    drift: JSON of how its most important columns were spread in training (mia.features.distribution); empty: their drift is not measured.
     """
 
     @property
@@ -56,6 +57,8 @@ class Strategy(Protocol):
     def regime(self) -> bytes: ...  # noqa: D102
     @property
     def models(self) -> bytes: ...  # noqa: D102
+    @property
+    def drift(self) -> bytes: ...  # noqa: D102
 
     def evaluate(self, obs: memoryview, regime_probs: Sequence[float]) -> Target:
         """The target for one observation.

@@ -33,6 +33,7 @@ from mia.train.alpha import AlphaReport, fit_alpha, report, with_account
 from mia.train.bundle_writer import write_bundle
 from mia.train.card import performance_csv, write_card
 from mia.train.compare import BASELINE_COLUMN, choose_alpha_min, compare, metrics_of, recorded_results
+from mia.train.drift_file import write_drift
 from mia.train.env import F32, Tape
 from mia.train.graph import PolicyWeights
 from mia.train.importance import rank_columns
@@ -123,6 +124,7 @@ def fit(
     manifest = msgspec.structs.replace(manifest, alpha_min=alpha_min, metrics=metrics)
     _export(out, manifest, weights, parts, check, check_probs)
     write_distribution(out, distribution(parts.train[0].columns, raw, manifest.catalogue_sha256, parts.bar))
+    write_drift(out, parts.train[0].columns, raw, parts.bar)
     (out / "train_sac_performance.csv").write_text(performance_csv(trained), encoding="utf-8")
     fitted = Fitted(
         folder=out, seconds=time.perf_counter() - started, difference=difference, alpha_min=alpha_min, alpha=alpha, metrics=metrics

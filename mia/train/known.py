@@ -14,7 +14,8 @@ import msgspec
 
 from mia.assemble import calendar_files
 from mia.backtest.calendars import calendar_over
-from mia.backtest.feature_run import Request, lacking, outside_of
+from mia.backtest.feature_run import lacking
+from mia.backtest.feature_sources import Request, outside_of
 from mia.backtest.readers import utc
 from mia.domain.errors import ConfigError
 from mia.features.bars import BarSpec

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mia.assemble import instruments_of, lane_specs
 from mia.domain.errors import ConfigError
+from mia.features.series import REFERENCE_NUMBER
 from mia.settings import Loaded, load_settings, settings_from_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,53 @@ def load(tmp_path: Path) -> Load:
         return load_settings(path, overrides, {"HOME": str(tmp_path), **environment})
 
     return loader
+
+
+TWO = """[[instruments]]
+venue = "binance_spot"
+symbol = "ETHUSDT"
+kind = "spot"
+family = "crypto"
+quote_currency = "USDT"
+tick_size = "0.01"
+lot_size = "0.0001"
+maker_fee = "0.001"
+taker_fee = "0.001"
+
+[[instruments]]
+venue = "binance_usdm"
+"""
+
+
+def with_reference(load: Load, series: str, other: str, files: str = "") -> Loaded:
+    """The shipped settings with ETHUSDT on binance_spot, as a reference of the lane on BTCUSDT."""
+    path = load(r'^\[\[instruments\]\]\nvenue = "binance_usdm"\n', TWO).path
+    lane = 'instrument = "binance_spot:BTCUSDT"\n'
+    text = path.read_text().replace(lane, f'{lane}references = {{ {series} = "{other}" }}\n') + files
+    path.write_text(text)
+    return load_settings(path, None, {})
+
+
+def test_a_lane_may_name_another_instrument_of_its_venue_as_a_reference(load: Load) -> None:
+    loaded = with_reference(load, "ref", "binance_spot:ETHUSDT")
+
+    specs = lane_specs(loaded.settings, instruments_of(loaded.settings, "binance_spot"))
+
+    assert [spec.references for spec in specs] == [((REFERENCE_NUMBER["ref"], 1),)]
+
+
+@pytest.mark.parametrize(
+    ("series", "other", "files", "wrong"),
+    [
+        ("ref", "binance_usdm:BTCUSDT", "", "is not among the .* of its venue: binance_spot:BTCUSDT, binance_spot:ETHUSDT"),
+        ("ref", "binance_spot:BTCUSDT", "", "references.ref is the instrument itself"),
+        ("vix", "binance_spot:ETHUSDT", "", "references.vix is no price: use ref, ref2, spot, perp"),
+        ("ref", "binance_spot:ETHUSDT", '[references]\nref = "/data/eth.csv"\n', r"\[references\] ref is a file"),
+    ],
+)
+def test_a_reference_that_cannot_be_heard_is_refused(load: Load, series: str, other: str, files: str, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=wrong):
+        with_reference(load, series, other, files)
 
 
 def line_of(path: Path, text: str) -> int:

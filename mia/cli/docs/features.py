@@ -21,6 +21,30 @@ model that carries the mask `has(INPUT)` decides all the same, sees the neutral 
 | input | what it is | when it is missing | columns |
 |---|---|---|---|
 """
+_OUTSIDE: Final = """
+## Where series from outside come from
+A running daemon gets the series that `reference` columns read in two ways; what it does not get has no value (`mia status` says so).
+
+- Another instrument of the same venue: `references = { ref = "binance_spot:ETHUSDT" }` in `[[lanes]]`, for `ref`, `ref2`, `spot` and `perp`
+  (one side of a basis may be the lane's own instrument). Its value is the price of its last trade, as soon as it was heard: at the close of
+  a bar that is the close of its own bar of the same interval. It counts for 5 minutes, or 3 bars when these are longer. It is derived
+  inside the engine from the journaled trades, so a replay gives the same bits. On files: `--second ref=FILE` (candles) or
+  `--second ref=SYMBOL` (of the same recording). `--reference ref=FILE` is something else: published a second after each bar.
+- CSV files under `[references]`, one key for each series, which a job of yours keeps: rows are added at the end. The daemon looks every
+  `poll_s` whether a file changed, reads its last 64 KiB, and lets rows enter as journaled events once the world could know them: each
+  once, also over restarts, and a row that changes afterwards does not enter again. A file that cannot be used is an alert
+  (`reference_file`); what was read before stays until it is too old. In a replay of a recording rows enter at the recording's time.
+
+| file | columns | known |
+|---|---|---|
+| FRED: `vix3m`, `us2y`, `us10y`, `high_yield_spread` | of fredgraph.csv: `observation_date`, `DGS10` | 16:30 New York, next business day |
+| FRED `dollar_index`, `fed_funds` | the same | 16:30 New York on the Monday after the week; on the first business day after the month |
+| `vix` | `DATE` (2026-01-31 or 01/31/2026), `CLOSE`, as Cboe has them | 15:20 Chicago of the day |
+| `funding_rate` | `ts_ms`, `rate` | 1 s after its time |
+| `ref`, `ref2`, `spot`, `perp`, `nyse_tick`, `trin` | `ts_ms` of the beginning of each bar, `close` | 1 s after the end of the bar |
+
+News and predictions are events that the daemon takes and journals, and offline files; nothing sends them to a running daemon yet.
+"""
 _MODELS: Final = """
 ## Models behind columns
 Columns that read `model` or `memory` are computed by models that are fitted offline: a hidden Markov model (`regime`), principal
@@ -41,8 +65,14 @@ Where they go:
 - A picture: `mia features regimes FILE --models M.json --out report.html`.
 
 A column of a model has a value when each column that its model reads has one: models of candles never read trades, those of simulated or
-recorded trades wait for them. `last_3_trades_success_rate` is told by the engine and needs no file; `model_drift_score` has no value yet:
-nothing measures the drift of a running model.
+recorded trades wait for them. `last_3_trades_success_rate` is told by the engine and needs no file.
+
+`model_drift_score` needs `drift.json` of the bundle (`mia-train fit` writes it; a bundle without it measures nothing, and the column has no
+value): deciles of the 20 most important columns of the market, calendar and slow series left out. The daemon counts the values that its
+decisions see into these bins, over the last 5,000 to 9,999 decisions, and takes the largest population stability index of the 20 columns.
+Before the first 5,000 it is not known. A decision sees the value as of the decision before; of one column the index is at most 20 decisions
+old. Above 0.25 an alert is raised once (`model_drift`), and again only after the value fell below 0.1. Short windows of slow columns differ
+from training without anything being wrong: with decisions each second, 5,000 are an hour and a half.
 
 `mia-train features --vix VIX.csv` adds a forecast of the next close of VIX. It sees closes that were known by the end of the rows of the
 fit, or with simulated markets the first `--share` of its own file. `mia features compute` makes it arrive as predictions do live, with
@@ -79,7 +109,7 @@ def page() -> str:
     for name in INPUTS:
         what, missing = INPUT_TEXT[name]
         parts.append(f"| `{name}` | {what} | {missing} | {sum(name in f.inputs for f in catalogue.features)} |\n")
-    parts.append(_MODELS)
+    parts += [_OUTSIDE, _MODELS]
     for category in dict.fromkeys(f.category for f in catalogue.features):
         members = [f for f in catalogue.features if f.category == category]
         parts.append(f"\n## {category} ({len(members)})\n| name | formula | unit | range | inputs | warm-up | missing | source |\n")

@@ -8,57 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mia.cli.features.options import (
-    AtOption,
-    Bars,
-    Category,
-    Columns,
-    Every,
-    Family,
-    File,
-    Lot,
-    Models,
-    OnDuplicate,
-    OnDuplicateOption,
-    Predict,
-    Progress,
-    Reference,
-    Rows,
-    Tick,
-    Tz,
-    app,
-    builtins,
-    pieces_of,
-    request_of,
-    share,
-    utc_text,
-    what,
-)
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.features.options import Data, File, Progress, Rows, app, builtins, data_options, pieces_of, share, utc_text, what
+from mia.cli.places import JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.feature_checks import Memory
 
 
 @app.command("lookahead", short_help="Does a column know the future?")
+@data_options()
 def lookahead(
+    data: Data,
     file: File,
     points: Annotated[int, typer.Option("--points", metavar="N", min=1, max=1000, help="Places at which the data is cut.")] = 8,
-    columns: Columns = None,
-    category: Category = None,
     rows: Rows = 50_000,
-    bars: Bars = None,
-    every_ms: Every = None,
-    at: AtOption = None,
-    tick: Tick = None,
-    lot: Lot = None,
-    tz: Tz = None,
-    family: Family = None,
-    on_duplicate: OnDuplicateOption = OnDuplicate.error,
-    reference: Reference = None,
-    models: Models = None,
-    predict: Predict = None,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compute again on data cut at N places and compare every value bit for bit. Exit 1 when one differs."""
@@ -66,8 +29,8 @@ def lookahead(
     from mia.backtest.feature_run import chosen, in_memory, open_source
     from mia.cli.output import print_json, print_note, print_table
 
-    names = chosen(columns, category)
-    source = open_source([file], request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family))
+    names = chosen(data.columns, data.category)
+    source = open_source([file], data.request)
     source, _ = in_memory(source, rows)
     found = feature_checks.lookahead(source, names, points)
     if as_json:
@@ -89,22 +52,12 @@ def lookahead(
 
 
 @app.command("recursive", short_help="How long does the beginning matter?")
+@data_options(on_quotes=False)
 def recursive(
+    data: Data,
     file: File,
     points: Annotated[int, typer.Option("--points", metavar="N", min=1, max=100, help="Ends at which values are compared.")] = 3,
-    columns: Columns = None,
-    category: Category = None,
     rows: Rows = 20_000,
-    bars: Bars = None,
-    tick: Tick = None,
-    lot: Lot = None,
-    tz: Tz = None,
-    family: Family = None,
-    on_duplicate: OnDuplicateOption = OnDuplicate.error,
-    reference: Reference = None,
-    models: Models = None,
-    predict: Predict = None,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start the data 1, 2, 4, ... warm-ups before an end and tell how far values lie from those over all data, in spreads of the column."""
@@ -112,8 +65,8 @@ def recursive(
     from mia.backtest.feature_run import chosen, in_memory, open_source
     from mia.cli.output import print_json, print_note, print_table
 
-    names = chosen(columns, category)
-    source = open_source([file], request_of(bars, None, None, tick, lot, tz, on_duplicate, reference, config, models, predict, family))
+    names = chosen(data.columns, data.category)
+    source = open_source([file], data.request)
     source, events = in_memory(source, rows)
     found, silent = feature_checks.recursive(source, events, names, points)
     if as_json:
@@ -137,30 +90,17 @@ def recursive(
 
 
 @app.command("profile", short_help="What the values look like.")
+@data_options()
 def profile(
+    data: Data,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Candles, recorded frames, or a parquet file of compute.")],
-    columns: Columns = None,
-    category: Category = None,
-    bars: Bars = None,
-    every_ms: Every = None,
-    at: AtOption = None,
-    tick: Tick = None,
-    lot: Lot = None,
-    tz: Tz = None,
-    family: Family = None,
-    on_duplicate: OnDuplicateOption = OnDuplicate.error,
-    reference: Reference = None,
-    models: Models = None,
-    predict: Predict = None,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Tell of each column how often it is there, its values, and what is wrong with them: constant, twins, out of range, not finite."""
     from mia.backtest.feature_checks import Profile
     from mia.cli.output import print_json, print_table
 
-    request = request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family)
-    names, pieces, _ = pieces_of(file, columns, category, request)
+    names, pieces, _ = pieces_of(file, data)
     seen = Profile(names)
     progress = Progress(file.name)
     for _, matrix in pieces:

@@ -9,30 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mia.cli.features.options import (
-    AtOption,
-    Bars,
-    Category,
-    Columns,
-    Every,
-    Family,
-    Files,
-    Lot,
-    Models,
-    OnDuplicate,
-    OnDuplicateOption,
-    Predict,
-    Progress,
-    Reference,
-    Tick,
-    Tz,
-    app,
-    builtins,
-    request_of,
-    utc_text,
-    what,
-)
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.features.options import Data, Files, Progress, app, builtins, data_options, utc_text, what
+from mia.cli.places import JsonOption
 
 _NAMES_MAX = 12  # of columns without a value that are told in the text
 
@@ -41,28 +19,17 @@ if TYPE_CHECKING:
 
 
 @app.command("compute", short_help="Columns of candles or recordings, as parquet.")
+@data_options()
 def compute(
+    data: Data,
     files: Files,
     out: Annotated[Path, typer.Option("--out", metavar="X.parquet", help="The file to write; replaced whole.")],
-    columns: Columns = None,
-    category: Category = None,
-    bars: Bars = None,
-    every_ms: Every = None,
-    at: AtOption = None,
-    tick: Tick = None,
-    lot: Lot = None,
-    tz: Tz = None,
-    family: Family = None,
-    on_duplicate: OnDuplicateOption = OnDuplicate.error,
-    reference: Reference = None,
-    models: Models = None,
-    predict: Predict = None,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compute features as live does and write ts_ns and one column each, null where there is no value."""
     from mia.assemble import versions
-    from mia.backtest.feature_run import chosen, open_source, write_parquet
+    from mia.backtest.feature_file import write_parquet
+    from mia.backtest.feature_run import chosen, open_source
     from mia.cli.output import print_json, print_note, print_pairs
     from mia.domain.errors import DataError
 
@@ -72,9 +39,9 @@ def compute(
         raise DataError(f"{out.absolute().parent}: no such folder: make it first")
     if any(out.exists() and path.exists() and out.samefile(path) for path in files):
         raise DataError(f"--out {out}: is one of the files to read")
-    names = chosen(columns, category)
+    names = chosen(data.columns, data.category)
     started = time.perf_counter()
-    source = open_source(files, request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family))
+    source = open_source(files, data.request)
     done = write_parquet(source, names, out, versions(), Progress(out.name))
     seconds = time.perf_counter() - started
     for note in source.notes:

@@ -7,63 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from mia.cli.features.options import (
-    AtOption,
-    Bars,
-    Category,
-    Columns,
-    Every,
-    Family,
-    Lot,
-    Models,
-    OnDuplicate,
-    OnDuplicateOption,
-    Predict,
-    Progress,
-    Reference,
-    Tick,
-    Tz,
-    app,
-    pieces_of,
-    request_of,
-    share,
-)
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.features.options import Data, Progress, app, data_options, pieces_of, share
+from mia.cli.places import JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.distribution import Shift
-    from mia.backtest.feature_run import Request
 
 _DRIFT_ROWS: Final = 50_000
 _DATA: Final = (".feather", ".parquet", ".csv", ".gz", ".zst")
 
 
 @app.command("drift", short_help="How far data lies from training, or from other data.")
+@data_options()
 def drift(
+    data: Data,
     a: Annotated[str, typer.Argument(metavar="MODEL|DATA", help="A bundle by name or path, or a data file.")],
     b: Annotated[Path, typer.Argument(metavar="DATA", help="Candles, recorded frames, or a parquet file of compute.")],
-    columns: Columns = None,
-    category: Category = None,
-    bars: Bars = None,
-    every_ms: Every = None,
-    at: AtOption = None,
-    tick: Tick = None,
-    lot: Lot = None,
-    tz: Tz = None,
-    family: Family = None,
-    on_duplicate: OnDuplicateOption = OnDuplicate.error,
-    reference: Reference = None,
-    models: Models = None,
-    predict: Predict = None,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare the values of columns: PSI (above 0.25: a major shift) and the Kolmogorov-Smirnov distance, the largest first."""
     from mia.cli.output import print_json, print_note, print_table
 
-    request = request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family)
     is_data = Path(a).is_file() or a.endswith(_DATA)
-    found = _against_data(Path(a), b, columns, category, request) if is_data else _against_model(a, b, columns, category, request)
+    found = _against_data(Path(a), b, data) if is_data else _against_model(a, b, data)
     found.sort(key=lambda s: (s.psi is None, -(s.psi or 0.0), s.column))
     if as_json:
         print_json(found)
@@ -81,17 +47,17 @@ def drift(
         print_note(f"no value on one side: {', '.join(silent)}")
 
 
-def _against_data(a: Path, b: Path, columns: str | None, category: str | None, request: Request) -> list[Shift]:
+def _against_data(a: Path, b: Path, data: Data) -> list[Shift]:
     from mia.backtest.distribution import shift_between
 
-    (names_a, pieces_a, bars_a), (names_b, pieces_b, bars_b) = (pieces_of(path, columns, category, request) for path in (a, b))
+    (names_a, pieces_a, bars_a), (names_b, pieces_b, bars_b) = (pieces_of(path, data) for path in (a, b))
     _same_bars(a.name, bars_a, b.name, bars_b)
     first, second = _sampled(a.name, pieces_a), _sampled(b.name, pieces_b)
     both = [n for n in names_a if n in names_b]
     return [shift_between(n, first[:, names_a.index(n)], second[:, names_b.index(n)]) for n in both]
 
 
-def _against_model(model: str, data: Path, columns: str | None, category: str | None, request: Request) -> list[Shift]:
+def _against_model(model: str, file: Path, data: Data) -> list[Shift]:
     import msgspec
 
     from mia.assemble import model_folders
@@ -108,19 +74,20 @@ def _against_model(model: str, data: Path, columns: str | None, category: str | 
     folder = find_bundle(model, model_folders())
     then = read_distribution(folder)
     manifest = parse_manifest((folder / "manifest.toml").read_bytes(), f"model {folder / 'manifest.toml'}")
-    wanted = chosen(columns, category)
+    wanted = chosen(data.columns, data.category)
     names = [n for n in then.columns if n in wanted]
     if not names:
         raise ConfigError(f"model {manifest.name}: none of these columns is in its {len(then.columns)}")
     if then.catalogue_sha256 != shipped_catalogue().hash:
         print_note(f"model {manifest.name} was fitted on another feature catalogue: a formula may have changed since")
-    if not is_candle_file(data):  # a recording is looked at as the model would look at it
+    request = data.request
+    if not is_candle_file(file):  # a recording is looked at as the model would look at it
         request = msgspec.structs.replace(request, bars=request.bars or BarSpec.parse(manifest.bar))
         if manifest.trigger == "quote" and not request.every_ms:
             request = msgspec.structs.replace(request, at="quote", every_ms=manifest.min_interval_ms)
-    found, pieces, bars = pieces_of(data, ",".join(names), None, request)
-    _same_bars(f"model {manifest.name}", then.bars, data.name, bars)
-    matrix = _sampled(data.name, pieces)
+    found, pieces, bars = pieces_of(file, Data(",".join(names), None, request))
+    _same_bars(f"model {manifest.name}", then.bars, file.name, bars)
+    matrix = _sampled(file.name, pieces)
     return [shift(n, then.columns[n], matrix[:, found.index(n)]) for n in names]
 
 

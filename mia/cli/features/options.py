@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import enum
+import functools
+import inspect
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_type_hints
 
 import typer
+
+from mia.cli.places import ConfigOption
 
 if TYPE_CHECKING:
     from mia.backtest.feature_run import Given, Request, Source
@@ -52,6 +56,10 @@ AtOption = Annotated[At | None, typer.Option("--at", help="A row at each bar clo
 Reference = Annotated[
     list[str] | None, typer.Option("--reference", metavar="NAME=PATH", help="A reference series, such as vix=vix.csv; may be repeated.")
 ]
+Second = Annotated[
+    list[str] | None,
+    typer.Option("--second", metavar="NAME=WHAT", help="ref, ref2, spot or perp: candles, or a symbol of the recording. May be repeated."),
+]
 Models = Annotated[
     str | None, typer.Option("--models", metavar="FILE|BUNDLE", help="Models of the regime, latent and memory columns; else none.")
 ]
@@ -61,20 +69,61 @@ Predict = Annotated[
 Rows = Annotated[int, typer.Option("--rows", metavar="N", min=100, max=10_000_000, help="Look at the first N bars or events.")]
 
 
-def request_of(
-    bars: str | None,
-    every_ms: int | None,
-    at: At | None,
-    tick: str | None,
-    lot: str | None,
-    tz: str | None,
-    on_duplicate: OnDuplicate,
-    reference: Sequence[str] | None,
-    config: Path | None,
-    models: str | None = None,
-    predict: Sequence[str] | None = None,
-    family: str | None = None,
-) -> Request:
+class Data(NamedTuple):
+    """What the shared options say: which columns, and how the files are to be read."""
+
+    columns: str | None
+    category: str | None
+    request: Request
+
+
+def data_options(*, on_quotes: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a verb the options on columns and files: they stand behind its own in --help, and it takes them as `data`.
+
+    on_quotes: with those that make rows on quotes.
+    """
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        shared = dict(inspect.signature(data_of).parameters)
+        left_out = () if on_quotes else ("every_ms", "at")
+        own = {name: p for name, p in inspect.signature(verb).parameters.items() if name != "data"}
+        last = [p for name, p in own.items() if name == "as_json"]
+        first = [p for name, p in own.items() if name != "as_json"]
+        parameters = [*first, *(p for name, p in shared.items() if name not in left_out), *last]
+
+        @functools.wraps(verb)
+        def wrapper(**given: Any) -> None:
+            taken = {name: given.pop(name, None) for name in shared}
+            verb(data=data_of(**taken), **given)
+
+        hints = {**get_type_hints(data_of, include_extras=True), **get_type_hints(verb, include_extras=True)}
+        del wrapper.__wrapped__  # typer would look through it
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        typed = [p.replace(annotation=hints[p.name], kind=keyword) for p in parameters]
+        wrapper.__signature__ = inspect.Signature(typed)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: hints[p.name] for p in parameters}
+        return wrapper
+
+    return decorate
+
+
+def data_of(
+    columns: Columns = None,
+    category: Category = None,
+    bars: Bars = None,
+    every_ms: Every = None,
+    at: AtOption = None,
+    tick: Tick = None,
+    lot: Lot = None,
+    tz: Tz = None,
+    family: Family = None,
+    on_duplicate: OnDuplicateOption = OnDuplicate.error,
+    reference: Reference = None,
+    second: Second = None,
+    models: Models = None,
+    predict: Predict = None,
+    config: ConfigOption = None,
+) -> Data:
     """The options as one value; a wrong one is named."""
     from mia.assemble import calendar_files, numbered
     from mia.backtest.feature_run import Request
@@ -84,7 +133,7 @@ def request_of(
 
     if every_ms is not None and at is At.bar:
         raise typer.BadParameter("--every-ms makes rows on quotes: leave --at bar out")
-    return Request(
+    request = Request(
         bars=BarSpec.parse(bars) if bars else None,
         tick=_step("--tick", tick),
         lot=_step("--lot", lot),
@@ -93,11 +142,13 @@ def request_of(
         at="quote" if at is At.quote or every_ms is not None else "bar",
         every_ms=every_ms or 0,
         references=_named("--reference", reference, "vix=vix_daily.csv"),
+        seconds=tuple((name, str(what)) for name, what in _named("--second", second, "ref=ETHUSDT")),
         models=models_of(models) if models else None,
         predictions=_named("--predict", predict, "vix=models.json"),
         instruments=tuple(numbered(load_settings(config).settings)),
         family=(load_windows(*calendar_files()), family) if family else None,
     )
+    return Data(columns, category, request)
 
 
 def models_of(text: str) -> Given:
@@ -150,22 +201,23 @@ def _step(option: str, text: str | None) -> Any:
     return value
 
 
-def pieces_of(path: Path, columns: str | None, category: str | None, request: Request) -> tuple[tuple[str, ...], Any, str]:
+def pieces_of(path: Path, data: Data) -> tuple[tuple[str, ...], Any, str]:
     """Names, rows and bars of a parquet file of compute, or computed from candles or a recording."""
-    from mia.backtest.feature_run import chosen, open_source, read_features, rows
+    from mia.backtest.feature_file import read_features
+    from mia.backtest.feature_run import chosen, open_source, rows
     from mia.cli.output import print_note
     from mia.domain.errors import ConfigError, DataError
 
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    names = chosen(columns, category)
+    names = chosen(data.columns, data.category)
     made = read_features(path)
     if made is None:
-        source = open_source([path], request)
+        source = open_source([path], data.request)
         for note in source.notes:
             print_note(note)
         return names, rows(source, names), source.bars.text
-    if columns is None and category is None:
+    if data.columns is None and data.category is None:
         names = made.columns
     if missing := [n for n in names if n not in made.columns]:
         raise ConfigError(f"{path}: column {missing[0]!r} is not in it; it has {len(made.columns)}: compute it again")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mia.cli.features.options import Bars, Family, File, Lot, OnDuplicate, OnDuplicateOption, Tick, Tz, app, request_of
+from mia.cli.features.options import Bars, Family, File, Lot, OnDuplicate, OnDuplicateOption, Tick, Tz, app, data_of
 from mia.cli.places import ConfigOption, JsonOption
 
 
@@ -34,7 +34,8 @@ def regimes(
 
     if out.suffix not in (".html", ".svg"):
         raise typer.BadParameter(f"--out {out}: end it in .html or .svg")
-    source = open_source([file], request_of(bars, None, None, tick, lot, tz, on_duplicate, None, config, models, family=family))
+    data = data_of(bars=bars, tick=tick, lot=lot, tz=tz, on_duplicate=on_duplicate, config=config, models=models, family=family)
+    source = open_source([file], data.request)
     found = look(source)
     try:
         out.write_text(page(found) if out.suffix == ".html" else picture(found), encoding="utf-8")

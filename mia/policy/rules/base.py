@@ -24,6 +24,7 @@ class Rule(ABC):
         self.hi = (float("inf"),) * len(columns)
         self.regime = b""
         self.models = b""
+        self.drift = b""
         self.sha256 = hashlib.sha256(f"{name} {trigger} {min_interval_ns} {bar}".encode()).hexdigest()
 
     @abstractmethod

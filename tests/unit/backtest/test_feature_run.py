@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mia.assemble import numbered
-from mia.backtest import feature_run
+from mia.backtest import feature_merge, feature_run, feature_sources
 from mia.backtest.calendars import calendar_over
-from mia.backtest.feature_run import Request, Run, chosen, head, in_memory, open_source, read_features, rows, table, tail, write_parquet
+from mia.backtest.feature_file import read_features, write_parquet
+from mia.backtest.feature_run import Request, Run, chosen, head, in_memory, open_source, rows, table, tail
 from mia.backtest.readers import bar_rows, grid_of, read_candles
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import BookDelta, BookSnapshot, Quote, Reference, Timer, Trade
@@ -134,7 +135,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def test_candles_give_the_bits_of_bars_fed_one_by_one(bars: Path, request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_run, "CHUNK", 37)
+    monkeypatch.setattr(feature_sources, "CHUNK", 37)
     source = open_source([bars], request_)
     plan, _ = plan_of(source.instrument, source.bars)
     read = read_candles([bars])
@@ -159,7 +160,7 @@ def test_a_recording_gives_the_bits_of_events_fed_one_by_one(
 
     from mia.venues.replay.feed import ReplayFeed
 
-    monkeypatch.setattr(feature_run, "CHUNK", 101)
+    monkeypatch.setattr(feature_sources, "CHUNK", 101)
     source = open_source([frames], msgspec.structs.replace(request_, at=at, every_ms=every_ms))
     plan, book = plan_of(source.instrument, source.bars)
     feed = ReplayFeed([frames], request_.instruments)
@@ -196,7 +197,7 @@ def test_a_market_event_goes_before_what_becomes_known_at_the_same_time() -> Non
     market = from_events(Quote(k, 0, start + k * second, InstrumentId(0), 1, 2, 1, 1) for k in range(3))
     known = from_events(Reference(k, 0, start + k * second, "vix", 20.0, start + k * second, start + 10**15) for k in range(2))
 
-    merged = feature_run._Merge(known).take(market)
+    merged = feature_merge.Merge(known).take(market)
 
     at = merged.ts_recv_ns == start + second
     assert merged.kind[at].tolist() == [QUOTE, TIMER, REFERENCE]
@@ -243,7 +244,7 @@ def test_a_family_gives_files_the_calendar_that_live_would_have(kind: str, bars:
 def test_a_snapshot_restored_into_a_new_run_goes_on_with_the_same_bits(
     kind: str, bars: Path, frames: Path, request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_run, "CHUNK", 61)
+    monkeypatch.setattr(feature_sources, "CHUNK", 61)
     source = open_source([bars if kind == "bars" else frames], request_)
     whole = table(source, ALL)
 
@@ -263,7 +264,7 @@ def test_a_snapshot_restored_into_a_new_run_goes_on_with_the_same_bits(
 def test_any_size_of_pieces_gives_the_same_file(frames: Path, request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for size in (17, 500, 100_000):
-        monkeypatch.setattr(feature_run, "CHUNK", size)
+        monkeypatch.setattr(feature_sources, "CHUNK", size)
         results.append(table(open_source([frames], request_), ALL))
 
     assert results[0][1].tobytes() == results[1][1].tobytes() == results[2][1].tobytes()
@@ -284,7 +285,7 @@ def test_the_file_holds_nulls_where_there_is_no_value_and_says_what_it_was_made_
     assert not made.drop("ts_ns").select(pl.all().is_nan().any()).to_numpy().any()
     assert {"ofi_score", "position"} < set(done.absent)
     assert (facts["bars"], facts["tick"], facts["catalogue_sha256"]) == ("time:1m", "0.01", shipped_catalogue().hash)
-    assert facts["source"][0]["sha256"] == feature_run.file_sha256(bars)
+    assert facts["source"][0]["sha256"] == feature_sources.file_sha256(bars)
     assert [p.name for p in tmp_path.iterdir()] == ["x.parquet"]
     back = read_features(tmp_path / "x.parquet")
     assert back is not None
@@ -351,8 +352,8 @@ def test_references_enter_when_they_are_known(
     def values(name: str, path: Path) -> Any:
         return from_events([Reference(0, 0, int(t), name, 15.0, int(t), int(t) + 10**15) for t in known[name]])
 
-    monkeypatch.setattr(feature_run, "read_reference", values)
-    monkeypatch.setattr(feature_run, "CHUNK", 50)
+    monkeypatch.setattr(feature_sources, "read_reference", values)
+    monkeypatch.setattr(feature_sources, "CHUNK", 50)
 
     seen = [p.events.ts_recv_ns.tolist() for p in open_source([bars], asked).pieces()]
 
@@ -377,7 +378,7 @@ def test_a_reference_that_does_not_cover_the_bars_or_is_unknown_is_told(bars: Pa
 def test_head_and_tail_are_what_the_file_would_have_been(
     bars: Path, frames: Path, request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_run, "CHUNK", 64)
+    monkeypatch.setattr(feature_sources, "CHUNK", 64)
     for path in (bars, frames):
         source, _ = in_memory(open_source([path], request_), 10_000)
         pieces = list(source.pieces())

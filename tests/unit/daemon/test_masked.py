@@ -32,14 +32,12 @@ def test_columns_without_a_value_are_listed_by_reason_and_whether_anything_waits
     found = masked(cast(Any, SimpleNamespace(plan=plan)))
 
     assert [(g.columns, g.is_warming, g.is_waited_for) for g in found] == [
-        (["ret_5"], True, True),
-        (["ret_20"], True, True),
         (["vix_term_slope"], False, True),
+        (["ret_5", "ret_20"], True, True),
         (["depth_imb_5"], True, False),
     ]
     assert [g.why for g in found] == [
-        "warms up: 2 of 6 bars",
-        "warms up: 2 of 21 bars",
         "absent while either is stale",
-        "warms up: 0 of 1 books",
+        "warms up, about 19 s left (ret_20: 2 of 21 bars)",
+        "warms up, depth_imb_5: 0 of 1 books",
     ]

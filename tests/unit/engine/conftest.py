@@ -45,7 +45,7 @@ class Says:
     def __init__(self, columns: tuple[str, ...] = (), trigger: Trigger = "quote", min_interval_ms: int = 0, alpha_min: float = 0.0) -> None:
         self.name, self.sha256, self.columns, self.trigger = "says", "0" * 64, columns, trigger
         self.min_interval_ns, self.bar, self.alpha_min, self.regime = min_interval_ms * MS, "time:1s", alpha_min, b""
-        self.models = b""
+        self.models = self.drift = b""
         self.lo, self.hi = (float("-inf"),) * len(columns), (float("inf"),) * len(columns)
         self.signal, self.alpha, self.asked = 0.0, 1.0, 0
 
