@@ -1,15 +1,16 @@
 """Where the money went: gross -> fees -> spread -> slippage -> impact -> funding -> borrow, commission, roll -> net, in exact integers.
 
-Fed with the same fills and cash flows as the portfolio, and with the mids of the moments behind each fill. Beside the hot path: the journal's
-projection and a backtest call it, the engine does not.
+Fed with the same fills and cash flows as the portfolio, and with the mids of the moments behind each fill. Beside the hot path:
+the journal's projection and a backtest call it, the engine does not.
 
-Every part is defined per fill (side s, q lots, unit u, price P; D the mid when it was decided, A the mid when it filled, T the touch that it met):
-  slippage  s q u (A - D)      the mid moved between decision and fill (below 0: in our favour)
-  spread    s q u (T - A)      half the spread, paid by a taker; a maker's fill is its own touch, so it earns here what it is better than the mid
-  impact    s q u (P - T)      beyond the touch: depth that was walked, and the market impact that a cost model adds
+Every part is defined per fill (side s, q lots, unit u, price P; D the mid at its decision, A the mid when it filled, T the touch it met):
+  slippage  s q u (A - D)   the mid moved between decision and fill (below 0: in our favour)
+  spread    s q u (T - A)   half the spread, paid by a taker; a maker's price is its own touch: what it is better than the mid is earned
+  impact    s q u (P - T)   beyond the touch: depth that was walked, and the market impact that a cost model adds
   fees      what the venue took for the fill, in cash or in coins at the fill's price
   gross     the profit had every fill happened at its D: what the signal earned before any cost
-so that P = D + slippage + spread + impact per lot. Perold (1988), "The implementation shortfall: paper versus reality", with the spread set apart.
+so that P = D + slippage + spread + impact per lot.
+Source: Perold (1988), "The implementation shortfall: paper versus reality", with the spread set apart.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Parts(msgspec.Struct):
     @property
     def net_e8(self) -> int:
         """What is left: the change of equity."""
-        return 2 * self.gross_e8 - sum(msgspec.structs.astuple(self))  # ints
+        costs = self.fees_e8 + self.spread_e8 + self.slippage_e8 + self.impact_e8 + self.funding_e8 + self.borrow_e8
+        return self.gross_e8 - costs - self.commission_e8 - self.roll_e8 - self.liquidation_e8 - self.other_e8
 
     def _charge(self, costs: FillCosts) -> None:
         self.fees_e8 += costs.fees_e8
@@ -118,8 +120,8 @@ class _Book(msgspec.Struct):
 def costs_of(fill: OrderFilled, terms: Terms, moments: Moments) -> FillCosts:
     """The costs of one fill, exact to the last 1e-8 in their sum; a half 1e-8 goes from slippage to spread.
 
-    Unknown moments hide a cost, they never invent one: without a decision mid the arrival's stands in, without an arrival mid the decision's,
-    without either the touch, and without a touch (or for a maker) the fill's own price. fees_e8 is the fill's word, whatever it was paid in.
+    Unknown moments hide a cost, they never invent one: without a decision mid the arrival's stands in, without an arrival mid
+    the decision's, without either the touch, and without a touch (or for a maker) the fill's own price. fees_e8 is the fill's word.
     """
     touch = fill.price_ticks if fill.is_maker or moments.touch_ticks <= 0 else moments.touch_ticks
     arrival2 = moments.arrival_mid2 or moments.decision_mid2 or 2 * touch
