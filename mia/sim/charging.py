@@ -66,10 +66,12 @@ class Charging:
             f"liquidation{state.liquidations}", f"L{state.liquidations}", desk.instrument, side, "market", lots, 0, 0, True, False, ""
         )
         bid, ask = desk.liquidity.touch()
-        for price, part in desk.liquidity.plan(side, lots, 0):
+        plan = desk.liquidity.plan(side, lots, 0)
+        fee_e8 = sum(self._costs.liquidation_fee_e8(desk.instrument, price, part) for price, part in plan)
+        self._flow(desk.instrument, "liquidation_fee", -fee_e8, now_ns)  # before the fills: it belongs to the trade that they close
+        for price, part in plan:
             desk.liquidity.take(side, price, part)
             self._matching.book_fill(desk, order, price, part, False, now_ns, ask if side == BUY else bid)
-            self._flow(desk.instrument, "liquidation_fee", -self._costs.liquidation_fee_e8(desk.instrument, price, part), now_ns)
         order.status = "filled"
         self._matching.keep_closed(order)
 

@@ -146,8 +146,9 @@ class CostModel:
         mid2: the doubled price that the bar gives (2 x its open), above 0. half_spread_ticks: of this bar, where the settings say `column`.
         sigma, volume_lots: volatility (a share of price) and volume of one and the same interval, for the impact; a volatility that is not
         known costs nothing, a volume that is not known counts as the order's own. limit_ticks: never worse than that; 0 without a limit.
-        Source of the impact: Almgren, Thum, Hauptmann, Li (2005), "Direct estimation of equity market impact"; Toth et al. (2011),
-        "Anomalous price impact and the critical nature of liquidity in financial markets" (square root, prefactor of order one).
+        Source of the impact: Toth et al. (2011), "Anomalous price impact and the critical nature of liquidity in financial markets"
+        (square root of the share, prefactor of order one); Almgren, Thum, Hauptmann, Li (2005), "Direct estimation of equity market
+        impact" (a power of 0.6, near it). Every lot pays the whole of it, though the first of an order move the market less.
         """
         half = self._half_micro(instrument, mid2, ts_ns, half_spread_ticks)
         impact = math.ceil(self.impact_ticks(mid2, qty_lots, sigma, volume_lots) * _MICRO)

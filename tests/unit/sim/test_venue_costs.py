@@ -338,7 +338,7 @@ def test_a_position_is_liquidated_when_equity_is_below_its_maintenance() -> None
     assert (held, still, b.venue.position_lots(0)) == (100, 100, 0)
     liquidated = [e for e in b.of(OrderFilled) if e.client_order_id == "liquidation1"]
     assert [(e.side, e.price_ticks, e.qty_lots) for e in liquidated] == [(-1, 941, 60), (-1, 936, 40)]
-    assert [(e.kind, e.amount_e8) for e in b.of(CashFlow)] == [("liquidation_fee", -5_646_000), ("liquidation_fee", -3_744_000)]
+    assert [(e.kind, e.amount_e8) for e in b.of(CashFlow)] == [("liquidation_fee", -9_390_000)]
     assert [e.reason for e in b.of(OrderCanceled)] == ["liquidation"]
     paid = 10 * 1001 + 20 * 1002 + 70 * 1010
     assert b.venue.cash_e8 == 110_000_000 + (60 * 941 + 40 * 936 - paid) * 10_000 - 9_390_000
