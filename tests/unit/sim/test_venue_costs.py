@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from decimal import Decimal
 from pathlib import Path
@@ -385,3 +386,64 @@ def test_with_the_defaults_orders_take_no_account_of_what_is_off() -> None:
     assert b.of(CashFlow) == []
     assert b.venue.next_due_ns == NEVER_NS
     assert not b.venue.active
+
+
+# --- restarts -----------------------------------------------------------------------------------------------------
+TIERS = """
+[[schedules]]
+venue = "sim"
+source = "a test"
+as_of = 2026-01-01
+is_confirmed = true
+volume_days = 2
+tiers = [
+    { volume_min = "0", maker = "0.0002", taker = "0.0005" },
+    { volume_min = "3", maker = "0.0001", taker = "0.0004" },
+    { volume_min = "9", maker = "-0.0001", taker = "0.0003" },
+]
+"""
+
+
+def everything(folder: Path) -> Costs:
+    (folder / "fees.toml").write_text(TIERS)
+    (folder / "latency.csv").write_text("quantile,submit_ms,report_ms\n0,1,1\n0.9,20,30\n1,90,80\n")
+    return Costs(
+        fees=FeeCosts(kind="table", file=str(folder / "fees.toml")),
+        latency=LatencyCosts(kind="measured", file=str(folder / "latency.csv")),
+        queue=QueueCosts(kind="log"),
+        participation=ParticipationCosts(share_max=Decimal("0.4"), interval_s=3_600),
+        impact=ImpactCosts(kind="square_root"),
+        funding=FundingCosts(kind="fixed", rate=Decimal("0.0007")),
+        margin=MarginCosts(maintenance=Decimal("0.03"), liquidation_fee=Decimal("0.01")),
+    )
+
+
+def session(costs: Costs, seed: int, restart_at: int) -> list[Any]:
+    r = random.Random(seed)
+    b = Bench(costs, cash="30")
+    for step in range(80):
+        if step == restart_at:
+            twin = b.new()
+            twin.restore(b.venue.snapshot())
+            b.venue = twin
+        b.now += r.choice((10 * MS, 5 * S, HOUR, 5 * HOUR))
+        mid = 1_000 + r.randint(-30, 30)
+        b.market(BookSnapshot, pack((mid - 1, r.randint(1, 60)), (mid - 2, 90)), pack((mid + 1, r.randint(1, 60)), (mid + 2, 90)))
+        b.trade(mid + r.choice((1, -1)), r.randint(1, 400), r.choice((1, -1)))
+        kind, side = r.choice(("market", "limit", "limit")), r.choice((1, -1))
+        b.order(side, r.randint(1, 40), kind, mid - side * r.randint(0, 2) if kind == "limit" else 0)
+    b.settle(HOUR)
+    return b.seen
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_restart_changes_no_later_report_with_every_cost_on(seed: int, tmp_path: Path) -> None:
+    costs = everything(tmp_path)
+
+    straight, again, restarted = session(costs, seed, -1), session(costs, seed, -1), session(costs, seed, 7 * seed + 5)
+
+    assert straight == again == restarted
+    assert {True, False} == {e.is_maker for e in straight if isinstance(e, OrderFilled)}
+    assert any(e.kind == "funding" for e in straight if isinstance(e, CashFlow))
+    rates = {e.fee_e8 * 10_000 // (e.price_ticks * e.qty_lots * 10_000) for e in straight if isinstance(e, OrderFilled)}
+    assert len(rates) > 2  # more than one tier
