@@ -12,7 +12,10 @@ import msgspec
 import pytest
 
 from mia.domain.errors import ConfigError, DataError
+from mia.domain.events import OrderFilled
 from mia.domain.instruments import Instrument
+from mia.execution.attribution import Attribution
+from mia.execution.portfolio import Portfolio
 from mia.ports import NEVER_NS
 from mia.shipped import config_file
 from mia.sim.carry import roll_ns
@@ -487,3 +490,24 @@ def test_maintenance_and_liquidation_fee_are_shares_of_notional_rounded_up() -> 
     assert costs.liquidation_fee_e8(0, 1001, 7) == 875_875
     assert model(SPOT, margin=MarginCosts(maintenance=Decimal("0.05"))).maintenance_e8(0, 7, 2001) == 0
     assert (worse_ticks(5, 90, 110), worse_ticks(-5, 90, 110)) == (90, 110)
+
+
+def test_a_bars_fill_in_the_documented_order_adds_up_to_the_change_of_equity() -> None:
+    """Decided at a close of 1000, filled at the next open of 1004 with half a spread of one tick, then marked at 1010."""
+    costs = model(PERP, spread=SpreadCosts(half=Decimal(1)), participation=ParticipationCosts(share_max=Decimal("0.1")))
+    terms = costs.rates[0].terms
+    attribution, portfolio = Attribution([terms]), Portfolio(instance="t", currency="USDT", cash_e8=10**12)
+
+    lots = costs.capped_lots(50, 300)
+    price = costs.fill_price(0, 1, 2 * 1004, lots)
+    fee = costs.fee(0, 1, price.price_ticks, lots, False, 0)
+    fill = OrderFilled(0, 0, 0, "o", "1", 0, 1, price.price_ticks, lots, fee.fee_e8, False, fee.base_fee_e8)
+    portfolio.apply_fill(terms, fill, 1)
+    attribution.fill(fill, price.moments(2 * 1000))
+    parts = attribution.parts([2 * 1010])
+
+    assert (lots, price.price_ticks) == (30, 1005)
+    unit = 30 * 10_000
+    assert (parts.gross_e8, parts.slippage_e8, parts.spread_e8, parts.impact_e8) == (10 * unit, 4 * unit, unit, 0)
+    assert parts.fees_e8 == 1005 * unit * 7 // 10_000
+    assert parts.net_e8 == portfolio.equity_e8([2 * 1010]) - 10**12
