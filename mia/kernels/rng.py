@@ -118,3 +118,36 @@ class Rng:
                 x = 1000000.0
             k = cython.cast(cython.longlong, x)
         return k
+
+
+def uniform_at(seed: cython.longlong, counter: cython.longlong) -> float:
+    """A number in (0, 1) that depends on (seed, counter) alone, 32 random bits: the same whoever asks, in whatever order.
+
+    seed, counter: any int64; both halves of each are mixed in. For one seed, counters below 2**32 give 2**32 different numbers.
+    Source: the finalizer of Appleby's MurmurHash3 (public domain), chained over the four words.
+    """
+    word: cython.longlong = 4294967295
+    h: cython.longlong = _mix(seed & word)
+    h = _mix(h ^ ((seed >> 32) & word))
+    h = _mix(h ^ ((counter >> 32) & word))
+    h = _mix((h + (counter & word)) & word)
+    return (h + 0.5) / 4294967296.0
+
+
+@cython.cfunc
+def _mix(h: cython.longlong) -> cython.longlong:
+    """A bijection of 32-bit words in which every input bit changes half of the output bits."""
+    h = h + 2654435769 & 4294967295  # 0 is not a fixed point
+    h ^= h >> 16
+    h = _times(h, 2246822507)
+    h ^= h >> 13
+    h = _times(h, 3266489909)
+    return h ^ (h >> 16)
+
+
+@cython.cfunc
+def _times(h: cython.longlong, factor: cython.longlong) -> cython.longlong:
+    """The product modulo 2**32 in two halves, each below 2**49: int64 and Python's integers agree."""
+    low: cython.longlong = h * (factor & 65535)
+    high: cython.longlong = (h * (factor >> 16)) & 65535
+    return (low + (high << 16)) & 4294967295

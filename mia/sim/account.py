@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
+from typing import Final
+
+import msgspec
 
 from mia.domain.events import BUY
-from mia.domain.instruments import Instrument
-from mia.domain.sizing import SHARE_SCALE, Terms
+from mia.domain.instruments import MONEY_SCALE, Instrument
+from mia.domain.sizing import SHARE_SCALE, Terms, base_fee_lots
 from mia.sim.state import VenueOrder, VenuePosition
+
+_ZERO: Final = Decimal(0)
 
 
 class Rates:
     """One instrument's figures ready for integer arithmetic."""
 
-    def __init__(self, instrument_id: int, definition: Instrument) -> None:
+    def __init__(self, instrument_id: int, definition: Instrument, *, initial_margin: Decimal = _ZERO, per_lot: Decimal = _ZERO) -> None:
+        """initial_margin: share of notional in place of the instrument's, 0 keeps that; per_lot: commission of a lot, quote currency."""
         self.definition = definition
         self.terms = Terms.of(instrument_id, definition)
-        self._maker = definition.maker_fee.as_integer_ratio()
-        self._taker = definition.taker_fee.as_integer_ratio()
+        if initial_margin and definition.is_derivative:
+            self.terms = msgspec.structs.replace(self.terms, margin_e9=int(initial_margin * SHARE_SCALE))
+        self._per_lot = (per_lot * MONEY_SCALE).as_integer_ratio()
+        self.set_fees(definition.maker_fee, definition.taker_fee)
 
-    def fee_e8(self, notional_e8: int, is_maker: bool) -> int:
-        """Fee of a fill, rounded up as a cost; a rebate is negative and rounded towards less of it."""
+    def set_fees(self, maker: Decimal, taker: Decimal) -> None:
+        """Other shares of notional from now on."""
+        self._maker = maker.as_integer_ratio()
+        self._taker = taker.as_integer_ratio()
+
+    def fee_e8(self, notional_e8: int, is_maker: bool, lots: int = 0) -> int:
+        """Fee of a fill, rounded up as a cost; a rebate is negative and rounded towards less of it. lots: for the commission of each."""
         num, den = self._maker if is_maker else self._taker
-        return -(-abs(notional_e8) * num // den)
+        per_lot, of = self._per_lot
+        return -(-abs(notional_e8) * num // den) - (-abs(lots) * per_lot // of)
+
+    def base_fee_e8(self, lots: int, is_maker: bool) -> int:
+        """The same share of bought coins, 1e-8 of the base, rounded up; 0 where it would be a rebate."""
+        num, den = self._maker if is_maker else self._taker
+        return max(0, -(-lots * self.terms.lot_e8 * num // den))
 
     def value_e8(self, price_ticks: int, lots: int) -> int:
         """Notional; the sign follows lots."""
@@ -56,6 +75,15 @@ def apply_fill(position: VenuePosition, rates: Rates, side: int, price_ticks: in
         position.lots += side * opening
         position.cost_e8 += rates.value_e8(price_ticks, side * opening)
     return change_e8
+
+
+def pay_in_base(position: VenuePosition, rates: Rates, base_fee_e8: int) -> None:
+    """Take a fee out of the coins that were bought: whole lots with their share of the cost, the rest as dust."""
+    held = max(0, position.lots)
+    lots, position.dust_e8 = base_fee_lots(position.dust_e8, base_fee_e8, rates.terms.lot_e8, held)
+    if lots:
+        position.cost_e8 -= position.cost_e8 * lots // held
+        position.lots -= lots
 
 
 def unrealized_e8(position: VenuePosition, rates: Rates, mid2_ticks: int) -> int:

@@ -87,6 +87,7 @@ class Checks:
             return None
         mid2 = desk.liquidity.mid2() or 2 * (order.price_ticks or order.stop_ticks)
         need = margin_e8(worst, mid2, rates) + rates.fee_e8(rates.value_e8(mid2, order.open_lots), is_maker=False) // 2
+        need += rates.fee_e8(0, is_maker=False, lots=order.open_lots)  # a commission per contract has no price
         for other in self._desks.values():
             if other is not desk and other.rates.terms.is_derivative:
                 lots = worst_lots(other.position.lots, [o for o in others if o.instrument == other.instrument])

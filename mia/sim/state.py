@@ -8,6 +8,7 @@ from mia.domain.effects import CancelOrder, QueryOrder, ReplaceOrder, RequestRec
 from mia.domain.events import (
     BalanceReported,
     CancelRejected,
+    CashFlow,
     OpenOrdersReported,
     OrderAccepted,
     OrderCanceled,
@@ -18,11 +19,12 @@ from mia.domain.events import (
     PositionReported,
     ReplaceRejected,
 )
+from mia.sim.fees import TradedVolume
 
 Request = SubmitOrder | CancelOrder | ReplaceOrder | QueryOrder | RequestReconciliation
 VenueReport = (
     OrderAccepted | OrderRejected | OrderCanceled | OrderExpired | OrderReplaced | CancelRejected | ReplaceRejected
-    | OrderFilled | PositionReported | BalanceReported | OpenOrdersReported
+    | OrderFilled | PositionReported | BalanceReported | OpenOrdersReported | CashFlow
 )  # fmt: skip
 
 
@@ -34,6 +36,9 @@ class VenueFill(msgspec.Struct, array_like=True, frozen=True):
     qty_lots: int
     fee_e8: int
     is_maker: bool
+    base_fee_e8: int = 0
+    mid2: int = 0  # doubled mid when it filled, 0 where there was none
+    touch_ticks: int = 0  # best price of the other side then
 
 
 class VenueOrder(msgspec.Struct, array_like=True):
@@ -55,6 +60,8 @@ class VenueOrder(msgspec.Struct, array_like=True):
     filled_lots: int = 0
     ahead_lots: int = 0  # public size before us in the queue of our price
     fills: list[VenueFill] = []
+    level_lots: int = -1  # displayed at our price when last looked at, -1 not yet (probability forms of the queue)
+    traded_lots: int = 0  # traded there since
 
     @property
     def open_lots(self) -> int:
@@ -67,6 +74,7 @@ class VenuePosition(msgspec.Struct, array_like=True):
 
     lots: int = 0
     cost_e8: int = 0
+    dust_e8: int = 0  # 1e-8 of the base below one lot, where fees are taken in the base
 
 
 class LastQuote(msgspec.Struct, array_like=True):
@@ -78,12 +86,27 @@ class LastQuote(msgspec.Struct, array_like=True):
     ask_lots: int = 0
 
 
+class Tape(msgspec.Struct, array_like=True):
+    """What traded in the running interval and in the one before it, and how much of the running one was ours."""
+
+    interval: int = -1
+    lots: int = 0
+    low_ticks: int = 0
+    high_ticks: int = 0
+    used_lots: int = 0
+    last_lots: int = 0
+    last_low_ticks: int = 0
+    last_high_ticks: int = 0
+
+
 class InstrumentState(msgspec.Struct, array_like=True):
     """One instrument at the venue. taken: signed price (+bid, -ask) -> (size displayed then, lots we have had of it)."""
 
     position: VenuePosition
     quote: LastQuote
     taken: dict[int, tuple[int, int]]
+    next_charge_ns: int = 0  # when the open position is charged next; 0: nothing is due
+    tape: Tape = msgspec.field(default_factory=Tape)
 
 
 class VenueState(msgspec.Struct, array_like=True):
@@ -99,3 +122,8 @@ class VenueState(msgspec.Struct, array_like=True):
     closed: dict[str, VenueOrder] = {}  # oldest first, bounded
     requests: list[tuple[int, int, Request]] = []
     reports: list[tuple[int, int, VenueReport]] = []
+    flows: int = 0
+    liquidations: int = 0
+    request_due_ns: int = 0  # of the newest request and report: one that was drawn quicker does not overtake them
+    report_due_ns: int = 0
+    volume: TradedVolume = msgspec.field(default_factory=TradedVolume)

@@ -12,6 +12,7 @@ from mia.domain.codes import Code
 from mia.domain.effects import AnyEffect, Halt, QueryOrder, RaiseAlert, RequestReconciliation, SubmitOrder
 from mia.domain.events import (
     BalanceReported,
+    CashFlow,
     OpenOrdersReported,
     OrderFilled,
     OrderRejected,
@@ -82,7 +83,7 @@ class Trader:
             self.seen.append(report)
             if isinstance(report, OrderRejected):
                 self.rejections.append(report.code)
-            if isinstance(report, PositionReported | BalanceReported | OpenOrdersReported):
+            if isinstance(report, PositionReported | BalanceReported | OpenOrdersReported | CashFlow):
                 continue
             applied = self.table.apply(report)
             self.send(tuple(e for e in applied.effects if not isinstance(e, RequestReconciliation | QueryOrder)))
