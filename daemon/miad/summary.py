@@ -20,7 +20,7 @@ def summarise(core: Core, venue: str, dropped: dict[str, int], recovered_events:
     fees = sum(p.fees_e8 for p in portfolio.positions.values())  # ints
     latency = core.latencies.percentiles_us(50, 99)
     # Of what was traded, not of [paper] cash: that may have been changed since the account began.
-    pnl = sum(p.realized_e8 - p.fees_e8 for p in portfolio.positions.values()) + portfolio.unrealized_e8(state.marks2)
+    pnl = sum(p.realized_e8 - p.fees_e8 + p.flows_e8 for p in portfolio.positions.values()) + portfolio.unrealized_e8(state.marks2)
     return {
         "venue": venue,
         "events": core.seq,

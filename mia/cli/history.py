@@ -1,4 +1,4 @@
-"""`mia history`: the newest decisions, orders, fills, trades, risk records or alerts of a state directory."""
+"""`mia history`: the newest decisions, orders, fills, cash flows, trades, risk records or alerts of a state directory."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Kind(enum.StrEnum):
     decisions = "decisions"
     orders = "orders"
     fills = "fills"
+    flows = "flows"
     trades = "trades"
     risk = "risk"
     alerts = "alerts"
@@ -32,7 +33,7 @@ def history(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the newest decisions, orders, fills, trades, risk records or alerts; the newest comes last."""
+    """List the newest decisions, orders, fills, cash flows (funding, borrow), trades, risk records or alerts; the newest comes last."""
     from mia.cli.output import print_json, print_note, print_table
     from mia.cli.places import missing, state_dir
     from mia.domain.errors import DataError
@@ -114,6 +115,10 @@ def _fill(r: Row, u: _Units) -> list[str]:
     ]  # fmt: skip
 
 
+def _flow(r: Row, u: _Units) -> list[str]:
+    return [_time(r["ts_ns"]), u.symbol(r) if r["instrument"] >= 0 else "account", r["kind"], f"{r['amount_e8'] / 1e8:+.4f}"]
+
+
 def _trade(r: Row, u: _Units) -> list[str]:
     is_closed = r["close_id"] is not None
     return [
@@ -153,6 +158,7 @@ _SHAPES: dict[Kind, _Shape] = {
         _fill,
         ("size", "price", "fee"),
     ),
+    Kind.flows: (("time (UTC)", "symbol", "kind", "amount"), _flow, ("amount",)),
     Kind.trades: (
         ("trade", "opened (UTC)", "closed (UTC)", "symbol", "side", "size", "entry", "exit", "profit", "fees"),
         _trade,

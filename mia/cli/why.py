@@ -209,6 +209,8 @@ def _trade(t: Row, closed_by: Row | None, unit: _Units) -> str:
         return f"{text}, open"
     by = f" by {_CLOSED_BY.get(closed_by['purpose'], 'order')} {closed_by['client_order_id']}" if closed_by else ""
     profit = f"profit {t['profit_e8'] / 1e8:+,.2f} {unit.currency} after {t['fees_e8'] / 1e8:,.2f} of fees"
+    if t["flows_e8"]:
+        profit += f" and {t['flows_e8'] / 1e8:+,.2f} of funding and other flows"
     return (
         f"{text}; largest size {unit.size(t['max_lots'])}; closed {_time(t['closed_ns'])} at {unit.average(t['exit_price'])}{by}: {profit}"
     )

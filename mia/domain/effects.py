@@ -90,10 +90,11 @@ class RecordTrade(Effect, frozen=True, gc=False, array_like=True, tag="trade_rec
     entry_price: float  # average, quote currency
     exit_price: float
     max_lots: int
-    profit_e8: int  # net of fees
+    profit_e8: int  # net of fees and of cash flows
     fees_e8: int
     fills: int
     regime_probs: tuple[float, float, float]  # at the opening decision
+    flows_e8: int = 0  # funding, borrow and the like while it was open: above 0 was received
 
 
 class RecordRisk(Effect, frozen=True, gc=False, array_like=True, tag="risk_record"):

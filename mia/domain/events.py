@@ -14,6 +14,7 @@ from mia.domain.instruments import Instrument
 
 BUY: Final = 1
 SELL: Final = -1
+NO_INSTRUMENT: Final = -1  # a cash flow of the account as a whole
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
@@ -255,6 +256,19 @@ class BalanceReported(Event, frozen=True, gc=False, array_like=True, tag="balanc
     cash_e8: int
 
 
+class CashFlow(Event, frozen=True, gc=False, array_like=True, tag="cash_flow"):
+    """Money that came (above 0) or went without a fill of ours; kind says why.
+
+    kind: funding | borrow | commission | roll | liquidation_fee, or a word of the venue's own. flow_id is the venue's id of it: applied
+    once, whoever repeats it; "" where the venue never repeats one.
+    """
+
+    flow_id: str
+    instrument: int  # NO_INSTRUMENT: of the account as a whole
+    kind: str
+    amount_e8: int
+
+
 class OpenOrder(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One line of the venue's list of open orders."""
 
@@ -360,7 +374,7 @@ AnyEvent = (
     RunStarted | ConfigChanged | InstrumentDefined | HistoryLoaded | ModelReady | SwitchModel | TradingEnabled | TradingDisabled
     | Quote | Trade | Bar | BookDelta | BookSnapshot | Reference | NewsScored | Predicted
     | OrderAccepted | OrderRejected | OrderCanceled | OrderExpired | OrderReplaced | CancelRejected | ReplaceRejected
-    | OrderFilled | PositionReported | BalanceReported | OpenOrdersReported | RequestTimedOut
+    | OrderFilled | PositionReported | BalanceReported | CashFlow | OpenOrdersReported | RequestTimedOut
     | FeedUp | FeedDown | FeedStale | FeedGap | ClockSkewed
     | Pause | Resume | Flatten | Kill | LowerLimit | Timer
 )  # fmt: skip
@@ -368,6 +382,6 @@ AnyEvent = (
 MARKET_EVENTS: Final = (Quote, Trade, Bar, BookDelta, BookSnapshot, FeedGap)
 VENUE_REPORTS: Final = (
     OrderAccepted, OrderRejected, OrderCanceled, OrderExpired, OrderReplaced, CancelRejected, ReplaceRejected,
-    OrderFilled, PositionReported, BalanceReported, OpenOrdersReported, RequestTimedOut,
+    OrderFilled, PositionReported, BalanceReported, CashFlow, OpenOrdersReported, RequestTimedOut,
 )  # fmt: skip
 TIMER_INTERVAL_NS: Final = 100_000_000

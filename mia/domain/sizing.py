@@ -43,6 +43,17 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
         )
 
 
+def base_fee_lots(dust_e8: int, fee_e8: int, lot_e8: int, held_lots: int) -> tuple[int, int]:
+    """(whole lots that a fee in the base takes from held_lots, the dust after it); all in 1e-8 of the base but for the lots.
+
+    The fee comes out of the dust; when that is not enough a lot is broken and its rest becomes dust, in [0, lot_e8). Never more lots than
+    are held: on spot there is nothing to be short of.
+    """
+    dust_e8 -= fee_e8
+    lots = -(dust_e8 // lot_e8) if dust_e8 < 0 else 0
+    return max(0, min(lots, held_lots)), dust_e8 + lots * lot_e8
+
+
 def lots_within(money_e8: int, mid2: int, unit_e8: int) -> int:
     """The most lots whose notional at the mid is not above money_e8; 0 without money or a mid."""
     if not (money_e8 > 0 and mid2 > 0):

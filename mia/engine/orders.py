@@ -148,6 +148,8 @@ class Orders:
             self._on_position(e, out)
         elif isinstance(e, ev.BalanceReported):
             self._on_balance(e, out)
+        elif isinstance(e, ev.CashFlow):
+            self._on_cash_flow(e, out)
         else:
             self._on_order(e, out)
 
@@ -238,6 +240,14 @@ class Orders:
                     "warning", "balance_adopted", f"cash differs from the venue's by {difference / 1e8:.8f}: the venue's word is taken"
                 )
             )
+
+    def _on_cash_flow(self, e: ev.CashFlow, out: list[AnyEffect]) -> None:
+        engine = self._engine
+        if not (ev.NO_INSTRUMENT <= e.instrument < len(engine.markets)):
+            text = f"{e.kind} of {e.amount_e8 / 1e8:.8f} for instrument {e.instrument}, which is not traded here: counted in cash alone"
+            out.append(RaiseAlert("warning", "external_flow", text))
+        if engine.state.portfolio.apply_flow(e):
+            engine.update_equity(e.ts_recv_ns, out)
 
     @staticmethod
     def _lane_of(market: Market) -> int:

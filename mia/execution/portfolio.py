@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 
 from mia.domain.effects import RecordTrade
-from mia.domain.events import OrderFilled
-from mia.domain.sizing import Terms
+from mia.domain.events import CashFlow, OrderFilled
+from mia.domain.sizing import Terms, base_fee_lots
 
 Mids = Sequence[int] | Mapping[int, int]
 NO_REGIME: Final = (0.0, 0.0, 0.0)
+FLOWS_KEPT: Final = 256  # ids of cash flows that are known as repeated when they come again
 
 
 class RoundTrip(msgspec.Struct):
@@ -34,6 +35,7 @@ class RoundTrip(msgspec.Struct):
     fees_e8: int = 0
     fills: int = 0
     regime_probs: tuple[float, float, float] = NO_REGIME
+    flows_e8: int = 0  # cash flows while it was open: above 0 was received
 
 
 class Position(msgspec.Struct):
@@ -53,6 +55,7 @@ class Position(msgspec.Struct):
     take_ticks: int = 0
     trade: RoundTrip | None = None
     dust_e8: int = 0  # 1e-8 of the base below one lot, left over where fees are taken in the base: below lot_e8
+    flows_e8: int = 0  # funding, borrow and the like, of the run of the account
 
     @property
     def average_entry_ticks(self) -> float:
@@ -76,6 +79,7 @@ class Portfolio(msgspec.Struct):
     cash_e8: int
     positions: dict[int, Position] = {}
     trade_counter: int = 0
+    flows_seen: dict[str, int] = {}  # "instrument/kind/flow_id" -> amount_e8, oldest first, FLOWS_KEPT at most
 
     def position(self, terms: Terms) -> Position:
         """The position of an instrument, made flat on first use."""
@@ -133,13 +137,30 @@ class Portfolio(msgspec.Struct):
             return []
         return self._book(terms, 1 if change > 0 else -1, price_ticks, abs(change), 0, ts_ns, NO_REGIME)
 
+    def apply_flow(self, flow: CashFlow) -> bool:
+        """Book money that moved without a fill; False when it is one that was booked before.
+
+        It belongs to the instrument's open trade; with none open (funding that is told after the close) to the account alone.
+        """
+        if flow.flow_id:
+            key = f"{flow.instrument}/{flow.kind}/{flow.flow_id}"
+            if key in self.flows_seen:
+                return False
+            self.flows_seen[key] = flow.amount_e8
+            while len(self.flows_seen) > FLOWS_KEPT:
+                del self.flows_seen[next(iter(self.flows_seen))]
+        self.cash_e8 += flow.amount_e8
+        position = self.positions.get(flow.instrument)
+        if position is not None:
+            position.flows_e8 += flow.amount_e8
+            if position.trade is not None:
+                position.trade.flows_e8 += flow.amount_e8
+        return True
+
     def _pay_in_base(self, terms: Terms, base_fee_e8: int, ts_ns: int) -> list[RecordTrade]:
         """Hand over coins: whole lots of the position, the rest out of (or into) the dust. What the lots had cost is the fee."""
         position = self.position(terms)
-        position.dust_e8 -= base_fee_e8
-        lots = -(position.dust_e8 // terms.lot_e8) if position.dust_e8 < 0 else 0
-        position.dust_e8 += lots * terms.lot_e8
-        lots = min(lots, position.lots)  # never below flat: on spot there is nothing to be short of
+        lots, position.dust_e8 = base_fee_lots(position.dust_e8, base_fee_e8, terms.lot_e8, position.lots)
         trade = position.trade
         if lots <= 0 or trade is None:
             return []
@@ -241,10 +262,11 @@ def _record(position: Position, terms: Terms, *, is_closed: bool, ts_ns: int) ->
         entry_price=_price(trade.entry_tick_lots, trade.entry_lots, terms),
         exit_price=_price(trade.exit_tick_lots, trade.exit_lots, terms),
         max_lots=trade.max_lots,
-        profit_e8=trade.realized_e8 - trade.fees_e8,
+        profit_e8=trade.realized_e8 - trade.fees_e8 + trade.flows_e8,
         fees_e8=trade.fees_e8,
         fills=trade.fills,
         regime_probs=trade.regime_probs,
+        flows_e8=trade.flows_e8,
     )
 
 

@@ -13,7 +13,7 @@ from mia.domain.errors import DataError
 from mia.store.schema import ORDINALS
 from mia.store.state_dir import is_running, read_lock
 
-HISTORY_KINDS: Final = ("trades", "orders", "fills", "decisions", "alerts", "risk", "runs")
+HISTORY_KINDS: Final = ("trades", "orders", "fills", "flows", "decisions", "alerts", "risk", "runs")
 _BUSY_TIMEOUT_MS: Final = 1000
 _RUN: Final = (
     "SELECT run, ts_ns, instance, mode, config_hash,"
@@ -24,7 +24,7 @@ _LAST_NS: Final = (
     "SELECT MAX(ts_ns) AS last_ns FROM ("
     + " UNION ALL ".join(
         f"SELECT * FROM (SELECT ts_ns FROM {table} ORDER BY id DESC LIMIT 1)"
-        for table in ("runs", "decisions", "orders", "fills", "risk", "alerts")
+        for table in ("runs", "decisions", "orders", "fills", "flows", "risk", "alerts")
     )
     + ")"
 )

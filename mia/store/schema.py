@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-VERSION: Final = 2
+VERSION: Final = 3
 ORDINALS: Final = 65536
 
 _PROBS: Final = "p_range REAL, p_trend REAL, p_defensive REAL"
@@ -46,7 +46,11 @@ TABLES: Final[Mapping[str, str]] = {
     "trades": (
         "CREATE TABLE trades (id INTEGER PRIMARY KEY, close_id INTEGER UNIQUE, trade_id TEXT UNIQUE, instrument INTEGER, side INTEGER,"
         " opened_ns INTEGER, closed_ns INTEGER, entry_price REAL, exit_price REAL, max_lots INTEGER, profit_e8 INTEGER,"
-        f" fees_e8 INTEGER, fills INTEGER, {_PROBS})"
+        f" fees_e8 INTEGER, fills INTEGER, {_PROBS}, flows_e8 INTEGER DEFAULT 0)"
+    ),
+    "flows": (  # money that moved without a fill: funding, borrow, ...
+        "CREATE TABLE flows (id INTEGER PRIMARY KEY, ts_ns INTEGER, flow_id TEXT, instrument INTEGER, kind TEXT, amount_e8 INTEGER,"
+        " UNIQUE (instrument, kind, flow_id))"
     ),
     "risk": (
         "CREATE TABLE risk (id INTEGER PRIMARY KEY, ts_ns INTEGER, equity_e8 INTEGER, cash_e8 INTEGER, drawdown REAL,"
@@ -69,9 +73,10 @@ VIEWS: Final[Mapping[str, str]] = {
 # version -> what brings a database of it to the next one; tables and views that are missing are made anew.
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     1: ("ALTER TABLE fills ADD COLUMN base_fee_e8 INTEGER DEFAULT 0", "DROP VIEW positions"),
+    2: ("ALTER TABLE trades ADD COLUMN flows_e8 INTEGER DEFAULT 0", TABLES["flows"]),
 }
 
-BY_JOURNAL_ID: Final = ("runs", "decisions", "orders", "fills", "trades", "risk", "alerts")
+BY_JOURNAL_ID: Final = ("runs", "decisions", "orders", "fills", "flows", "trades", "risk", "alerts")
 
 # What `counters` must hold, from the rows alone: after a rebuild the running sums are replaced by these.
 RECOUNT: Final = (
@@ -81,6 +86,7 @@ RECOUNT: Final = (
     " SELECT 'orders', COUNT(*) FROM orders UNION ALL"
     " SELECT 'fills', COUNT(*) FROM fills UNION ALL"
     " SELECT 'fees_e8', COALESCE(SUM(fee_e8), 0) FROM fills UNION ALL"
+    " SELECT 'flows_e8', SUM(amount_e8) FROM flows HAVING COUNT(*) > 0 UNION ALL"
     " SELECT 'trades', COUNT(*) FROM trades WHERE close_id IS NOT NULL UNION ALL"
     " SELECT 'profit_e8', COALESCE(SUM(profit_e8), 0) FROM trades WHERE close_id IS NOT NULL UNION ALL"
     " SELECT 'alerts', COUNT(*) FROM alerts"

@@ -12,6 +12,7 @@ from mia.domain.effects import Halt, RaiseAlert, RecordDecision, RecordRisk, Rec
 from mia.domain.errors import InvalidTransition
 from mia.domain.events import (
     BalanceReported,
+    CashFlow,
     InstrumentDefined,
     OrderAccepted,
     OrderCanceled,
@@ -36,6 +37,7 @@ EVENT_TYPES: Final[frozenset[type]] = frozenset(
         OrderFilled,
         RequestTimedOut,
         BalanceReported,
+        CashFlow,
     )
 )
 EFFECT_TYPES: Final[frozenset[type]] = frozenset((SubmitOrder, RecordDecision, RecordTrade, RecordRisk, RaiseAlert, Halt))
@@ -52,9 +54,11 @@ _ORDER: Final = _insert("orders", 19)
 _FILL: Final = _insert("fills", 11)
 _RISK: Final = _insert("risk", 7)
 _ALERT: Final = _insert("alerts", 5)
-_TRADE: Final = _insert("trades", 16)
+_FLOW: Final = _insert("flows", 6)
+_TRADE: Final = _insert("trades", 17)
 _TRADE_CLOSE: Final = (
-    "UPDATE trades SET close_id = ?, closed_ns = ?, entry_price = ?, exit_price = ?, max_lots = ?, profit_e8 = ?, fees_e8 = ?, fills = ?"
+    "UPDATE trades SET close_id = ?, closed_ns = ?, entry_price = ?, exit_price = ?, max_lots = ?, profit_e8 = ?, fees_e8 = ?, fills = ?,"
+    " flows_e8 = ?"
     " WHERE trade_id = ? AND close_id IS NULL"
 )
 _ORDER_READ: Final = (
@@ -85,6 +89,7 @@ class Tables:
             RaiseAlert: self._alert,
             Halt: self._halt,
             BalanceReported: self._balance,
+            CashFlow: self._flow,
             OrderReplaced: self._replaced,
             OrderAccepted: self._accepted,
             OrderRejected: self._reported,
@@ -201,16 +206,22 @@ class Tables:
         assert isinstance(r, RecordTrade)
         values = (
             row_id, None, r.trade_id, r.instrument, r.side, r.opened_ns, 0, r.entry_price, r.exit_price, r.max_lots, r.profit_e8,
-            r.fees_e8, r.fills, *r.regime_probs,
+            r.fees_e8, r.fills, *r.regime_probs, r.flows_e8,
         )  # fmt: skip
         self._execute(_TRADE, values)
         if not r.is_closed:
             return
-        closing = (row_id, r.closed_ns, r.entry_price, r.exit_price, r.max_lots, r.profit_e8, r.fees_e8, r.fills, r.trade_id)
+        closing = (row_id, r.closed_ns, r.entry_price, r.exit_price, r.max_lots, r.profit_e8, r.fees_e8, r.fills, r.flows_e8, r.trade_id)
         self._execute(_TRADE_CLOSE, closing)
         if self._added():
             self._count("trades")
             self._count("profit_e8", r.profit_e8)
+
+    def _flow(self, row_id: int, ts_ns: int, r: object) -> None:
+        assert isinstance(r, CashFlow)
+        self._execute(_FLOW, (row_id, ts_ns, r.flow_id or str(row_id), r.instrument, r.kind, r.amount_e8))
+        if self._added():  # the venue may repeat one
+            self._count("flows_e8", r.amount_e8)
 
     def _risk(self, row_id: int, ts_ns: int, r: object) -> None:
         assert isinstance(r, RecordRisk)

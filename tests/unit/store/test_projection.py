@@ -436,7 +436,7 @@ def test_the_first_database_error_ends_the_projection(tmp_path: Path, kind: str)
 def test_a_newer_schema_is_refused_with_both_versions(copy: Path) -> None:
     apsw.Connection(str(copy / "miad.db")).pragma("user_version", 7)
 
-    with pytest.raises(DataError, match=r"schema version 7 is newer than this version of mia knows \(2\)"):
+    with pytest.raises(DataError, match=r"schema version 7 is newer than this version of mia knows \(3\)"):
         Rig(copy)
 
 

@@ -10,6 +10,7 @@ from mia.store.database import Database
 from mia.store.schema import TABLES, VERSION, VIEWS
 
 _OLD_FILLS = TABLES["fills"].replace(" base_fee_e8 INTEGER DEFAULT 0,", "")
+_OLD_TRADES = TABLES["trades"].replace(", flows_e8 INTEGER DEFAULT 0", "")
 _OLD_POSITIONS = "CREATE VIEW positions AS SELECT instrument, SUM(side * qty_lots) AS position_lots, MAX(ts_ns) AS ts_ns FROM fills"
 
 
@@ -44,9 +45,12 @@ def test_an_instrument_that_is_not_known_has_its_plain_sum(tmp_path: Path) -> No
 def test_a_database_of_the_first_version_is_brought_up_to_date_with_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "miad.db"
     old = apsw.Connection(str(path))
-    for name, text in TABLES.items():
-        old.execute(_OLD_FILLS if name == "fills" else text)
+    older = {**TABLES, "fills": _OLD_FILLS, "trades": _OLD_TRADES}
+    del older["flows"]
+    for text in older.values():
+        old.execute(text)
     assert "base_fee" not in _OLD_FILLS
+    assert "flows" not in _OLD_TRADES
     old.execute(_OLD_POSITIONS)
     old.execute("INSERT INTO fills VALUES (1, 'o', 'f', 5, 0, 1, 100, 42, 9, 0)")
     old.pragma("user_version", 1)
@@ -58,4 +62,5 @@ def test_a_database_of_the_first_version_is_brought_up_to_date_with_its_rows(tmp
     assert positions(database.connection) == [42]
     assert list(database.connection.execute("SELECT fee_e8, base_fee_e8 FROM fills")) == [(9, 0)]
     assert database.connection.pragma("user_version") == VERSION
+    assert list(database.connection.execute("SELECT flows_e8 FROM trades")) == list(database.connection.execute("SELECT * FROM flows")) == []
     assert [sql for (sql,) in database.connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'positions'")] == [VIEWS["positions"]]
