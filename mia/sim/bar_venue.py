@@ -298,7 +298,17 @@ class BarVenue:
             mark = market_ticks  # nothing was decided: the order stood there
         self.notes.append(
             FillNote(
-                fill_id, order.client_order_id, now_ns, order.instrument, order.side, lots, mark, market_ticks, price_ticks, spread_ticks, fee
+                fill_id,
+                order.client_order_id,
+                now_ns,
+                order.instrument,
+                order.side,
+                lots,
+                mark,
+                market_ticks,
+                price_ticks,
+                spread_ticks,
+                fee,
             )
         )
         if order.open_lots > 0:

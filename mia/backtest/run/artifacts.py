@@ -42,17 +42,19 @@ def polars() -> Any:
     return module
 
 
-def write(result: Result, folder: Path, facts: dict[str, Any]) -> None:
+def write(result: Result, folder: Path) -> None:
     """Write the whole directory, or nothing: an older run at the same place is replaced.
 
-    facts: for run.json. DataError when it cannot be written, or when `folder` holds something that is no run.
+    DataError when it cannot be written, or when `folder` holds something that is no run.
     """
     if folder.exists() and not (folder / RUN_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: exists and is no run: name another place with --out")
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         scratch.mkdir(parents=True)
-        (scratch / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(facts, enc_hook=str, order="deterministic"), indent=1) + b"\n")
+        (scratch / RUN_FILE).write_bytes(
+            msgspec.json.format(msgspec.json.encode(result.facts(), enc_hook=str, order="deterministic"), indent=1) + b"\n"
+        )
         for name, frame in _frames(result).items():
             frame.write_parquet(scratch / f"{name}.parquet", compression="zstd", compression_level=1, statistics=False)
         (scratch / "trades.csv").write_text(_trades(result), encoding="utf-8")

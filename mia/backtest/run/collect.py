@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mia.domain.effects import AnyEffect, RaiseAlert, RecordDecision, RecordTrade, SubmitOrder
-from mia.domain.events import OrderFilled
+from mia.domain.events import CashFlow, OrderFilled
+from mia.execution.attribution import Moments
 
 if TYPE_CHECKING:
     from mia.domain.events import AnyEvent
@@ -17,23 +18,35 @@ class Collector:
     """Hears every event and its effects; a mark of the account is taken when the runner says so."""
 
     def __init__(self) -> None:
+        self.mids2: list[tuple[int, ...]] = []  # beside the marks: doubled mids
+        self.moments: dict[str, Moments] = {}  # by fill id, where fills and mids come from one stream
+        self._decided: dict[str, int] = {}  # doubled mid when an order was sent
         self.marks: list[tuple[int, int, int, int, tuple[int, ...], int]] = []  # ts, equity, cash, notional, lots, regime
         self.orders: list[tuple[int, SubmitOrder]] = []
         self.fills: list[OrderFilled] = []
+        self.money: list[OrderFilled | CashFlow] = []  # in the order in which the portfolio took them
         self.decisions: list[RecordDecision] = []
         self.trades: list[RecordTrade] = []
         self.alerts: dict[str, int] = {}
 
-    def take(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
+    def take(self, event: AnyEvent, effects: Sequence[AnyEffect], engine: Engine) -> None:
         """One event and what the engine wished for."""
         if type(event) is OrderFilled:
+            known = engine.markets[event.instrument].state
+            mid2 = known.bid_ticks + known.ask_ticks if known.has_quote else 0
+            touch = (known.ask_ticks if event.side > 0 else known.bid_ticks) if mid2 else 0
+            self.moments[event.fill_id] = Moments(self._decided.get(event.client_order_id, mid2), mid2, touch)
             self.fills.append(event)
+            self.money.append(event)
+        elif type(event) is CashFlow:
+            self.money.append(event)
         for effect in effects:
             kind = type(effect)
             if kind is RecordDecision:
                 self.decisions.append(effect)  # type: ignore[arg-type]
             elif kind is SubmitOrder:
                 self.orders.append((event.ts_recv_ns, effect))  # type: ignore[arg-type]
+                self._decided[effect.client_order_id] = engine.state.mid2[effect.instrument]  # type: ignore[union-attr]
             elif kind is RecordTrade:
                 if effect.is_closed:  # type: ignore[union-attr]
                     self.trades.append(effect)  # type: ignore[arg-type]
@@ -53,6 +66,7 @@ class Collector:
             lots.append(held)
             if held:
                 notional += held * state.marks2[market.index] * market.terms.unit_e8 // 2
+        self.mids2.append(tuple(state.marks2))
         self.marks.append((ts_ns, equity, portfolio.cash_e8, notional, tuple(lots), _regime(engine)))
 
 

@@ -62,7 +62,7 @@ class Runner:
         except Exception as e:
             name = self.engine.lanes[0].strategy.name if self.engine.lanes else "no strategy"
             raise StrategyFailed(f"{name} failed at {event.ts_recv_ns} ns ({type(event).__name__}): {type(e).__name__}: {e}") from e
-        self.collector.take(event, effects)
+        self.collector.take(event, effects, self.engine)
         if is_market and (self._venue.active or type(event) is FeedGap):
             self._venue.on_market(event)  # type: ignore[union-attr, arg-type]
         if effects:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -72,7 +72,12 @@ class BarHistory(NamedTuple):
 
 
 def candle_history(
-    paths: Sequence[Path], instrument: Instrument, *, tz: str | None = None, on_duplicate: OnDuplicate = "error", bars: BarSpec | None = None
+    paths: Sequence[Path],
+    instrument: Instrument,
+    *,
+    tz: str | None = None,
+    on_duplicate: OnDuplicate = "error",
+    bars: BarSpec | None = None,
 ) -> BarHistory:
     """The bars of candle files on the instrument's grid; DataError and ConfigError as the readers say."""
     candles = read_candles(paths, bars=bars, tz=tz, on_duplicate=on_duplicate, naive_is_utc=True)
@@ -103,13 +108,13 @@ def _facts(candles: Candles, instrument: Instrument, bars: BarSpec) -> DataFacts
 
 
 class EventHistory(NamedTuple):
-    """Market events of one venue in order of receive time; `warnings` after they were read."""
+    """Market events of one venue in order of receive time; events() may be called again and gives the same."""
 
     instruments: tuple[Instrument, ...]
-    events: Iterator[AnyEvent]
+    events: Callable[[], Iterator[AnyEvent]]
     facts: tuple[DataFacts, ...]
     first_ns: int
-    feed: ReplayFeed | None
+    warnings: list[str]  # filled when the events were read
 
 
 def recorded(paths: Sequence[Path], instruments: Sequence[tuple[InstrumentId, Instrument]]) -> EventHistory:
@@ -117,10 +122,16 @@ def recorded(paths: Sequence[Path], instruments: Sequence[tuple[InstrumentId, In
     feed = ReplayFeed(paths, instruments)
     picked = tuple(definition for _, definition in feed.instruments.values())
     renumbered = [(InstrumentId(i), definition) for i, definition in enumerate(picked)]
-    feed = ReplayFeed(paths, renumbered)
     first_ns = feed.describe().first_ns
-    codec = feed.codec()
-    events = (event for ts, payload in feed.frames() for event in codec.decode(payload, ts, 0))
+    warnings: list[str] = []
+
+    def events() -> Iterator[AnyEvent]:
+        feed = ReplayFeed(paths, renumbered)
+        codec = feed.codec()
+        for ts, payload in feed.frames():
+            yield from codec.decode(payload, ts, 0)
+        warnings[:] = feed.warnings()
+
     facts = tuple(
         DataFacts(
             instrument=f"{d.venue}:{d.symbol}",
@@ -133,18 +144,21 @@ def recorded(paths: Sequence[Path], instruments: Sequence[tuple[InstrumentId, In
         )
         for d in picked
     )
-    return EventHistory(picked, events, facts, first_ns, feed)
+    return EventHistory(picked, events, facts, first_ns, warnings)
 
 
 def simulated(settings: SimMarketSettings, instrument: Instrument, duration_s: float, warm_up_s: float) -> EventHistory:
     """The seeded simulated market for duration_s, after warm_up_s of warming up."""
     if not (0 < duration_s <= 31 * 86_400):
         raise ConfigError(f"--duration: a simulated market of {duration_s:g} s: use above 0 s and at most 31 days")
-    feed = SimFeed(SimMarket(settings, instrument), SIM_START_NS)
-    codec = feed.codec()
     end_ns = SIM_START_NS + int((duration_s + warm_up_s) * 1e9)
-    frames = itertools.takewhile(lambda frame: frame[0] <= end_ns, feed.frames())
-    events = (event for ts, payload in frames for event in codec.decode(payload, ts, 0))
+
+    def events() -> Iterator[AnyEvent]:
+        feed = SimFeed(SimMarket(settings, instrument), SIM_START_NS)
+        codec = feed.codec()
+        for ts, payload in itertools.takewhile(lambda frame: frame[0] <= end_ns, feed.frames()):
+            yield from codec.decode(payload, ts, 0)
+
     facts = DataFacts(
         instrument=f"{instrument.venue}:{instrument.symbol}",
         kind="simulated",
@@ -154,4 +168,4 @@ def simulated(settings: SimMarketSettings, instrument: Instrument, duration_s: f
         first_ns=SIM_START_NS,
         last_ns=end_ns,
     )
-    return EventHistory((instrument,), events, (facts,), SIM_START_NS, None)
+    return EventHistory((instrument,), events, (facts,), SIM_START_NS, [])

@@ -62,5 +62,7 @@ def test_a_database_of_the_first_version_is_brought_up_to_date_with_its_rows(tmp
     assert positions(database.connection) == [42]
     assert list(database.connection.execute("SELECT fee_e8, base_fee_e8 FROM fills")) == [(9, 0)]
     assert database.connection.pragma("user_version") == VERSION
-    assert list(database.connection.execute("SELECT flows_e8 FROM trades")) == list(database.connection.execute("SELECT * FROM flows")) == []
+    assert (
+        list(database.connection.execute("SELECT flows_e8 FROM trades")) == list(database.connection.execute("SELECT * FROM flows")) == []
+    )
     assert [sql for (sql,) in database.connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'positions'")] == [VIEWS["positions"]]
