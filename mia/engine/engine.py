@@ -93,7 +93,7 @@ class Engine:
             market.reads_book = market.reads_book or lane.reads_book
             market.needs_book = market.needs_book or lane.needs_book
             self.lanes.append(lane)
-        self._bar: Final = memoryview(array("d", bytes(88)))  # one finished bar on its way to the plans
+        self._bar: Final = array("d", bytes(88))  # one finished bar on its way to the plans
         self.orders: Final = Orders(self)
         self.decider: Final = Decider(self)
         self._bind()

@@ -215,10 +215,7 @@ class BarVenue:
                 if self._at_open(desk, desk.bar):
                     return True
         self._is_inside = True
-        for desk in self._desks.values():
-            if desk.orders and desk.bar is not None and self._within(desk, desk.bar):
-                return True
-        return False
+        return any(desk.orders and desk.bar is not None and self._within(desk, desk.bar) for desk in self._desks.values())
 
     def _at_open(self, desk: _Desk, bar: BarPrices) -> bool:
         """Market orders, and everything that the open lies beyond."""
@@ -296,21 +293,8 @@ class BarVenue:
         mark = resting.mark_ticks or market_ticks
         if order.order_type != "market":
             mark = market_ticks  # nothing was decided: the order stood there
-        self.notes.append(
-            FillNote(
-                fill_id,
-                order.client_order_id,
-                now_ns,
-                order.instrument,
-                order.side,
-                lots,
-                mark,
-                market_ticks,
-                price_ticks,
-                spread_ticks,
-                fee,
-            )
-        )
+        note = (order.instrument, order.side, lots, mark, market_ticks, price_ticks, spread_ticks, fee)
+        self.notes.append(FillNote(fill_id, order.client_order_id, now_ns, *note))
         if order.open_lots > 0:
             self._expire(desk, order, now_ns)
         desk.orders.pop(order.client_order_id, None)

@@ -52,9 +52,8 @@ def write(result: Result, folder: Path) -> None:
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         scratch.mkdir(parents=True)
-        (scratch / RUN_FILE).write_bytes(
-            msgspec.json.format(msgspec.json.encode(result.facts(), enc_hook=str, order="deterministic"), indent=1) + b"\n"
-        )
+        facts = msgspec.json.encode(result.facts(), enc_hook=str, order="deterministic")
+        (scratch / RUN_FILE).write_bytes(msgspec.json.format(facts, indent=1) + b"\n")
         for name, frame in _frames(result).items():
             frame.write_parquet(scratch / f"{name}.parquet", compression="zstd", compression_level=1, statistics=False)
         (scratch / "trades.csv").write_text(_trades(result), encoding="utf-8")
@@ -79,14 +78,15 @@ def _frames(result: Result) -> dict[str, pl.DataFrame]:
     return {
         "equity": pl.DataFrame(columns),
         "orders": pl.DataFrame(orders[0], schema=orders[1]),
-        "fills": _frame(pl, collected.fills, OrderFilled),
-        "decisions": _frame(pl, collected.decisions, RecordDecision),
+        "fills": _frame(collected.fills, OrderFilled),
+        "decisions": _frame(collected.decisions, RecordDecision),
     }
 
 
-def _frame(pl: Any, rows: Sequence[Any], kind: type) -> pl.DataFrame:
+def _frame(rows: Sequence[Any], kind: type) -> pl.DataFrame:
     columns, schema = _columns(rows, kind, {})
-    return pl.DataFrame(columns, schema=schema)
+    frame: pl.DataFrame = polars().DataFrame(columns, schema=schema)
+    return frame
 
 
 def _columns(rows: Sequence[Any], kind: type, before: dict[str, list[Any]]) -> tuple[dict[str, Any], dict[str, Any]]:

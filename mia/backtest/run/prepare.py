@@ -151,9 +151,8 @@ def _lane(request: Request, instrument: Instrument, bars: str, *, is_bars: bool)
     name = f"{instrument.venue}:{instrument.symbol}"
     if not request.strategy.startswith("rule:"):
         return LaneSettings(instrument=name, strategy=request.strategy)
-    return LaneSettings(
-        instrument=name, strategy=request.strategy, params=request.params, bars=bars, min_interval_ms=0 if is_bars else None
-    )
+    interval_ms = 0 if is_bars else None
+    return LaneSettings(instrument=name, strategy=request.strategy, params=request.params, bars=bars, min_interval_ms=interval_ms)
 
 
 def _account(request: Request, instruments: Sequence[Instrument]) -> Settings:

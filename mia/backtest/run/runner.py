@@ -64,7 +64,7 @@ class Runner:
             raise StrategyFailed(f"{name} failed at {event.ts_recv_ns} ns ({type(event).__name__}): {type(e).__name__}: {e}") from e
         self.collector.take(event, effects, self.engine)
         if is_market and (self._venue.active or type(event) is FeedGap):
-            self._venue.on_market(event)  # type: ignore[union-attr, arg-type]
+            self._venue.on_market(event)  # type: ignore[union-attr]
         if effects:
             self._venue.send(effects, event.ts_recv_ns)
 

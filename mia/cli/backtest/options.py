@@ -54,7 +54,7 @@ Timeframes = Annotated[
     list[str] | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d; may be repeated, a run for each.")
 ]
 From = Annotated[
-    str | None, typer.Option("--from", metavar="TIME", help="Nothing is traded before it (UTC): 2024-05-01 or 2024-05-01T12:00.")
+    str | None, typer.Option("--from", metavar="TIME", help="Nothing is traded before it, UTC: 2024-05-01 or 2024-05-01T12:00.")
 ]
 To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="The history ends here (UTC).")]
 Days = Annotated[int | None, typer.Option("--days", metavar="N", min=1, max=100_000, help="Only the last N days before --to.")]
@@ -66,11 +66,9 @@ Fee = Annotated[str | None, typer.Option("--fee", metavar="SHARE", help="Of noti
 KindOption = Annotated[Kind, typer.Option("--kind", help="Of a file that no instrument fits.")]
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Of times that state none: America/Chicago; else UTC.")]
 OnDuplicateOption = Annotated[OnDuplicate, typer.Option("--on-duplicate", help="Late or repeated rows: an error, or left out.")]
-FillOption = Annotated[
-    FillAt, typer.Option("--fill", help="Market orders fill at the next bar's open, or at the close they were decided on.")
-]
+FillOption = Annotated[FillAt, typer.Option("--fill", help="Market orders fill at the next bar's open, or at the close that they follow.")]
 HalfSpread = Annotated[
-    int, typer.Option("--half-spread-ticks", metavar="N", min=0, max=1_000_000, help="A taker pays so much beyond the bar's price.")
+    int, typer.Option("--half-spread-ticks", metavar="N", min=0, max=1_000_000, help="What a taker pays beyond the price.")
 ]
 Duration = Annotated[float, typer.Option("--duration", metavar="S", help="Of the simulated market, in seconds.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the simulated market.")]

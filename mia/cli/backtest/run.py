@@ -50,7 +50,7 @@ def run(
     from mia.store.state_dir import data_home
 
     name, params = o.strategy_of(strategy, policy, param)
-    frames = timeframe or [None]
+    frames: list[str | None] = list(timeframe) if timeframe else [None]
     if out is not None and len(frames) > 1:
         raise typer.BadParameter("--out names one place, --timeframe asks for several runs: leave one of them out")
     results = []
