@@ -42,13 +42,14 @@ class RuleKernel:
         rows: float32[n, k], contiguous, k >= width (columns after them are not read); last: before the first row; out: float64[n].
         Between rows the signal passes through float32, as it does live in the column `last_action`. ValueError for other shapes.
         """
-        view = memoryview(rows)
+        view: Any = memoryview(rows)
         if view.ndim != 2 or view.format != "f" or view.shape[1] < self.width or view.shape[0] != len(out):
             raise ValueError(f"run: rows must be float32[{len(out)}, {self.width} or more]")
-        flat = memoryview(array("f", [0.0]))
-        if view.shape[0] * view.shape[1] > 0:  # a read-only one is copied: the compiled step takes none
+        n, width = view.shape
+        flat: Any = memoryview(array("f", [0.0]))
+        if n * width > 0:  # a read-only one is copied: the compiled step takes none
             flat = (memoryview(bytearray(view.cast("B"))) if view.readonly else view.cast("B")).cast("f")
-        return self._fill(flat, view.shape[0], view.shape[1], last, memoryview(array("f", [0.0])), out)
+        return self._fill(flat, n, width, last, memoryview(array("f", [0.0])), out)
 
     @cython.cfunc
     @cython.exceptval(-2, check=True)
