@@ -14,8 +14,8 @@ SPEC: Final = RuleSpec(
     formula="long from z < -entry_stds until z >= -exit_stds, short mirrored; z = (c - VWAP) / s, as the feature vwap_band_z",
     source="VWAP: Berkowitz, Logue, Noser (1988), J. Finance 43(1); bands of the volume-weighted standard deviation",
     params=(
-        Param("exit_stds", "float", 0.0, 0.0, 9.0, "standard deviations", "so near to the VWAP a position ends"),
         Param("entry_stds", "float", 2.0, 0.1, 9.9, "standard deviations", "farther away than this: trade"),
+        Param("exit_stds", "float", 0.0, 0.0, 9.0, "standard deviations", "so near to the VWAP a position ends"),
         Param("start_minutes", "int", 30, 0, 1440, "minutes", "flat so long after the session's open"),
         size(),
         LONG_ONLY,
