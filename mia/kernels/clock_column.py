@@ -54,11 +54,11 @@ class ClockColumn(Block):  # type: ignore[misc]
         if self.kind == 0:
             self.pool[b] = 1.0 * day
         elif self.kind == 1:
-            self.pool[b] = (t - day * _DAY_NS) * 1e-9
+            self.pool[b] = (t - day * _DAY_NS) / 1e9
         elif self.kind == 2:
-            self.pool[b] = (t - x.session.open_ns()) * 1e-9
+            self.pool[b] = (t - x.session.open_ns()) / 1e9
         elif self.kind == 3:
-            self.pool[b] = (x.session.close_ns() - t) * 1e-9
+            self.pool[b] = (x.session.close_ns() - t) / 1e9
         else:
             self._opening(x.h[i] if self.kind == 4 else x.l[i], t)
         return 0

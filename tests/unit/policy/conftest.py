@@ -1,95 +1,77 @@
-"""A made market of ten-minute bars over some days, and what a rule says on it when it sees it through the feature plan."""
+"""A tiny bundle of random weights, written by the exporter, for every test of the loader."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
-from decimal import Decimal
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mia.domain.instruments import Instrument
-from mia.features.bars import BarSpec
-from mia.features.plan import build_plan
-from mia.kernels.arena import Arena
-from mia.kernels.book import Book
-from mia.policy.rules import Rule
+from mia.policy.manifest import FORMAT, Manifest, Training
+from mia.train.bundle_writer import write_bundle
+from mia.train.graph import Layer, PolicyWeights
 
-DAY_NS = 86_400 * 10**9
-BAR_NS = 600 * 10**9
-OPEN_NS = 20_000 * DAY_NS  # a UTC midnight
-BARS = 1_200
-PROBS = (0.2, 0.3, 0.5)
+CATALOGUE = "c" * 64
 
 
-class Market(NamedTuple):
-    """float64[n] each, prices in ticks; closed_ns: int64[n]. The first bar closes 100 minutes after a midnight."""
+def random_weights(columns: int = 7, hidden: int = 16, seed: int = 1) -> PolicyWeights:
+    rng = np.random.default_rng(seed)
 
-    open: np.ndarray
-    high: np.ndarray
-    low: np.ndarray
-    close: np.ndarray
-    volume: np.ndarray
-    notional: np.ndarray
-    closed_ns: np.ndarray
+    def layer(inputs: int, outputs: int) -> Layer:
+        return Layer(
+            rng.normal(scale=1.5 / np.sqrt(inputs), size=(inputs, outputs)).astype(np.float32),
+            rng.normal(scale=0.1, size=outputs).astype(np.float32),
+        )
 
-
-class Heard(NamedTuple):
-    """rows: float32[n, columns]; signals: None while a column has no value."""
-
-    rows: np.ndarray
-    signals: list[float | None]
-
-
-@pytest.fixture(scope="session")
-def market() -> Market:
-    rnd = random.Random(11)
-    rows = []
-    price = 20_000
-    for k in range(BARS):
-        swing = 8 if k // 150 % 2 else 30  # calm and wild spells
-        path = [price, *(price := price + rnd.randint(-swing, swing) for _ in range(4))]
-        volume = rnd.randint(1, 500) if rnd.random() > 0.05 else 0
-        if k % 97 == 0:
-            path, volume = [path[0]] * 5, 0  # a bar in which nothing happened
-            price = path[0]
-        rows.append((path[0], max(path), min(path), path[-1], volume, volume * rnd.uniform(min(path), max(path))))
-    columns = np.array(rows, dtype=np.float64).T
-    return Market(*columns, OPEN_NS + 10 * BAR_NS + BAR_NS * np.arange(BARS, dtype=np.int64))
+    return PolicyWeights(
+        mean=rng.normal(size=columns).astype(np.float32),
+        inv_std=(0.5 + rng.random(columns)).astype(np.float32),
+        clip=5.0,
+        gate=(0.5 + rng.random((3, columns))).astype(np.float32),
+        actors=[[layer(columns, hidden), layer(hidden, hidden), layer(hidden, 1)] for _ in range(3)],
+        alpha=[layer(columns + 3, 8), layer(8, 2)],
+    )
 
 
-@pytest.fixture(scope="session")
-def hear(market: Market) -> Callable[[Rule], Heard]:
-    """The rule bar by bar, with the signal it gave last in its column, as the engine does it."""
-    instrument = Instrument(
-        venue="sim", symbol="X", kind="perpetual", family="crypto", quote_currency="USDT", tick_size=Decimal("0.01"),
-        lot_size=Decimal("0.001"), maker_fee=Decimal(0), taker_fee=Decimal("0.001"),
-    )  # fmt: skip
-
-    def run(rule: Rule) -> Heard:
-        arena = Arena(16_000_000)
-        plan = build_plan(rule.columns, instrument, BarSpec.parse("time:10m"), arena, Book(arena))
-        rows = np.zeros((BARS, len(rule.columns)), dtype=np.float32)
-        signals: list[float | None] = []
-        last = 0.0
-        for k in range(BARS):
-            assert plan.on_bar(int(market.closed_ns[k]), bar(market, k)) == 1
-            plan.set_account(0.0, 0.0, 0, 0.0, 0.0, 0.0, last, 0.0, 0.0)
-            plan.observe(int(market.closed_ns[k]))
-            rows[k] = list(plan.values)
-            if plan.first_cold() >= 0:
-                signals.append(None)
-                continue
-            last = rule.evaluate(memoryview(rows[k]), PROBS).signal
-            signals.append(last)
-        return Heard(rows, signals)
-
-    return run
+def random_inputs(rows: int, columns: int = 7, seed: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.normal(scale=2.0, size=(rows, columns)).astype(np.float32), rng.dirichlet([1.0, 1.0, 1.0], size=rows).astype(np.float32)
 
 
-def bar(m: Market, k: int) -> Sequence[float]:
-    """The bar in the layout that PlanCore.on_bar takes."""
-    v = m.volume[k]
-    return np.array([m.open[k], m.high[k], m.low[k], m.close[k], v, v / 2, v / 2, m.notional[k], v, 0.0, 0.0])
+def manifest_of(columns: int = 7) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        name="tiny",
+        family="crypto",
+        trigger="quote",
+        min_interval_ms=100,
+        bar="time:1s",
+        catalogue_sha256=CATALOGUE,
+        features=[f"f{k}" for k in range(columns)],
+        masks=[],
+        lo=[-50.0] * columns,
+        hi=[50.0] * columns,
+        alpha_min=0.25,
+        alpha_horizon_s=10.0,
+        algorithms={"range": "sac", "trend": "sac", "defensive": "sac"},
+        files={},
+        training=Training(
+            command="test",
+            spans=[],
+            seeds_train=[1],
+            seeds_validation=[2],
+            seeds_test=[3],
+            steps=0,
+            git_commit="none",
+            versions={"numpy": "x"},
+        ),
+        metrics={"return": 0.0},
+    )
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """The folder of a valid bundle of seven columns."""
+    folder = tmp_path / "tiny"
+    write_bundle(folder, manifest_of(), random_weights(), b"{}", *random_inputs(64))
+    return folder
