@@ -32,7 +32,8 @@ from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import BOOK_DELTA, BOOK_SNAPSHOT, GAP, QUOTE, TIMER, TRADE, EventColumns
 from mia.features.columns import from_events as columns_of
 from mia.features.models import FeatureModels, Linear, parse_models
-from mia.features.plan import build_plan, mask_input, parse_parametric
+from mia.features.parametric import parse_parametric
+from mia.features.plan import build_plan, mask_input
 from mia.features.series import REFERENCES
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book

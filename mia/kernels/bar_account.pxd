@@ -53,14 +53,18 @@ cdef class BarAccount:
     cdef readonly long long fees
     cdef readonly long long pending_mark
     cdef long long[::1] ring
+    cdef readonly long long pending_order
+    cdef readonly long long stop_order
     cdef long long[:, ::1] log
+    cdef long long[:, ::1] book
+    cdef readonly Py_ssize_t orders
     cdef readonly Py_ssize_t fills
     cdef readonly Py_ssize_t bad
     cdef long long _abs(self, long long x)
     cdef long long _update(self, long long ts)
-    cdef long long _note_order(self, long long ts)
+    cdef long long _note_order(self, Py_ssize_t bar, long long ts, long long lots, long long stop, long long reduces, long long kind)
     cdef long long _level(self, long long num, long long den, bint up)
-    cdef long long _protect(self, long long ts)
+    cdef long long _protect(self, Py_ssize_t bar, long long ts)
     cdef long long _fill(self, Py_ssize_t bar, long long ts, long long side, long long lots, long long market, long long kind)
     cdef long long _beyond(self, bint is_stop, long long price)
     cdef long long _protected(self, Py_ssize_t bar, long long ts, bint is_stop, long long market)
@@ -69,5 +73,5 @@ cdef class BarAccount:
     cdef long long _within(self, Py_ssize_t bar, long long ts, long long high, long long low, long long close)
     cdef long long _refusal(self, long long ts, long long target, bint enabled, bint cold, long long window)
     cdef long long _review(self, long long ts, long long target, bint enabled, bint cold, long long window)
-    cdef long long _order(self, long long ts, long long target, long long code, long long cap)
-    cdef long long _decide(self, long long ts, double signal, bint enabled, long long window)
+    cdef long long _order(self, Py_ssize_t bar, long long ts, long long target, long long code, long long cap)
+    cdef long long _decide(self, Py_ssize_t bar, long long ts, double signal, bint enabled, long long window)

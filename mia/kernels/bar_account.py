@@ -24,7 +24,8 @@ PARAMETERS = (
     "stop_long_den", "stop_short_num", "stop_short_den", "take_long_num", "take_long_den", "take_short_num", "take_short_den",
     "fee_num", "fee_den", "half_spread", "at_close", "money_max", "from_ns",
 )  # fmt: skip
-FILL_FIELDS = ("bar", "ts_ns", "side", "lots", "price_ticks", "market_ticks", "mark_ticks", "fee_e8", "kind")
+FILL_FIELDS = ("bar", "ts_ns", "side", "lots", "price_ticks", "market_ticks", "mark_ticks", "fee_e8", "kind", "order")
+ORDER_FIELDS = ("bar", "ts_ns", "side", "lots", "stop_ticks", "reduce_only", "kind")
 MARKET_ORDER, STOP_ORDER, TAKE_ORDER = range(3)
 _DAY_NS = cython.declare(cython.longlong, 86_400_000_000_000)
 _MINUTE_NS = cython.declare(cython.longlong, 60_000_000_000)
@@ -34,11 +35,11 @@ _MINUTE_NS = cython.declare(cython.longlong, 60_000_000_000)
 class BarAccount:
     """Its state is readable between calls; shares are `..._num / ..._den`, money 1e-8. log: int64[m, 9], FILL_FIELDS of each fill.
 
-    fills: how many there were, also beyond m. bad: 0, or 1 + the bar at which a number grew too large for this kernel.
+    orders: int64[k, 7], ORDER_FIELDS of each order, numbered from 1. fills, orders: how many there were, also beyond m and k. bad: 0, or 1 + the bar at which a number grew too large for this kernel.
     protected: lots that stop and take stand for, signed as the position; pending: lots of the market order on its way.
     """
 
-    def __init__(self, parameters: memoryview, cash_e8: int, log: memoryview) -> None:
+    def __init__(self, parameters: memoryview, cash_e8: int, log: memoryview, orders: memoryview) -> None:
         """parameters: int64, in the order of PARAMETERS; ValueError when they are too few or a share has no denominator."""
         if len(parameters) != len(PARAMETERS):
             raise ValueError(f"bar account: needs {len(PARAMETERS)} parameters, got {len(parameters)}")
@@ -97,11 +98,15 @@ class BarAccount:
         self.trades = 0
         self.fees = 0
         self.pending_mark = 0
+        self.pending_order = 0
+        self.stop_order = 0
         self.cash = cash_e8
         self.day = -1
         self.ring = array("q", [-60_000_000_000] * max(1, self.rate_max))
         self.log = log
+        self.book = orders
         self.fills = 0
+        self.orders = 0
         self.bad = 0
 
     @cython.cfunc
@@ -139,10 +144,23 @@ class BarAccount:
         return equity
 
     @cython.cfunc
-    def _note_order(self, ts: cython.longlong) -> cython.longlong:
+    def _note_order(
+        self, bar: cython.Py_ssize_t, ts: cython.longlong, lots: cython.longlong, stop: cython.longlong, reduces: cython.longlong,
+        kind: cython.longlong,
+    ) -> cython.longlong:  # fmt: skip
+        """An order of signed lots leaves; returns its number."""
         self.ring[self.ring_next] = ts
         self.ring_next = self.ring_next + 1 if self.ring_next + 1 < self.ring.shape[0] else 0
-        return 0
+        if self.orders < self.book.shape[0]:
+            self.book[self.orders, 0] = bar
+            self.book[self.orders, 1] = ts
+            self.book[self.orders, 2] = 1 if lots > 0 else -1
+            self.book[self.orders, 3] = self._abs(lots)
+            self.book[self.orders, 4] = stop
+            self.book[self.orders, 5] = reduces
+            self.book[self.orders, 6] = kind
+        self.orders += 1
+        return self.orders
 
     # --- mia.execution.protect -----------------------------------------------------------------------------------------
     @cython.cfunc
@@ -154,7 +172,7 @@ class BarAccount:
         return level if level > 1 else 1
 
     @cython.cfunc
-    def _protect(self, ts: cython.longlong) -> cython.longlong:
+    def _protect(self, bar: cython.Py_ssize_t, ts: cython.longlong) -> cython.longlong:
         """Bring stop and take in line with the position after a fill."""
         if self.lots == 0:
             self.protected = 0
@@ -170,8 +188,8 @@ class BarAccount:
             self.stop = self._level(self.stop_short_num, self.stop_short_den, False)
             self.take = self._level(self.take_short_num, self.take_short_den, True)
         if self.protected == 0 or (self.protected > 0) != (self.lots > 0):
-            self._note_order(ts)
-            self._note_order(ts)
+            self.stop_order = self._note_order(bar, ts, -self.lots, self.stop, 1, 1)
+            self._note_order(bar, ts, -self.lots, self.take, 1, 2)
         self.protected = self.lots
         return 0
 
@@ -225,6 +243,7 @@ class BarAccount:
             self.log[self.fills, 6] = mark
             self.log[self.fills, 7] = fee
             self.log[self.fills, 8] = kind
+            self.log[self.fills, 9] = self.pending_order if kind == 0 else self.stop_order + kind - 1
         self.fills += 1
         if kind != 0 and self.cool_down + ts > self.cool_until:
             self.cool_until = ts + self.cool_down
@@ -246,7 +265,7 @@ class BarAccount:
         side: cython.longlong = -1 if self.protected > 0 else 1
         self.protected = 0
         self._fill(bar, ts, side, lots, market, 1 if is_stop else 2)
-        self._protect(ts)
+        self._protect(bar, ts)
         return 0
 
     @cython.cfunc
@@ -272,7 +291,7 @@ class BarAccount:
         self.pending = 0
         if lots > 0:
             self._fill(bar, ts, side, lots, price, 0)
-            self._protect(ts)
+            self._protect(bar, ts)
         return 0
 
     @cython.cfunc
@@ -379,7 +398,9 @@ class BarAccount:
 
     # --- mia.execution.planner ---------------------------------------------------------------------------------------------------
     @cython.cfunc
-    def _order(self, ts: cython.longlong, target: cython.longlong, code: cython.longlong, cap: cython.longlong) -> cython.longlong:
+    def _order(
+        self, bar: cython.Py_ssize_t, ts: cython.longlong, target: cython.longlong, code: cython.longlong, cap: cython.longlong
+    ) -> cython.longlong:
         """The pending order that leads to an approved target; returns verb * 64 + code."""
         position: cython.longlong = self.lots
         self.pending = 0
@@ -407,7 +428,7 @@ class BarAccount:
             self.pending_reduces = 0
         self.pending = target - position
         self.pending_mark = mid2 >> 1
-        self._note_order(ts)
+        self.pending_order = self._note_order(bar, ts, self.pending, 0, self.pending_reduces, 0)
         if target == 0:
             return 5 * 64 + code
         if 0 < target < position or position < target < 0:
@@ -416,7 +437,9 @@ class BarAccount:
 
     # --- mia.engine.decide -------------------------------------------------------------------------------------------------------
     @cython.cfunc
-    def _decide(self, ts: cython.longlong, signal: cython.double, enabled: cython.bint, window: cython.longlong) -> cython.longlong:
+    def _decide(
+        self, bar: cython.Py_ssize_t, ts: cython.longlong, signal: cython.double, enabled: cython.bint, window: cython.longlong
+    ) -> cython.longlong:
         """One decision at a bar's close; returns verb * 64 + code. A signal that is NaN: a column is not warm."""
         equity: cython.longlong = self._update(ts)
         cap: cython.longlong = 0
@@ -435,7 +458,7 @@ class BarAccount:
         if code < 0:
             self.pending = 0
             return 64 + (-1 - code)
-        return self._order(ts, self.pending, code, cap)
+        return self._order(bar, ts, self.pending, code, cap)
 
     def run(
         self,
@@ -480,7 +503,7 @@ class BarAccount:
                     self._within(j, close_ns[j] - 1 if close_ns[j] - 1 > open_ns[j] else open_ns[j], price, prices[j, 2], prices[j, 3])
             self.mark2 = 2 * prices[j, 3]
             enabled = close_ns[j] > self.from_ns
-            verdict = self._decide(close_ns[j], signals[j], enabled, windows[j])
+            verdict = self._decide(j, close_ns[j], signals[j], enabled, windows[j])
             if self.at_close != 0 and self.pending != 0:
                 self._market(j, close_ns[j], prices[j, 3])
             if with_equity:

@@ -15,6 +15,8 @@ if cython.compiled:
 else:
     from math import cos, exp, log, sin, sqrt
 
+# Declared, since a large literal would make Python objects of the expressions it stands in.
+_LOW_32 = cython.declare(cython.longlong, 4294967295)
 _TWO_PI = 6.283185307179586
 _NORM = 2.328306549295727688e-10  # 1 / (m1 + 1): uniforms lie strictly between 0 and 1
 
@@ -118,3 +120,31 @@ class Rng:
                 x = 1000000.0
             k = cython.cast(cython.longlong, x)
         return k
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _mixed(x: cython.longlong) -> cython.longlong:
+    """A permutation of 0 .. 2**32 - 1 in which each bit of x flips about half of the bits.
+
+    Source: Wellons (2018), "Prospecting for hash functions" (lowbias32); the second factor in two parts, so that products fit int64.
+    """
+    x = (x ^ (x >> 16)) * 2146121005 & _LOW_32
+    x = x ^ (x >> 15)
+    x = (((x * 33900 & _LOW_32) << 16) + x * 42635) & _LOW_32  # 2221713035 = 33900 * 2**16 + 42635
+    return x ^ (x >> 16)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def uniform_of(seed: cython.longlong, i: cython.longlong, j: cython.longlong) -> cython.double:
+    """A number in (0, 1), 32 random bits, that depends on nothing but seed, i and j (their low 32 bits): no state, any order."""
+    h: cython.longlong = _mixed((seed + 1) & _LOW_32)
+    h = _mixed((h + i) & _LOW_32)
+    h = _mixed((h + j) & _LOW_32)
+    return (h + 0.5) / 4294967296.0
+
+
+def uniform_at(seed: int, i: int, j: int) -> float:
+    """uniform_of for callers in Python."""
+    return uniform_of(seed, i, j)

@@ -10,16 +10,15 @@ import csv
 import io
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 
-from mia.domain.effects import RecordDecision, SubmitOrder
+from mia.backtest.run.gathered import DecisionRow, Gathered, OrderRow
 from mia.domain.errors import ConfigError, DataError
-from mia.domain.events import OrderFilled
+from mia.execution.attribution import Moments
 
 if TYPE_CHECKING:
     import polars as pl
@@ -69,43 +68,36 @@ def write(result: Result, folder: Path) -> None:
 
 def _frames(result: Result) -> dict[str, pl.DataFrame]:
     pl = polars()
-    equity = result.equity
-    columns: dict[str, Any] = {"ts_ns": equity.ts_ns, "equity_e8": equity.equity_e8, "cash_e8": equity.cash_e8}
-    columns |= {f"position_{i}": np.ascontiguousarray(equity.lots[:, i]) for i in range(equity.lots.shape[1])}
-    columns |= {"exposure": equity.exposure, "regime": equity.regime}
-    collected = result.collected
-    orders = _columns([order for _, order in collected.orders], SubmitOrder, {"ts_ns": [ts for ts, _ in collected.orders]})
+    g = result.gathered
+    m = g.marks
+    columns: dict[str, Any] = {"ts_ns": m.ts_ns, "equity_e8": m.equity_e8, "cash_e8": m.cash_e8}
+    columns |= {f"position_{i}": np.ascontiguousarray(m.lots[:, i]) for i in range(m.lots.shape[1])}
+    columns |= {"exposure": m.exposure, "regime": m.regime}
+    orders = {name: pl.Boolean if hint == "bool" else pl.String if hint == "str" else pl.Int64 for name, hint in _hints(OrderRow).items()}
+    decisions = {name: pl.Float64 if hint == "float" else pl.String if hint == "str" else pl.Int64 for name, hint in _hints(DecisionRow).items()}
     return {
         "equity": pl.DataFrame(columns),
-        "orders": pl.DataFrame(orders[0], schema=orders[1]),
-        "fills": _frame(collected.fills, OrderFilled),
-        "decisions": _frame(collected.decisions, RecordDecision),
+        "orders": pl.DataFrame(list(g.orders), schema=orders, orient="row"),
+        "fills": pl.DataFrame([_fill(g, k) for k in range(len(g.fills))], schema=_fill_schema(pl), orient="row"),
+        "decisions": pl.DataFrame(list(g.decisions), schema=decisions, orient="row"),
     }
 
 
-def _frame(rows: Sequence[Any], kind: type) -> pl.DataFrame:
-    columns, schema = _columns(rows, kind, {})
-    frame: pl.DataFrame = polars().DataFrame(columns, schema=schema)
-    return frame
+def _hints(kind: Any) -> dict[str, str]:
+    return {name: str(hint) for name, hint in kind.__annotations__.items()}
 
 
-def _columns(rows: Sequence[Any], kind: type, before: dict[str, list[Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """One column per field; tuples of numbers become one column per place, tuples of text one text."""
-    pl = polars()
-    columns: dict[str, Any] = dict(before)
-    schema: dict[str, Any] = dict.fromkeys(before, pl.Int64)
-    dtypes = {int: pl.Int64, float: pl.Float64, str: pl.String, bool: pl.Boolean}
-    hints = {field.name: field.type for field in msgspec.structs.fields(kind)}
-    for name, hint in hints.items():
-        values = [getattr(row, name) for row in rows]
-        if hint in dtypes:
-            columns[name], schema[name] = values, dtypes[hint]
-        elif name == "order_ids":
-            columns[name], schema[name] = [" ".join(value) for value in values], pl.String
-        else:
-            for k in range(3):
-                columns[f"{name}_{k}"], schema[f"{name}_{k}"] = [value[k] for value in values], pl.Float64
-    return columns, schema
+def _fill(g: Gathered, k: int) -> tuple[Any, ...]:
+    fill, moments = g.fills[k], g.moments.get(g.fills[k].fill_id, Moments())
+    return (
+        k + 1, g.fill_orders[k], fill.ts_recv_ns, fill.instrument, fill.side, fill.price_ticks, fill.qty_lots, fill.fee_e8, fill.is_maker,
+        moments.decision_mid2, moments.arrival_mid2, moments.touch_ticks,
+    )  # fmt: skip
+
+
+def _fill_schema(pl: Any) -> dict[str, Any]:
+    whole = ("fill", "order", "ts_ns", "instrument", "side", "price_ticks", "qty_lots", "fee_e8")
+    return dict.fromkeys(whole, pl.Int64) | {"is_maker": pl.Boolean} | dict.fromkeys(("decision_mid2", "arrival_mid2", "touch_ticks"), pl.Int64)
 
 
 def _trades(result: Result) -> str:

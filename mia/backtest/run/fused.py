@@ -29,13 +29,18 @@ _NONE: Final = np.zeros(0, np.int64)
 
 
 class Fused(NamedTuple):
-    """What came of it: marks after each bar, int64[n]; fills int64[m, 9] (FILL_FIELDS); verdicts int64[n] (verb * 64 + code)."""
+    """What came of it: marks after each bar, int64[n]; fills int64[m, 10] (FILL_FIELDS); orders int64[k, 7] (ORDER_FIELDS).
+
+    verdicts: int64[n], verb * 64 + code.
+    """
 
     equity_e8: I64
     cash_e8: I64
     lots: I64
     fills: I64
+    orders: I64
     verdicts: I64
+    is_tripped: bool
     trades: int
     fees_e8: int
 
@@ -125,14 +130,41 @@ def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, wi
     """
     n = len(history.close_ns)
     prices = np.ascontiguousarray(history.rows[:, :4]).astype(np.int64)
-    marks = [np.zeros(n, np.int64) for _ in range(4)]
-    log = np.zeros((max(1024, n // 16), len(FILL_FIELDS)), np.int64)
+    open_ns, close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
+    room = [max(1024, n // 16), max(1024, n // 8)]
     while True:
-        kernel = BarAccount(memoryview(account), cash_e8, log.data)
-        open_ns, close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
+        marks = [np.zeros(n, np.int64) for _ in range(4)]
+        logs = [np.zeros((size, len(fields)), np.int64) for size, fields in zip(room, (FILL_FIELDS, ORDER_FIELDS), strict=True)]
+        kernel = BarAccount(memoryview(account), cash_e8, *(log.data for log in logs))
         kernel.run(open_ns, close_ns, prices, signals, windows, 0, n, *marks)
         if kernel.bad:
             return None
-        if kernel.fills <= len(log):
-            return Fused(marks[0], marks[1], marks[2], log[: kernel.fills], marks[3], kernel.trades, kernel.fees)
-        log = np.zeros((kernel.fills, len(FILL_FIELDS)), np.int64)
+        used = [kernel.fills, kernel.orders]
+        if used[0] <= room[0] and used[1] <= room[1]:
+            fills, orders = logs[0][: used[0]], logs[1][: used[1]]
+            return Fused(*marks[:3], fills, orders, marks[3], bool(kernel.is_tripped), kernel.trades, kernel.fees)
+        room = used
+
+
+def signals_of(strategy: Rule, history: BarHistory, calendar: Calendar) -> F64 | None:
+    """The rule's signal after each bar, NaN until it is warm; None when a column is missing later on."""
+    arena = Arena(_ARENA_BYTES)
+    plan = build_plan(strategy.market_columns, history.instrument, history.bars, arena, Book(arena, 64), calendar)
+    n = len(history.close_ns)
+    if not strategy.market_columns:
+        rows = np.zeros((n, 1), np.float32)
+    else:
+        _, matrix = batch.compute_bars(plan, history.close_ns, history.rows)
+        rows = matrix.astype(np.float32)
+        if not np.isfinite(rows).all():
+            return None
+    first = n - len(rows)
+    if first and len(rows) and plan.bar_count() != n:
+        return None  # the plan left out bars that it took for impossible
+    if len(rows) and first and _is_torn(strategy, history, calendar, first):
+        return None
+    signals = np.full(n, np.nan)
+    out = np.zeros(len(rows))
+    strategy.kernel.run(rows, 0.0, out)
+    signals[first:] = out
+    return signals

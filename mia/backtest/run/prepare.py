@@ -13,18 +13,18 @@ import numpy as np
 
 from mia.assemble import numbered
 from mia.backtest.readers import OnDuplicate, is_candle_file
+from mia.backtest.run import fused
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.resample import resampled
 from mia.backtest.run.result import Result, result_of
 from mia.backtest.run.runner import Runner, merged
 from mia.backtest.run.sources import BarHistory, EventHistory, candle_history, recorded, simulated
-from mia.backtest.run.spec import FillAt, RunSpec, build
+from mia.backtest.run.spec import FillAt, RunSpec, build, strategies_of
 from mia.backtest.run.trips import Path as PricePath
 from mia.backtest.run.trips import Paths
 from mia.domain.errors import ConfigError
 from mia.domain.events import AnyEvent
 from mia.domain.instruments import Instrument
-from mia.engine.engine import Engine
 from mia.engine.settings import LaneSettings
 from mia.execution.attribution import Moments
 from mia.features.bars import BarSpec
@@ -214,34 +214,37 @@ def _guessed(request: Request, path: Path) -> Instrument:
 # --- execution -----------------------------------------------------------------------------------------------------------
 
 
-def execute(prepared: Prepared) -> Result:
-    """Run it; the same run gives the same result, bit for bit."""
+def execute(prepared: Prepared, *, compiled: bool = True) -> Result:
+    """Run it; the same run gives the same result, bit for bit. compiled: let the compiled path do what it can; the result is the same."""
     spec = prepared.spec
-    engine = build(spec)
-    collector = Collector()
     if prepared.events is not None:
-        return _events(prepared, engine, collector)
-    venue = BarVenue(dict(enumerate(spec.instruments)), HalfSpread(spec.half_spread_ticks), at_close=spec.fill_at == "close")
-    runner = Runner(engine, venue, collector, spec)
-    runner.bars(merged([history.iterate(i) for i, history in enumerate(prepared.bars)]))
-    moments = {n.fill_id: Moments(2 * n.mark_ticks, 2 * n.market_ticks, n.market_ticks + n.side * n.spread_ticks) for n in venue.notes}
+        return _events(prepared)
     paths = Paths({i: PricePath(h.close_ns, h.rows[:, 2], h.rows[:, 1]) for i, h in enumerate(prepared.bars)})
-    return result_of(spec, engine, collector, moments, paths, [*prepared.notes, *_stops(engine)])
+    if compiled and not fused.why_not(spec):
+        found = fused.gather(spec, prepared.bars[0])
+        if found is not None:
+            return result_of(spec, *found, paths, list(prepared.notes))
+    engine, collector = build(spec), Collector()
+    venue = BarVenue(dict(enumerate(spec.instruments)), HalfSpread(spec.half_spread_ticks), at_close=spec.fill_at == "close")
+    Runner(engine, venue, collector, spec).bars(merged([history.iterate(i) for i, history in enumerate(prepared.bars)]))
+    collector.moments = {
+        n.fill_id: Moments(2 * n.mark_ticks, 2 * n.market_ticks, n.market_ticks + n.side * n.spread_ticks) for n in venue.notes
+    }
+    return result_of(spec, strategies_of(engine), collector.gather(engine), paths, list(prepared.notes))
 
 
-def _events(prepared: Prepared, engine: Engine, collector: Collector) -> Result:
+def _events(prepared: Prepared) -> Result:
     history, spec = prepared.events, prepared.spec
     assert history is not None
+    engine, collector = build(spec), Collector()
     for market in engine.markets:
         market.reads_book = True  # the venue fills against it
     venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper)
-    runner = Runner(engine, venue, collector, spec)
-    runner.events(_until(history, spec.to_ns), MARK_EVERY_NS)
-    marks = collector.marks
-    ends = np.array([mark[0] for mark in marks], dtype=np.int64)
-    mids = np.array(collector.mids2, dtype=np.float64).reshape(len(marks), len(engine.markets)) / 2.0
+    Runner(engine, venue, collector, spec).events(_until(history, spec.to_ns), MARK_EVERY_NS)
+    ends = np.array([mark[0] for mark in collector.marks], dtype=np.int64)
+    mids = np.array(collector.mids2, dtype=np.float64).reshape(len(ends), len(engine.markets)) / 2.0
     paths = Paths({i: PricePath(ends, mids[:, i], mids[:, i]) for i in range(len(engine.markets))})
-    return result_of(spec, engine, collector, collector.moments, paths, [*prepared.notes, *history.warnings, *_stops(engine)])
+    return result_of(spec, strategies_of(engine), collector.gather(engine), paths, [*prepared.notes, *history.warnings])
 
 
 def _until(history: EventHistory, to_ns: int) -> Iterator[AnyEvent]:
@@ -249,11 +252,3 @@ def _until(history: EventHistory, to_ns: int) -> Iterator[AnyEvent]:
         if to_ns and event.ts_recv_ns > to_ns:
             return
         yield event
-
-
-def _stops(engine: Engine) -> list[str]:
-    """What a reader must know before the figures: a stop that ended the trading."""
-    notes = []
-    if engine.state.risk.is_drawdown_tripped:
-        notes.append("the drawdown stop tripped: nothing was opened after it, as live, where only the operator resets it")
-    return notes

@@ -116,3 +116,8 @@ def build(spec: RunSpec) -> Engine:
             out_of_range_max=spec.settings.engine.out_of_range_max,
         )
     )
+
+
+def strategies_of(engine: Engine) -> tuple[tuple[str, str], ...]:
+    """(name, sha256) of each lane's."""
+    return tuple((lane.strategy.name, lane.strategy.sha256) for lane in engine.lanes)

@@ -79,11 +79,11 @@ def _print(folder: Path, result: Result) -> None:
     p = result.parts
     pairs: list[tuple[str, str]] = [
         ("run", str(folder)),
-        ("equity", f"{amount(result.equity.equity_e8[0])} -> {amount(result.equity.equity_e8[-1])} {result.spec.currency}"),
+        ("equity", f"{amount(result.gathered.marks.equity_e8[0])} -> {amount(result.gathered.marks.equity_e8[-1])} {result.spec.currency}"),
         ("gross", amount(p.gross_e8)),
     ]
     pairs += [(f"- {name}", amount(value)) for name, value in _costs(result)]
-    pairs += [("= net", amount(p.net_e8)), ("trades", str(len(result.trips))), *_decisions(result.counters)]
+    pairs += [("= net", amount(p.net_e8)), ("trades", str(len(result.trips))), *_decisions(result.gathered.counters)]
     print_pairs(pairs)
     for note in result.notes:
         print_note(note)
