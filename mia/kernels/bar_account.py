@@ -9,6 +9,7 @@ below 2^63; a market or an account beyond `money_max` is left to the engine (`ba
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import cython
 
@@ -33,13 +34,14 @@ _MINUTE_NS = cython.declare(cython.longlong, 60_000_000_000)
 
 @cython.cclass
 class BarAccount:
-    """Its state is readable between calls; shares are `..._num / ..._den`, money 1e-8. log: int64[m, 9], FILL_FIELDS of each fill.
+    """Its state is readable between calls; shares are `..._num / ..._den`, money 1e-8.
 
-    orders: int64[k, 7], ORDER_FIELDS of each order, numbered from 1. fills, orders: how many there were, also beyond m and k. bad: 0, or 1 + the bar at which a number grew too large for this kernel.
-    protected: lots that stop and take stand for, signed as the position; pending: lots of the market order on its way.
+    log: int64[m, 10], FILL_FIELDS of each fill; book: int64[k, 7], ORDER_FIELDS of each order, numbered from 1. fills, orders: how many
+    there were, also beyond m and k. bad: 0, or 1 + the bar at which a number grew too large for this kernel. protected: lots that stop
+    and take stand for, signed as the position; pending: lots of the market order on its way.
     """
 
-    def __init__(self, parameters: memoryview, cash_e8: int, log: memoryview, orders: memoryview) -> None:
+    def __init__(self, parameters: memoryview, cash_e8: int, log: Any, orders: Any) -> None:
         """parameters: int64, in the order of PARAMETERS; ValueError when they are too few or a share has no denominator."""
         if len(parameters) != len(PARAMETERS):
             raise ValueError(f"bar account: needs {len(PARAMETERS)} parameters, got {len(parameters)}")
@@ -102,7 +104,7 @@ class BarAccount:
         self.stop_order = 0
         self.cash = cash_e8
         self.day = -1
-        self.ring = array("q", [-60_000_000_000] * max(1, self.rate_max))
+        self.ring: Any = memoryview(array("q", [-60_000_000_000] * max(1, self.rate_max)))
         self.log = log
         self.book = orders
         self.fills = 0

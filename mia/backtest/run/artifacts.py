@@ -11,7 +11,7 @@ import io
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 import msgspec
 import numpy as np
@@ -73,8 +73,7 @@ def _frames(result: Result) -> dict[str, pl.DataFrame]:
     columns: dict[str, Any] = {"ts_ns": m.ts_ns, "equity_e8": m.equity_e8, "cash_e8": m.cash_e8}
     columns |= {f"position_{i}": np.ascontiguousarray(m.lots[:, i]) for i in range(m.lots.shape[1])}
     columns |= {"exposure": m.exposure, "regime": m.regime}
-    orders = {name: pl.Boolean if hint == "bool" else pl.String if hint == "str" else pl.Int64 for name, hint in _hints(OrderRow).items()}
-    decisions = {name: pl.Float64 if hint == "float" else pl.String if hint == "str" else pl.Int64 for name, hint in _hints(DecisionRow).items()}
+    orders, decisions = _schema(pl, OrderRow), _schema(pl, DecisionRow)
     return {
         "equity": pl.DataFrame(columns),
         "orders": pl.DataFrame(list(g.orders), schema=orders, orient="row"),
@@ -83,8 +82,9 @@ def _frames(result: Result) -> dict[str, pl.DataFrame]:
     }
 
 
-def _hints(kind: Any) -> dict[str, str]:
-    return {name: str(hint) for name, hint in kind.__annotations__.items()}
+def _schema(pl: Any, kind: Any) -> dict[str, Any]:
+    dtypes = {int: pl.Int64, float: pl.Float64, str: pl.String, bool: pl.Boolean}
+    return {name: dtypes[hint] for name, hint in get_type_hints(kind).items()}
 
 
 def _fill(g: Gathered, k: int) -> tuple[Any, ...]:
@@ -97,7 +97,11 @@ def _fill(g: Gathered, k: int) -> tuple[Any, ...]:
 
 def _fill_schema(pl: Any) -> dict[str, Any]:
     whole = ("fill", "order", "ts_ns", "instrument", "side", "price_ticks", "qty_lots", "fee_e8")
-    return dict.fromkeys(whole, pl.Int64) | {"is_maker": pl.Boolean} | dict.fromkeys(("decision_mid2", "arrival_mid2", "touch_ticks"), pl.Int64)
+    return (
+        dict.fromkeys(whole, pl.Int64)
+        | {"is_maker": pl.Boolean}
+        | dict.fromkeys(("decision_mid2", "arrival_mid2", "touch_ticks"), pl.Int64)
+    )
 
 
 def _trades(result: Result) -> str:

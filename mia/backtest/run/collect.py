@@ -78,7 +78,7 @@ class Collector:
         if at is not None and d.decision not in ACTED:
             row = self._decisions[at]
             if row.decision == d.decision and row.code == d.code:
-                self._decisions[at] = row._replace(last_ns=d.ts_ns, count=row.count + 1)
+                self._decisions[at] = row._replace(last_ns=d.ts_ns, times=row.times + 1)
                 return
         self._last[d.lane] = len(self._decisions)
         self._decisions.append(

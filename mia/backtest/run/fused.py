@@ -12,20 +12,35 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mia.assemble import calendar_files, calendars_of, load_strategy
+from mia.backtest.run.gathered import DecisionRow, Gathered, Marks, OrderRow, exposure_of
 from mia.domain.codes import Code
+from mia.domain.events import OrderFilled
+from mia.domain.regime import UNIFORM
 from mia.domain.sizing import SHARE_SCALE, Terms
-from mia.kernels.bar_account import CODES, FILL_FIELDS, PARAMETERS, VERBS, BarAccount
+from mia.execution.attribution import Moments
+from mia.execution.portfolio import Portfolio
+from mia.features import batch
+from mia.features.plan import build_plan
+from mia.kernels.arena import Arena
+from mia.kernels.bar_account import CODES, FILL_FIELDS, MARKET_ORDER, ORDER_FIELDS, PARAMETERS, VERBS, BarAccount
+from mia.kernels.book import Book
+from mia.policy.rules.base import Rule
 from mia.risk.limits import Limits
+from mia.risk.windows import load_windows
 
 if TYPE_CHECKING:
     from mia.backtest.run.sources import BarHistory
     from mia.backtest.run.spec import RunSpec
+    from mia.features.calendars import Calendar
     from mia.risk.windows import Windows
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 _WORD: Final = 1 << 59  # products of money and a fraction's parts stay below it, doubled sums below 2^63
-_NONE: Final = np.zeros(0, np.int64)
+_ARENA_BYTES: Final = 64 << 20
+_TYPES: Final = ("market", "stop", "take")  # by kind of order
+_PURPOSES: Final = ("entry", "stop", "take")
 
 
 class Fused(NamedTuple):
@@ -142,29 +157,104 @@ def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, wi
         used = [kernel.fills, kernel.orders]
         if used[0] <= room[0] and used[1] <= room[1]:
             fills, orders = logs[0][: used[0]], logs[1][: used[1]]
-            return Fused(*marks[:3], fills, orders, marks[3], bool(kernel.is_tripped), kernel.trades, kernel.fees)
+            return Fused(marks[0], marks[1], marks[2], fills, orders, marks[3], bool(kernel.is_tripped), kernel.trades, kernel.fees)
         room = used
 
 
 def signals_of(strategy: Rule, history: BarHistory, calendar: Calendar) -> F64 | None:
     """The rule's signal after each bar, NaN until it is warm; None when a column is missing later on."""
-    arena = Arena(_ARENA_BYTES)
-    plan = build_plan(strategy.market_columns, history.instrument, history.bars, arena, Book(arena, 64), calendar)
     n = len(history.close_ns)
-    if not strategy.market_columns:
-        rows = np.zeros((n, 1), np.float32)
-    else:
-        _, matrix = batch.compute_bars(plan, history.close_ns, history.rows)
-        rows = matrix.astype(np.float32)
-        if not np.isfinite(rows).all():
-            return None
-    first = n - len(rows)
-    if first and len(rows) and plan.bar_count() != n:
-        return None  # the plan left out bars that it took for impossible
-    if len(rows) and first and _is_torn(strategy, history, calendar, first):
-        return None
     signals = np.full(n, np.nan)
-    out = np.zeros(len(rows))
-    strategy.kernel.run(rows, 0.0, out)
-    signals[first:] = out
+    rows, first = np.zeros((n, 1), np.float32), 0
+    if strategy.market_columns:
+        arena = Arena(_ARENA_BYTES)
+        plan = build_plan(strategy.market_columns, history.instrument, history.bars, arena, Book(arena, 64), calendar)
+        ts, matrix = batch.compute_bars(plan, history.close_ns, history.rows)
+        first = n - len(ts)
+        if not np.array_equal(ts, history.close_ns[first:]):
+            return None
+        rows = matrix.astype(np.float32)
+    if not np.isfinite(rows).all():
+        return None
+    strategy.kernel.run(rows, 0.0, signals[first:])
     return signals
+
+
+def gather(spec: RunSpec, history: BarHistory) -> tuple[tuple[tuple[str, str], ...], Gathered] | None:
+    """(strategies, what the run left behind), as the event engine would have given it; None when it must be asked."""
+    strategy = load_strategy(spec.lanes[0], history.instrument.family)
+    windows = load_windows(*calendar_files())
+    family = history.instrument.family
+    codes = window_codes(windows, family, history.close_ns)
+    if codes is None or not isinstance(strategy, Rule) or strategy.min_interval_ns > history.bars.interval_ns:
+        return None
+    signals = signals_of(strategy, history, calendars_of(windows, [family])[family])
+    if signals is None:
+        return None
+    found = run(parameters(spec), spec.cash_e8, history, signals, codes)
+    if found is None:
+        return None
+    return ((strategy.name, strategy.sha256),), _gathered(spec, history, signals, found)
+
+
+def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) -> Gathered:
+    terms = Terms.of(0, history.instrument)
+    fills = [
+        OrderFilled(0, ts, ts, str(order), f"F{k}", 0, side, price, lots, fee, False)
+        for k, (_, ts, side, lots, price, _, _, fee, _, order) in enumerate(found.fills.tolist(), 1)
+    ]
+    half = spec.half_spread_ticks
+    moments = {
+        f"F{k}": Moments(2 * mark, 2 * market, market + side * half)
+        for k, (_, _, side, _, _, market, mark, _, _, _) in enumerate(found.fills.tolist(), 1)
+    }
+    orders = [
+        OrderRow(number, ts, 0, side, _TYPES[kind], lots, 0, stop, bool(reduces), _PURPOSES[kind])
+        for number, (_, ts, side, lots, stop, reduces, kind) in enumerate(found.orders.tolist(), 1)
+    ]
+    portfolio = Portfolio(instance=spec.settings.instance.name, currency=spec.currency, cash_e8=spec.cash_e8)
+    trades = [r for fill in fills for r in portfolio.apply_fill(terms, fill, fill.ts_recv_ns, UNIFORM) if r.is_closed]
+    closes = history.rows[:, 3].astype(np.int64)
+    notional = found.lots * (2 * closes) * terms.unit_e8 // 2
+    start = int(history.open_ns[0])
+    equity = np.concatenate([[spec.cash_e8], found.equity_e8])
+    marks = Marks(
+        np.concatenate([[start], history.close_ns]),
+        equity,
+        np.concatenate([[spec.cash_e8], found.cash_e8]),
+        np.concatenate([[0], found.lots])[:, None],
+        exposure_of(equity, np.concatenate([[0], notional]).astype(np.float64)),
+        np.full(len(equity), -1, np.int8),
+    )
+    alerts = {"drawdown_stop": 1} if found.is_tripped else {}
+    verbs, codes = found.verbs(), found.codes()
+    counters = {
+        "market_events": len(signals), "decisions": len(signals), "orders": len(orders), "fills": len(fills), "trades": len(trades),
+        "verbs": dict(sorted(verbs.items())), "codes": dict(sorted(codes.items())), "alerts": alerts,
+    }  # fmt: skip
+    return Gathered(
+        marks=marks, orders=orders, fills=fills, fill_orders=[int(fill.client_order_id) for fill in fills], money=fills, moments=moments,
+        decisions=_decisions(history, signals, found), trades=trades, end_mids2=[2 * int(closes[-1])], counters=counters,
+    )  # fmt: skip
+
+
+def _decisions(history: BarHistory, signals: F64, found: Fused) -> list[DecisionRow]:
+    """Verdicts in runs of the same, those that were acted on one by one."""
+    verdicts = found.verdicts
+    acted = verdicts >> 6 >= VERBS.index("buy")
+    starts = np.flatnonzero((np.diff(verdicts, prepend=-1) != 0) | acted)
+    ends = np.append(starts[1:], len(verdicts)) - 1
+    # The position that was decided on: before what the close itself filled.
+    before = found.lots.copy()
+    at_close = found.fills[(found.fills[:, 8] == MARKET_ORDER) & (found.fills[:, 1] == history.close_ns[found.fills[:, 0]])]
+    before[at_close[:, 0]] -= at_close[:, 2] * at_close[:, 3]
+    sent = {int(bar): int(side * lots) for bar, _, side, lots, _, _, kind in found.orders.tolist() if kind == MARKET_ORDER}
+    rows = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        verb, code = VERBS[verdicts[start] >> 6], CODES[verdicts[start] & 63]
+        signal, held = float(signals[start]), int(before[start])
+        target = held + sent[start] if acted[start] else held
+        alpha = 1.0 if signal == signal else signal
+        span = (int(history.close_ns[start]), int(history.close_ns[end]), end - start + 1)
+        rows.append(DecisionRow(*span, 0, verb, code, signal, alpha, held, target))
+    return rows

@@ -52,7 +52,7 @@ class DecisionRow(NamedTuple):
 
     first_ns: int
     last_ns: int
-    count: int
+    times: int
     lane: int
     decision: str
     code: str

@@ -65,6 +65,4 @@ def result_of(
     ]
     if gathered.counters["alerts"].get("drawdown_stop"):
         notes = [*notes, "the drawdown stop tripped: nothing was opened after it, as live, where only the operator resets it"]
-    return Result(
-        spec=spec, id=spec.id(strategies), strategies=strategies, gathered=gathered, trips=trips, parts=parts, notes=list(notes)
-    )
+    return Result(spec=spec, id=spec.id(strategies), strategies=strategies, gathered=gathered, trips=trips, parts=parts, notes=list(notes))
