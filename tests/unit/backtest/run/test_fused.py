@@ -43,7 +43,7 @@ def made_history(rng: random.Random, instrument: Instrument, n: int = N) -> BarH
     rows = batch.bars_from_ohlcv(
         ticks[0], np.maximum.reduce(ticks), np.minimum.reduce(ticks), ticks[3], np.rint(draw.exponential(1000, n))
     )
-    interval = rng.choice([1, 5, 60]) * MINUTE_NS
+    interval = rng.choice([MINUTE_NS // 6, MINUTE_NS, 5 * MINUTE_NS, 60 * MINUTE_NS])
     open_ns = 1_709_251_200_000_000_000 + np.arange(n) * interval
     bars = BarSpec(kind="time", size=Decimal(interval))
     facts = DataFacts(
@@ -94,7 +94,7 @@ def test_the_compiled_account_fills_marks_and_refuses_as_the_event_engine(seed: 
     instrument = made_instrument(rng)
     settings = made_settings(rng, load_settings(config_file("miad.toml")).settings)
     history = made_history(rng, instrument)
-    params = {"fast_period": rng.choice([2, 5]), "slow_period": rng.choice([8, 20]), "size": rng.choice([1.0, 0.5, -0.7])}
+    params = {"fast_period": rng.choice([2, 5]), "slow_period": rng.choice([8, 20]), "size": rng.choice([1.0, 0.5, 0.07])}
     lane = LaneSettings(instrument="file:X", strategy="rule:ema_cross", params=params, bars=history.bars.text, min_interval_ms=0)
     spec = RunSpec(
         settings=settings,
