@@ -106,9 +106,7 @@ def load_strategy(lane: LaneSettings, family: str) -> Strategy:
 def _load(lane: LaneSettings, family: str) -> Strategy:
     if lane.rule:
         interval_ms = 100 if lane.min_interval_ms is None else lane.min_interval_ms
-        return make_rule(
-            lane.rule, _whole(lane.params), trigger=lane.trigger or "bar", min_interval_ms=interval_ms, bar=lane.bars or "time:1s"
-        )
+        return make_rule(lane.rule, lane.params, trigger=lane.trigger or "bar", min_interval_ms=interval_ms, bar=lane.bars or "time:1s")
     return load_bundle(
         lane.strategy,
         catalogue_sha256=shipped_catalogue().hash,
@@ -117,14 +115,6 @@ def _load(lane: LaneSettings, family: str) -> Strategy:
         known_columns=KNOWN_COLUMNS,
         folders=model_folders(),
     )
-
-
-def _whole(params: Mapping[str, bool | float]) -> dict[str, object]:
-    """TOML numbers that are whole become ints, so that `fast = 20` fits a rule's number of bars."""
-    return {
-        key: int(value) if key in ("fast", "slow") and not isinstance(value, bool) and value == int(value) else value
-        for key, value in params.items()
-    }
 
 
 def lane_specs(settings: Settings, instruments: Sequence[Instrument]) -> tuple[LaneSpec, ...]:

@@ -16,7 +16,7 @@ from mia.domain.regime import RegimeParams
 from mia.features.catalogue import WarmUp, shipped_catalogue
 from mia.features.columns import BOOK_DELTA, BOOK_SNAPSHOT, GAP, EventColumns
 from mia.features.models import FeatureModels, bars_of
-from mia.features.plan import parse_parametric
+from mia.features.parametric import parse_parametric
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 
@@ -186,7 +186,7 @@ def _warm_up(name: str, models: FeatureModels | None) -> WarmUp:
     if feature is not None:
         return feature.warm_up
     parsed = parse_parametric(name)
-    return WarmUp(bars=parsed[1] + 1 if parsed else 1)
+    return WarmUp(bars=parsed.warm_up.bars + 1 if parsed else 1)
 
 
 class _Where:

@@ -20,7 +20,8 @@ from mia.domain.errors import ConfigError
 from mia.features import batch
 from mia.features.catalogue import shipped_catalogue
 from mia.features.models import FeatureModels
-from mia.features.plan import build_plan, mask_input, parse_parametric
+from mia.features.parametric import parse_parametric
+from mia.features.plan import build_plan, mask_input
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 

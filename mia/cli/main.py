@@ -16,6 +16,7 @@ import typer
 from mia import __version__
 from mia.cli import (
     alerts,
+    backtest,
     bench_verb,
     db,
     docs,
@@ -72,7 +73,9 @@ app.command("bench", short_help="How fast this installation is: engine, or servi
 app.command("install", short_help="As a service of systemd: print it, or write it.")(install.install)
 app.add_typer(docs.app, name="docs", short_help="Pages generated from the code: settings, files, codes.")
 app.add_typer(db.app, name="db", short_help="Ask the database, export, copy it.")
+app.add_typer(backtest.app, name="backtest", short_help="Strategies on history, and how far to trust the numbers.")
 app.add_typer(features.app, name="features", short_help="What the features are; compute and check columns.")
+app.add_typer(backtest.app, name="backtest", short_help="What trading would have made; the classic strategies.")
 app.add_typer(models.app, name="models", short_help="Which models are here; show, check.")
 app.add_typer(windows.app, name="windows", short_help="Sessions of an exchange for trade_windows.toml.")
 app.add_typer(venue.app, name="venue", short_help="Which venues there are; run the demo exchange.")

@@ -108,6 +108,26 @@ class Trade(Event, frozen=True, gc=False, array_like=True, tag="trade"):
     venue_trade_id: int
 
 
+class Bar(Event, frozen=True, gc=False, array_like=True, tag="bar"):
+    """One finished bar of a market that is known by its bars alone (history); ts_recv_ns: its end, and the lag until it was known.
+
+    Beside it no quote and no trade of the instrument enters: its close is the price at which the account is valued.
+    """
+
+    instrument: int
+    open_ticks: int
+    high_ticks: int
+    low_ticks: int
+    close_ticks: int
+    volume_lots: int
+    buy_lots: int = 0  # of buyers who took, 0 with sell_lots 0: nobody knows who took
+    sell_lots: int = 0
+    notional: float = 0.0  # ticks x lots
+    trades: int = 0
+    buys: int = 0
+    sells: int = 0
+
+
 class BookDelta(Event, frozen=True, gc=False, array_like=True, tag="book_delta"):
     """Changed levels: packed little-endian int64 pairs (price_ticks, qty_lots); qty 0 removes the level."""
 
@@ -352,14 +372,14 @@ class Timer(Event, frozen=True, gc=False, array_like=True, tag="timer"):
 
 AnyEvent = (
     RunStarted | ConfigChanged | InstrumentDefined | HistoryLoaded | ModelReady | SwitchModel | TradingEnabled | TradingDisabled
-    | Quote | Trade | BookDelta | BookSnapshot | Reference | NewsScored | Predicted
+    | Quote | Trade | Bar | BookDelta | BookSnapshot | Reference | NewsScored | Predicted
     | OrderAccepted | OrderRejected | OrderCanceled | OrderExpired | OrderReplaced | CancelRejected | ReplaceRejected
     | OrderFilled | PositionReported | BalanceReported | CashFlow | OpenOrdersReported | RequestTimedOut
     | FeedUp | FeedDown | FeedStale | FeedGap | ClockSkewed
     | Pause | Resume | Flatten | Kill | LowerLimit | Timer
 )  # fmt: skip
 
-MARKET_EVENTS: Final = (Quote, Trade, BookDelta, BookSnapshot, FeedGap)
+MARKET_EVENTS: Final = (Quote, Trade, Bar, BookDelta, BookSnapshot, FeedGap)
 VENUE_REPORTS: Final = (
     OrderAccepted, OrderRejected, OrderCanceled, OrderExpired, OrderReplaced, CancelRejected, ReplaceRejected,
     OrderFilled, PositionReported, BalanceReported, CashFlow, OpenOrdersReported, RequestTimedOut,

@@ -7,6 +7,7 @@ No clock, no I/O, no randomness: the same events give the same effects, byte for
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -94,12 +95,14 @@ class Engine:
             self.lanes.append(lane)
             for series, other in spec.references:
                 self.markets[other].followers.append((lane, series))
+        self._bar: Final = array("d", bytes(88))  # one finished bar on its way to the plans
         self.orders: Final = Orders(self)
         self.decider: Final = Decider(self)
         self._bind()
         self._handlers: Final[dict[type, Handler]] = {
             ev.Quote: self._on_quote,
             ev.Trade: self._on_trade,
+            ev.Bar: self._on_bar,
             ev.BookDelta: self._on_book_delta,
             ev.BookSnapshot: self._on_book_snapshot,
             ev.Timer: self._on_timer,
@@ -225,6 +228,28 @@ class Engine:
             for lane, series in market.followers:
                 if lane.plan.on_reference(ts, series, price, ts, ts + lane.heard_valid_ns):
                     self._bars_closed(lane, ts, out)
+
+    def _on_bar(self, e: ev.Bar, out: list[AnyEffect]) -> None:
+        """A market of finished bars: the close is the last quote and the mark, and every lane may decide on it, whatever its trigger."""
+        market = self.markets[e.instrument]
+        known, ts = market.state, e.ts_recv_ns
+        bar = self._bar
+        bar[0], bar[1], bar[2], bar[3], bar[4] = e.open_ticks, e.high_ticks, e.low_ticks, e.close_ticks, e.volume_lots
+        bar[5], bar[6], bar[7], bar[8], bar[9], bar[10] = e.buy_lots, e.sell_lots, e.notional, e.trades, e.buys, e.sells
+        self.state.counters.market_events += 1
+        taken = [lane for lane in market.lanes if lane.plan.on_bar(ts, bar)]
+        if len(taken) < len(market.lanes):
+            return  # a bar that cannot be, or one that is not later than the last
+        known.bid_ticks = known.ask_ticks = e.close_ticks
+        known.bid_lots = known.ask_lots = max(1, e.volume_lots)
+        known.quote_ns = ts
+        self.state.mid2[e.instrument] = self.state.marks2[e.instrument] = 2 * e.close_ticks
+        if market.position.lots and not self.state.is_recovering:
+            self.orders.watch_stops(market, ts, out)
+        for lane in taken:
+            lane.close_bars()
+            if ts - lane.state.last_decision_ns >= lane.min_interval_ns:
+                self.decider.decide(lane, ts, out)
 
     def _on_book_delta(self, e: ev.BookDelta, out: list[AnyEffect]) -> None:
         market = self.markets[e.instrument]

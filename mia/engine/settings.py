@@ -27,8 +27,8 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """[[lanes]]: one instrument, one strategy. Trigger, interval and bars of a model come from its manifest."""
 
     instrument: str  # "venue:symbol", as defined by [[instruments]]
-    strategy: str  # a bundle's name or path, or rule:flat | rule:buy_and_hold | rule:ema_cross
-    params: dict[str, bool | float] = {}  # of a rule
+    strategy: str  # a bundle's name or path, or rule:NAME of a rule in strategies.md
+    params: dict[str, bool | float] = {}  # of a rule, by name; strategies.md has their bounds and defaults
     trigger: Literal["quote", "trade", "bar"] | None = None  # of a rule; bar when absent
     min_interval_ms: int | None = None  # of a rule; 100 when absent
     bars: str | None = None  # of a rule; time:1s when absent

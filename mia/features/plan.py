@@ -14,7 +14,7 @@ from mia.features.bars import BarSpec, build_bars
 from mia.features.blocks import BLOCK_OF, BLOCKS, BlockSpec, Parts
 from mia.features.calendars import UTC_DAYS, Calendar
 from mia.features.catalogue import INPUTS, WarmUp, shipped_catalogue
-from mia.kernels import parametric
+from mia.features.parametric import parse_parametric
 from mia.kernels.history import BarHistory
 from mia.kernels.plan_core import NEEDS, STREAMS, PlanCore
 from mia.kernels.regime_block import RegimeBlock
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
     from mia.kernels.arena import Arena
     from mia.kernels.book import Book
 
-LENGTH_MAX: Final = 10_000
 BAR_FIELDS: Final = ("open", "high", "low", "close", "volume", "buy", "sell", "notional", "trades", "buys", "sells")
 _MASK: Final = re.compile(rf"has\(({'|'.join(INPUTS)})\)")
 KNOWN_COLUMNS: Final = frozenset([*BLOCK_OF, *(f"has({name})" for name in INPUTS)])  # what a model may name
 _OPTIONAL: Final = 1 << 62  # a column that no decision waits for
-_PARAMETRIC: Final = re.compile(r"(close|mid)|(ema|sma|std|rsi|atr|highest|lowest)\(([1-9]\d{0,4})\)")
 
 
 class _Column(NamedTuple):
@@ -61,25 +59,6 @@ class Plan(PlanCore):
         return UNIFORM if probs is None else (probs[0], probs[1], probs[2])
 
 
-def parse_parametric(name: str) -> tuple[int, int] | None:
-    """(kind, length) of a parametric column such as "ema(20)" or "close"; None when it is none."""
-    match = _PARAMETRIC.fullmatch(name.replace(" ", ""))
-    if match is None or int(match[3] or 1) > LENGTH_MAX:
-        return None
-    return parametric.KINDS.index(match[1] or match[2]), int(match[3] or 1)
-
-
-def _parametric_spec(kind: int, length: int) -> tuple[BlockSpec, WarmUp]:
-    name = parametric.KINDS[kind]
-    extra = 1 if name in ("rsi", "atr") else 0  # they need a previous close
-    warm_up = WarmUp(quotes=1) if name == "mid" else WarmUp(bars=length + extra)
-
-    def build(parts: Parts, base: int) -> parametric.Parametric:
-        return parametric.Parametric(parts.arena, parts.pool, base, parts.hist, kind, length)
-
-    return BlockSpec((name,), ("emit",) if name == "mid" else ("bar",), build), warm_up
-
-
 def _resolve(columns: Sequence[str], models: FeatureModels | None) -> tuple[list[_Column], dict[str, BlockSpec]]:
     """Where each column comes from, and the blocks to build, in a fixed order; ConfigError for an unknown name."""
     wanted: dict[str, BlockSpec] = {}
@@ -96,10 +75,8 @@ def _resolve(columns: Sequence[str], models: FeatureModels | None) -> tuple[list
         if parsed is None:
             catalogue.get(name)  # raises with the nearest names
             raise ConfigError(f"feature {name!r} is in the catalogue, but no block computes it")
-        spec, warm_up = _parametric_spec(*parsed)
-        key = name.replace(" ", "")
-        resolved.append(_Column(key, 0, warm_up))
-        wanted[key] = spec
+        resolved.append(_Column(parsed.name, 0, parsed.warm_up))
+        wanted[parsed.name] = parsed.block()
     if models is not None:
         if models.regime is not None:  # whoever gives a regime model wants its probabilities
             wanted["regime"] = BLOCKS["regime"]
@@ -137,7 +114,8 @@ def missing_columns(plan: Plan) -> list[Missing]:
         if plan.is_warm(j):
             found.append(Missing(name, False, plan.is_waited_for(j), feature.missing if feature else "its input is missing"))
             continue
-        warm_up = feature.warm_up if feature is not None else _parametric_spec(*parse_parametric(name) or (0, 1))[1]
+        made = parse_parametric(name)
+        warm_up = feature.warm_up if feature is not None else made.warm_up if made is not None else WarmUp()
         waits, left_s = _still_needs(plan, warm_up, seen)
         found.append(Missing(name, True, plan.is_waited_for(j), f"warms up: {', '.join(waits)}", left_s))
     return found
@@ -184,9 +162,9 @@ def build_plan(
 ) -> Plan:
     """A plan that fills exactly these columns, in this order; all of its state is in the arena.
 
-    columns: catalogue names or parametric ones (close, mid, ema(n), sma(n), std(n), rsi(n), atr(n), highest(n), lowest(n)),
-    then masks: `has(depth)` is 1.0 while all columns that read depth have a value. Without its mask a decision waits for a
-    column (`first_cold`); with it, a column that has no value shows its neutral one and the mask 0.0.
+    columns: catalogue names or parametric ones such as close and ema(20) (mia.features.parametric), then masks:
+    `has(depth)` is 1.0 while all columns that read depth have a value. Without its mask a decision waits for a column
+    (`first_cold`); with it, a column that has no value shows its neutral one and the mask 0.0.
     book: the shared book of the instrument; whoever changes it calls on_book after it.
     neutral: in place of the catalogue's neutral values (NaN shows holes to an analyst).
     models: what the regime, latent and memory columns are computed with, checked; their inputs are computed, too. Without: absent.

@@ -9,20 +9,24 @@ from mia.kernels.arena import Arena
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
     from cython.cimports.mia.kernels.history import BarHistory
-    from cython.cimports.mia.kernels.num import div
-    from cython.cimports.mia.kernels.roll import Ema, Extreme, Wilder, Window
+    from cython.cimports.mia.kernels.num import div, ln_ratio, root
+    from cython.cimports.mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
 else:
     from mia.kernels.block import Block
     from mia.kernels.history import BarHistory
-    from mia.kernels.num import div
-    from mia.kernels.roll import Ema, Extreme, Wilder, Window
+    from mia.kernels.num import div, ln_ratio, root
+    from mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
 
-KINDS = ("close", "mid", "ema", "sma", "std", "rsi", "atr", "highest", "lowest")
+KINDS = ("close", "mid", "ema", "sma", "std", "rsi", "atr", "highest", "lowest", "prior_highest", "prior_lowest", "momentum")
+_YEAR_S = 31557600.0  # 365.25 days
 
 
 @cython.cclass
 class Parametric(Block):  # type: ignore[misc]
-    """One slot: the column KINDS[kind] of length n, over closed bars (mid: as of the last quote)."""
+    """One slot: the column KINDS[kind] of length n, over closed bars (mid: as of the last quote).
+
+    prior_highest, prior_lowest: of the n bars before the last one; momentum: log of the close over that of n bars before.
+    """
 
     kind: cython.Py_ssize_t
     ema: Ema
@@ -30,15 +34,21 @@ class Parametric(Block):  # type: ignore[misc]
     extreme: Extreme
     first: Wilder
     second: Wilder
+    closes: Ring
+    prior: cython.double[::1]
+    n: cython.Py_ssize_t
 
     def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, kind: int, n: int) -> None:
         Block.__init__(self, arena, pool, base, hist)
         self.kind = kind
         self.ema = Ema(arena, 2.0 / (n + 1.0))
         self.window = Window(arena, n if kind in (3, 4) else 1)
-        self.extreme = Extreme(arena, n if kind in (7, 8) else 1, -1 if kind == 8 else 1)
+        self.extreme = Extreme(arena, n if kind in (7, 8, 9, 10) else 1, -1 if kind in (8, 10) else 1)
         self.first = Wilder(arena, n)
         self.second = Wilder(arena, n)
+        self.closes = Ring(arena, n + 1 if kind == 11 else 1)
+        self.prior = arena.doubles(1)
+        self.n = n
 
     @cython.cfunc
     def bar(self) -> cython.longlong:
@@ -63,6 +73,13 @@ class Parametric(Block):  # type: ignore[misc]
             return self.extreme.push(x.h[i])
         if self.kind == 8:
             return self.extreme.push(x.l[i])
+        if self.kind == 9 or self.kind == 10:
+            gain = self.prior[0]
+            self.prior[0] = self.extreme.push(x.h[i] if self.kind == 9 else x.l[i])
+            return gain
+        if self.kind == 11:
+            self.closes.push(x.c[i])
+            return ln_ratio(x.c[i], self.closes.back(self.n))
         if x.count() < 2:
             return 0.0
         if self.kind == 6:
@@ -77,4 +94,65 @@ class Parametric(Block):  # type: ignore[misc]
         """Write the features that change between bars."""
         if self.kind == 1:
             self.pool[self.base] = mid
+        return 0
+
+
+@cython.final
+@cython.cclass
+class MacdHistogram(Block):  # type: ignore[misc]
+    """One slot: the MACD line, ema(fast) - ema(slow) of closes, less its ema(smooth); in ticks. Source: Appel (2005)."""
+
+    fast: Ema
+    slow: Ema
+    smooth: Ema
+
+    def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, fast: int, slow: int, smooth: int) -> None:
+        Block.__init__(self, arena, pool, base, hist)
+        self.fast = Ema(arena, 2.0 / (fast + 1.0))
+        self.slow = Ema(arena, 2.0 / (slow + 1.0))
+        self.smooth = Ema(arena, 2.0 / (smooth + 1.0))
+
+    @cython.cfunc
+    def bar(self) -> cython.longlong:
+        """A bar was pushed: write the column."""
+        c: cython.double = self.hist.c[self.hist.last()]
+        fast: cython.double = self.fast.push(c)
+        slow: cython.double = self.slow.push(c)
+        line: cython.double = fast - slow
+        self.pool[self.base] = line - self.smooth.push(line)
+        return 0
+
+
+@cython.final
+@cython.cclass
+class Volatility(Block):  # type: ignore[misc]
+    """One slot: annualised standard deviation of log returns of bars, weights falling by n / (n + 1) a bar.
+
+    Weights sum to 1 from the first return on; a year is 365.25 days of the time that passed between the bars' closes, so that bars of
+    any kind and markets with nights fit. Source: Moskowitz, Ooi, Pedersen (2012), eq. 1 (there n = 60 days); update: West (1979).
+    s: 0 sum of weights, 1 mean return, 2 variance, 3 mean seconds of a bar.
+    """
+
+    gain: cython.double
+    s: cython.double[::1]
+
+    def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, n: int) -> None:
+        Block.__init__(self, arena, pool, base, hist)
+        self.gain = 1.0 / (n + 1.0)
+        self.s = arena.doubles(4)
+
+    @cython.cfunc
+    def bar(self) -> cython.longlong:
+        """A bar was pushed: write the column."""
+        x: BarHistory = self.hist
+        i: cython.Py_ssize_t = x.last()
+        if x.count() < 2:
+            return 0
+        self.s[0] += self.gain * (1.0 - self.s[0])
+        a: cython.double = div(self.gain, self.s[0])
+        d: cython.double = x.r[i] - self.s[1]
+        self.s[1] += a * d
+        self.s[2] = (1.0 - a) * (self.s[2] + a * d * d)
+        self.s[3] += a * ((x.t[i] - x.t[i - 1]) * 1e-9 - self.s[3])
+        self.pool[self.base] = root(self.s[2] * div(_YEAR_S, self.s[3]))
         return 0

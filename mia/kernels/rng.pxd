@@ -1,3 +1,5 @@
+cdef double uniform_of(long long seed, long long i, long long j) noexcept
+
 cdef class Rng:
     cdef long long[::1] s
     cdef double[::1] cache

@@ -15,6 +15,8 @@ if cython.compiled:
 else:
     from math import cos, exp, log, sin, sqrt
 
+# Declared, since a large literal would make Python objects of the expressions it stands in.
+_LOW_32 = cython.declare(cython.longlong, 4294967295)
 _TWO_PI = 6.283185307179586
 _NORM = 2.328306549295727688e-10  # 1 / (m1 + 1): uniforms lie strictly between 0 and 1
 
@@ -120,34 +122,29 @@ class Rng:
         return k
 
 
-def uniform_at(seed: cython.longlong, counter: cython.longlong) -> float:
-    """A number in (0, 1) that depends on (seed, counter) alone, 32 random bits: the same whoever asks, in whatever order.
+@cython.cfunc
+@cython.exceptval(check=False)
+def _mixed(x: cython.longlong) -> cython.longlong:
+    """A permutation of 0 .. 2**32 - 1 in which each bit of x flips about half of the bits.
 
-    seed, counter: any int64; both halves of each are mixed in. For one seed, counters below 2**32 give 2**32 different numbers.
-    Source: the finalizer of Appleby's MurmurHash3 (public domain), chained over the four words.
+    Source: Wellons (2018), "Prospecting for hash functions" (lowbias32); the second factor in two parts, so that products fit int64.
     """
-    word: cython.longlong = 4294967295
-    h: cython.longlong = _mix(seed & word)
-    h = _mix(h ^ ((seed >> 32) & word))
-    h = _mix(h ^ ((counter >> 32) & word))
-    h = _mix((h + (counter & word)) & word)
+    x = (x ^ (x >> 16)) * 2146121005 & _LOW_32
+    x = x ^ (x >> 15)
+    x = (((x * 33900 & _LOW_32) << 16) + x * 42635) & _LOW_32  # 2221713035 = 33900 * 2**16 + 42635
+    return x ^ (x >> 16)
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def uniform_of(seed: cython.longlong, i: cython.longlong, j: cython.longlong) -> cython.double:
+    """A number in (0, 1), 32 random bits, that depends on nothing but seed, i and j (their low 32 bits): no state, any order."""
+    h: cython.longlong = _mixed((seed + 1) & _LOW_32)
+    h = _mixed((h + i) & _LOW_32)
+    h = _mixed((h + j) & _LOW_32)
     return (h + 0.5) / 4294967296.0
 
 
-@cython.cfunc
-def _mix(h: cython.longlong) -> cython.longlong:
-    """A bijection of 32-bit words in which every input bit changes half of the output bits."""
-    h = h + 2654435769 & 4294967295  # 0 is not a fixed point
-    h ^= h >> 16
-    h = _times(h, 2246822507)
-    h ^= h >> 13
-    h = _times(h, 3266489909)
-    return h ^ (h >> 16)
-
-
-@cython.cfunc
-def _times(h: cython.longlong, factor: cython.longlong) -> cython.longlong:
-    """The product modulo 2**32 in two halves, each below 2**49: int64 and Python's integers agree."""
-    low: cython.longlong = h * (factor & 65535)
-    high: cython.longlong = (h * (factor >> 16)) & 65535
-    return (low + (high << 16)) & 4294967295
+def uniform_at(seed: int, i: int, j: int) -> float:
+    """uniform_of for callers in Python."""
+    return uniform_of(seed, i, j)

@@ -111,7 +111,7 @@ class CostModel:
             return default_ns
         if kind == "fixed":
             return int(fixed_ms * 1_000_000)
-        u, rows = uniform_at(self.costs.seed, counter), self._delays
+        u, rows = uniform_at(self.costs.seed, counter >> 32, counter), self._delays
         i = min(max(1, bisect_right(rows, u, key=lambda row: row[0])), len(rows) - 1)
         (q0, *low), (q1, *high) = rows[i - 1], rows[i]
         return int((low[column - 1] + (high[column - 1] - low[column - 1]) * (u - q0) / (q1 - q0)) * 1e6)

@@ -16,7 +16,7 @@ import pytest
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SPOT: Final = "binance_spot_btcusdt_ws_20240808.gz"
-RULE: Final = 'strategy = "rule:ema_cross"\nparams = { fast = 2, slow = 5 }\ntrigger = "quote"\nmin_interval_ms = 100'
+RULE: Final = 'strategy = "rule:ema_cross"\nparams = { fast_period = 2, slow_period = 5 }\ntrigger = "quote"\nmin_interval_ms = 100'
 EXPORTS: Final = ("trades/trades_simulated.csv", "logs/trading/decision_log.csv", "logs/trading/alpha_scores.csv")
 
 

@@ -23,7 +23,7 @@ Exports = Callable[[Path], dict[str, bytes]]
         (r"^\[paper\]", "[paper", ["TOML"]),
         (r'^venue = "sim" +#', 'venue = "nowhere" #', ["nowhere"]),
         (r'^strategy = "rule:ema_cross"', 'strategy = "rule:nonsense"', ["nonsense"]),
-        (r'^params = \{ fast = 2', "params = { speed = 2", ["speed"]),
+        (r'^params = \{ fast_period = 2', "params = { speed = 2", ["speed"]),
         (r'^strategy = "rule:ema_cross"\nparams = .*\n', 'strategy = "no_such_model"\n', ["no_such_model"]),
         (r'^instrument = "sim:SIMUSD"', 'instrument = "sim:OTHER"', ["sim:OTHER"]),
         (r'^name = "mia"', 'name = "../etc"', ["../etc"]),
@@ -270,7 +270,7 @@ def test_profit_is_of_what_was_traded_whatever_the_settings_say_now(miad: Any, r
 def test_state_of_other_lanes_is_refused_and_kept(miad: Any, recording: Path, tmp_path: Path) -> None:
     state = tmp_path / "state"
     assert miad.replay(recording, state).code == 0
-    miad.config.write_text(miad.config.read_text().replace("slow = 5", "slow = 7"))
+    miad.config.write_text(miad.config.read_text().replace("slow_period = 5", "slow_period = 7"))
 
     ended = miad.replay(recording, state)
 

@@ -117,7 +117,7 @@ def test_lanes_that_changed_since_the_kill_are_refused_with_what_to_do(miad: Any
     state = tmp_path / "state"
     killed_in_the_middle(miad, recording, state)
     text = miad.config.read_text()
-    miad.config.write_text(text.replace("params = { fast = 2, slow = 5 }", "params = { fast = 3, slow = 9 }"))
+    miad.config.write_text(text.replace("params = { fast_period = 2, slow_period = 5 }", "params = { fast_period = 3, slow_period = 9 }"))
 
     ended = miad.replay(recording, state)
 

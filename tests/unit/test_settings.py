@@ -182,12 +182,14 @@ def test_the_recorded_settings_read_back_as_the_same(load: Load) -> None:
 def test_a_rule_takes_flags_and_whole_numbers(load: Load) -> None:
     from mia.assemble import load_strategy
 
-    loaded = load(r'^strategy = "demo"', 'strategy = "rule:ema_cross"\nparams = { fast = 3, slow = 9.0, long_only = true, size = 0.5 }')
+    loaded = load(
+        r'^strategy = "demo"', 'strategy = "rule:ema_cross"\nparams = { fast_period = 3, slow_period = 9.0, long_only = true, size = 0.5 }'
+    )
 
-    assert load_strategy(loaded.settings.lanes[0], "crypto").name == "ema_cross(fast=3,slow=9,size=0.5,long_only=true)"
+    assert load_strategy(loaded.settings.lanes[0], "crypto").name == "ema_cross(fast_period=3,slow_period=9,size=0.5,long_only=true)"
 
 
-@pytest.mark.parametrize("params", ["{ fast = 3.5 }", "{ slow = true }", "{ speed = 1 }", "{ size = 2.0 }"])
+@pytest.mark.parametrize("params", ["{ fast_period = 3.5 }", "{ slow_period = true }", "{ speed = 1 }", "{ size = 2.0 }"])
 def test_a_wrong_parameter_names_its_lane(load: Load, params: str) -> None:
     from mia.assemble import load_strategy
 

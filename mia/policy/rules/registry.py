@@ -2,55 +2,58 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from mia.domain.errors import ConfigError
-from mia.policy.rules.base import Rule
-from mia.policy.rules.simple import BuyAndHold, EmaCross, Flat
+from mia.policy.rules import (
+    bollinger_atr,
+    buy_and_hold,
+    donchian,
+    ema_cross,
+    flat,
+    macd,
+    opening_range,
+    random,
+    rsi_reversion,
+    ts_momentum,
+    vol_target,
+    vwap_reversion,
+)
+from mia.policy.rules.base import Rule, RuleSpec
+from mia.policy.rules.params import checked_params
 from mia.policy.strategy import TRIGGERS, Trigger
 
-RULES: Final[Mapping[str, tuple[Callable[..., Rule], Mapping[str, type]]]] = {
-    "flat": (Flat, {}),
-    "buy_and_hold": (BuyAndHold, {"size": float}),
-    "ema_cross": (EmaCross, {"fast": int, "slow": int, "size": float, "long_only": bool}),
-}
-_PERIOD_MAX: Final = 10_000
+_SPECS: Final = (
+    flat.SPEC, buy_and_hold.SPEC, random.SPEC, ema_cross.SPEC, macd.SPEC, donchian.SPEC, ts_momentum.SPEC, vol_target.SPEC,
+    opening_range.SPEC, bollinger_atr.SPEC, rsi_reversion.SPEC, vwap_reversion.SPEC,
+)  # fmt: skip
+RULES: Final[Mapping[str, RuleSpec]] = {spec.name: spec for spec in _SPECS}
+
+
+def rule_spec(name: str) -> RuleSpec:
+    """The description of the rule `name`; ConfigError lists the known ones."""
+    if name not in RULES:
+        raise ConfigError(f"rule {name!r} is unknown: use one of {', '.join(RULES)}")
+    return RULES[name]
+
+
+def rule_values(name: str, params: Mapping[str, object] | None = None) -> dict[str, float]:
+    """A checked value for each parameter of the rule, defaults where none is given; ConfigError names the rule and the key."""
+    spec = rule_spec(name)
+    values = checked_params(name, spec.params, params or {})
+    if wrong := spec.check(values):
+        raise ConfigError(f"rule {name}: {wrong}")
+    return values
 
 
 def make_rule(
     name: str, params: Mapping[str, object] | None = None, *, trigger: Trigger = "bar", min_interval_ms: int = 0, bar: str = "time:1s"
 ) -> Rule:
     """The rule `name` with its parameters; ConfigError names the rule, the key and what is allowed."""
-    if name not in RULES:
-        raise ConfigError(f"rule {name!r} is unknown: use one of {', '.join(RULES)}")
+    values = rule_values(name, params)
     if trigger not in TRIGGERS:
         raise ConfigError(f"rule {name}: trigger {trigger!r} is unknown: use one of {', '.join(TRIGGERS)}")
     if not (0 <= min_interval_ms <= 86_400_000):
         raise ConfigError(f"rule {name}: min_interval_ms must lie in 0 .. 86400000, got {min_interval_ms}")
-    make, kinds = RULES[name]
-    values = {key: _checked(name, key, value, kinds) for key, value in (params or {}).items()}
-    fast, slow = values.get("fast", 20), values.get("slow", 50)
-    if not (fast < slow):
-        raise ConfigError(f"rule {name}: fast ({fast}) must be below slow ({slow})")
-    return make(**values, trigger=trigger, min_interval_ns=min_interval_ms * 1_000_000, bar=bar)
-
-
-def _checked(rule: str, key: str, value: object, kinds: Mapping[str, type]) -> float:
-    """One parameter, of the right type and in its range."""
-    if key not in kinds:
-        raise ConfigError(f"rule {rule}: unknown parameter {key!r}: use {', '.join(kinds) or 'none'}")
-    kind = kinds[key]
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        raise ConfigError(f"rule {rule}: {key} must be true or false, got {value!r}")
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else int):
-        raise ConfigError(f"rule {rule}: {key} must be a {'number' if kind is float else 'whole number'}, got {value!r}")
-    number: float = value
-    if kind is float and not (math.isfinite(number) and -1.0 <= number <= 1.0):
-        raise ConfigError(f"rule {rule}: {key} must lie in [-1, 1], got {number}")
-    if kind is int and not (1 <= number <= _PERIOD_MAX):
-        raise ConfigError(f"rule {rule}: {key} must lie in 1 .. {_PERIOD_MAX} bars, got {number}")
-    return float(number) if kind is float else number
+    return Rule(RULES[name], values, trigger, min_interval_ms * 1_000_000, bar)

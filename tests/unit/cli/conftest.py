@@ -60,7 +60,11 @@ def mia(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 
 def write_config(path: Path, **replaced: str) -> Path:
     """The shipped settings with a quick rule on every lane; `replaced`: key -> new TOML value, where the key stands."""
-    text = config_file("miad.toml").read_text().replace('strategy = "demo"', 'strategy = "rule:ema_cross"\nparams = { fast = 3, slow = 8 }')
+    text = (
+        config_file("miad.toml")
+        .read_text()
+        .replace('strategy = "demo"', 'strategy = "rule:ema_cross"\nparams = { fast_period = 3, slow_period = 8 }')
+    )
     lines = []
     for line in text.splitlines():
         key = line.partition("=")[0].strip()

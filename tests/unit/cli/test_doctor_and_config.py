@@ -59,7 +59,9 @@ def test_a_bad_setting_is_named_with_its_line_and_the_rest_is_still_examined(con
 
 
 def test_a_model_that_is_missing_fails_its_lane_only(config: Path, mia: Mia) -> None:
-    config.write_text(config.read_text().replace('strategy = "rule:ema_cross"\nparams = { fast = 3, slow = 8 }', 'strategy = "absent"', 1))
+    config.write_text(
+        config.read_text().replace('strategy = "rule:ema_cross"\nparams = { fast_period = 3, slow_period = 8 }', 'strategy = "absent"', 1)
+    )
 
     code, checks = examine(mia, "--config", config)
 

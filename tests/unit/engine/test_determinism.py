@@ -49,8 +49,10 @@ def new_core(journal: MemoryJournal) -> Any:
 
     shipped = load_settings(ROOT / "config" / "miad.toml", environ={"HOME": "/nonexistent"}).settings
     lanes = (
-        LaneSettings(instrument="sim:SIMUSD", strategy="rule:ema_cross", params={"fast": 2, "slow": 5}, trigger="quote"),
-        LaneSettings(instrument="sim:SIMUSD", strategy="rule:ema_cross", params={"fast": 3, "slow": 9, "size": 0.4}, bars="tick:40"),
+        LaneSettings(instrument="sim:SIMUSD", strategy="rule:ema_cross", params={"fast_period": 2, "slow_period": 5}, trigger="quote"),
+        LaneSettings(
+            instrument="sim:SIMUSD", strategy="rule:ema_cross", params={"fast_period": 3, "slow_period": 9, "size": 0.4}, bars="tick:40"
+        ),
     )
     wanted = msgspec.structs.replace(shipped, lanes=lanes)
     engine = build_engine(wanted, "sim")

@@ -1,0 +1,260 @@
+"""The compiled path of bar backtests: one instrument, one rule, market orders; the same fills and marks as the event engine's.
+
+What it cannot do is left to the event engine, with the reason (`why_not`).
+"""
+
+from __future__ import annotations
+
+from array import array
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mia.assemble import calendar_files, calendars_of, load_strategy
+from mia.backtest.run.gathered import DecisionRow, Gathered, Marks, OrderRow, exposure_of
+from mia.domain.codes import Code
+from mia.domain.events import OrderFilled
+from mia.domain.regime import UNIFORM
+from mia.domain.sizing import SHARE_SCALE, Terms
+from mia.execution.attribution import Moments
+from mia.execution.portfolio import Portfolio
+from mia.features import batch
+from mia.features.plan import build_plan
+from mia.kernels.arena import Arena
+from mia.kernels.bar_account import CODES, FILL_FIELDS, MARKET_ORDER, ORDER_FIELDS, PARAMETERS, VERBS, BarAccount
+from mia.kernels.book import Book
+from mia.policy.rules.base import Rule
+from mia.risk.limits import Limits
+from mia.risk.windows import load_windows
+
+if TYPE_CHECKING:
+    from mia.backtest.run.sources import BarHistory
+    from mia.backtest.run.spec import RunSpec
+    from mia.features.calendars import Calendar
+    from mia.risk.windows import Windows
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+_WORD: Final = 1 << 59  # products of money and a fraction's parts stay below it, doubled sums below 2^63
+_ARENA_BYTES: Final = 64 << 20
+_TYPES: Final = ("market", "stop", "take")  # by kind of order
+_PURPOSES: Final = ("entry", "stop", "take")
+
+
+class Fused(NamedTuple):
+    """What came of it: marks after each bar, int64[n]; fills int64[m, 10] (FILL_FIELDS); orders int64[k, 7] (ORDER_FIELDS).
+
+    verdicts: int64[n], verb * 64 + code.
+    """
+
+    equity_e8: I64
+    cash_e8: I64
+    lots: I64
+    fills: I64
+    orders: I64
+    verdicts: I64
+    is_tripped: bool
+    trades: int
+    fees_e8: int
+
+    def verbs(self) -> dict[str, int]:
+        """How often each verb was decided."""
+        counts = np.bincount(self.verdicts >> 6, minlength=len(VERBS))
+        return {verb: int(n) for verb, n in zip(VERBS, counts, strict=True) if n}
+
+    def codes(self) -> dict[str, int]:
+        """How often each code but ok was given."""
+        counts = np.bincount(self.verdicts & 63, minlength=len(CODES))
+        return {code: int(n) for code, n in zip(CODES, counts, strict=True) if n and code != "ok"}
+
+
+def why_not(spec: RunSpec) -> str:
+    """Why a run needs the event engine; "" when the compiled path gives the same."""
+    if len(spec.instruments) != 1 or len(spec.lanes) != 1:
+        return "several instruments or lanes share one account"
+    if not spec.lanes[0].rule:
+        return "a model is asked at each decision"
+    if spec.settings.execution.entry != "market":
+        return "entries rest in the book"
+    return ""
+
+
+def parameters(spec: RunSpec) -> array[int]:
+    """PARAMETERS of the kernel for the run's only instrument."""
+    instrument, settings = spec.instruments[0], spec.settings
+    terms, limits, execution = Terms.of(0, instrument), Limits.of(settings.risk), settings.execution
+    symbol = f"{instrument.venue}:{instrument.symbol}"
+    stop, take = (Fraction(round(share * SHARE_SCALE), SHARE_SCALE) for share in (execution.stop_share, execution.take_share))
+    fractions = {
+        "share": Fraction(limits.equity_share_max_e9, terms.margin_e9),
+        "daily": Fraction(limits.daily_loss_max_e9, SHARE_SCALE),
+        "drawdown": Fraction(limits.drawdown_max_e9, SHARE_SCALE),
+        "band": Fraction(int(execution.dead_band_share * SHARE_SCALE), SHARE_SCALE),
+        "stop_long": 1 - stop,
+        "stop_short": 1 + stop,
+        "take_long": 1 + take,
+        "take_short": 1 - take,
+        "fee": Fraction(instrument.taker_fee),
+    }
+    values = {
+        "unit": terms.unit_e8,
+        "derivative": int(terms.is_derivative),
+        "min_notional": terms.min_notional_e8,
+        "position_max": limits.position_lots(symbol),
+        "order_max": limits.order_lots(symbol),
+        "notional_max": limits.order_notional_max_e8,
+        "exposure_max": limits.exposure_notional_max_e8,
+        "rate_max": limits.orders_per_minute_max,
+        "cool_down": int(settings.risk.cool_down_s * 1_000_000_000),
+        "half_spread": spec.half_spread_ticks,
+        "at_close": int(spec.fill_at == "close"),
+        "from_ns": spec.from_ns,
+    }
+    for name, fraction in fractions.items():
+        values[f"{name}_num"], values[f"{name}_den"] = fraction.numerator, fraction.denominator
+    largest = max(abs(part) for fraction in fractions.values() for part in (fraction.numerator, fraction.denominator))
+    values["money_max"] = min(_WORD // largest, 1 << 52)
+    for name in ("position_max", "order_max"):
+        values[name] = min(values[name], 1 << 40)
+    for name in ("notional_max", "exposure_max"):
+        values[name] = min(values[name], 1 << 61)
+    return array("q", [values[name] for name in PARAMETERS])
+
+
+def window_codes(windows: Windows, family: str, close_ns: I64) -> I64 | None:
+    """Number in CODES of what forbids openings at each close, 0 for nothing; None when a window wants positions flat."""
+    codes = np.zeros(len(close_ns), np.int64)
+    at = 0
+    while at < len(close_ns):
+        state = windows.state(int(close_ns[at]), family)
+        if state.is_flatten:
+            return None
+        stop = max(at + 1, int(np.searchsorted(close_ns, state.until_ns, side="left")))
+        if state.code is not Code.OK:
+            codes[at:stop] = CODES.index(str(state.code))
+        at = stop
+    return codes
+
+
+def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, windows: I64) -> Fused | None:
+    """The account over the whole history; None when numbers grow too large for the kernel.
+
+    signals: float64[n], the rule's after each bar, NaN where it is not warm. windows: as window_codes gives them.
+    """
+    n = len(history.close_ns)
+    prices = np.ascontiguousarray(history.rows[:, :4]).astype(np.int64)
+    open_ns, close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
+    room = [max(1024, n // 16), max(1024, n // 8)]
+    while True:
+        marks = [np.zeros(n, np.int64) for _ in range(4)]
+        logs = [np.zeros((size, len(fields)), np.int64) for size, fields in zip(room, (FILL_FIELDS, ORDER_FIELDS), strict=True)]
+        kernel = BarAccount(memoryview(account), cash_e8, *(log.data for log in logs))
+        kernel.run(open_ns, close_ns, prices, signals, windows, 0, n, *marks)
+        if kernel.bad:
+            return None
+        used = [kernel.fills, kernel.orders]
+        if used[0] <= room[0] and used[1] <= room[1]:
+            fills, orders = logs[0][: used[0]], logs[1][: used[1]]
+            return Fused(marks[0], marks[1], marks[2], fills, orders, marks[3], bool(kernel.is_tripped), kernel.trades, kernel.fees)
+        room = used
+
+
+def signals_of(strategy: Rule, history: BarHistory, calendar: Calendar) -> F64 | None:
+    """The rule's signal after each bar, NaN until it is warm; None when a column is missing later on."""
+    n = len(history.close_ns)
+    signals = np.full(n, np.nan)
+    rows, first = np.zeros((n, 1), np.float32), 0
+    if strategy.market_columns:
+        arena = Arena(_ARENA_BYTES)
+        plan = build_plan(strategy.market_columns, history.instrument, history.bars, arena, Book(arena, 64), calendar)
+        ts, matrix = batch.compute_bars(plan, history.close_ns, history.rows)
+        first = n - len(ts)
+        if not np.array_equal(ts, history.close_ns[first:]):
+            return None
+        rows = matrix.astype(np.float32)
+    if not np.isfinite(rows).all():
+        return None
+    strategy.kernel.run(rows, 0.0, signals[first:])
+    return signals
+
+
+def gather(spec: RunSpec, history: BarHistory) -> tuple[tuple[tuple[str, str], ...], Gathered] | None:
+    """(strategies, what the run left behind), as the event engine would have given it; None when it must be asked."""
+    strategy = load_strategy(spec.lanes[0], history.instrument.family)
+    windows = load_windows(*calendar_files())
+    family = history.instrument.family
+    codes = window_codes(windows, family, history.close_ns)
+    if codes is None or not isinstance(strategy, Rule) or strategy.min_interval_ns > history.bars.interval_ns:
+        return None
+    signals = signals_of(strategy, history, calendars_of(windows, [family])[family])
+    if signals is None:
+        return None
+    found = run(parameters(spec), spec.cash_e8, history, signals, codes)
+    if found is None:
+        return None
+    return ((strategy.name, strategy.sha256),), _gathered(spec, history, signals, found)
+
+
+def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) -> Gathered:
+    terms = Terms.of(0, history.instrument)
+    fills = [
+        OrderFilled(0, ts, ts, str(order), f"F{k}", 0, side, price, lots, fee, False)
+        for k, (_, ts, side, lots, price, _, _, fee, _, order) in enumerate(found.fills.tolist(), 1)
+    ]
+    half = spec.half_spread_ticks
+    moments = {
+        f"F{k}": Moments(2 * mark, 2 * market, market + side * half)
+        for k, (_, _, side, _, _, market, mark, _, _, _) in enumerate(found.fills.tolist(), 1)
+    }
+    orders = [
+        OrderRow(number, ts, 0, side, _TYPES[kind], lots, 0, stop, bool(reduces), _PURPOSES[kind])
+        for number, (_, ts, side, lots, stop, reduces, kind) in enumerate(found.orders.tolist(), 1)
+    ]
+    portfolio = Portfolio(instance=spec.settings.instance.name, currency=spec.currency, cash_e8=spec.cash_e8)
+    trades = [r for fill in fills for r in portfolio.apply_fill(terms, fill, fill.ts_recv_ns, UNIFORM) if r.is_closed]
+    closes = history.rows[:, 3].astype(np.int64)
+    notional = found.lots * (2 * closes) * terms.unit_e8 // 2
+    start = int(history.open_ns[0])
+    equity = np.concatenate([[spec.cash_e8], found.equity_e8])
+    marks = Marks(
+        np.concatenate([[start], history.close_ns]),
+        equity,
+        np.concatenate([[spec.cash_e8], found.cash_e8]),
+        np.concatenate([[0], found.lots])[:, None],
+        exposure_of(equity, np.concatenate([[0], notional]).astype(np.float64)),
+        np.full(len(equity), -1, np.int8),
+    )
+    alerts = {"drawdown_stop": 1} if found.is_tripped else {}
+    verbs, codes = found.verbs(), found.codes()
+    counters = {
+        "market_events": len(signals), "decisions": len(signals), "orders": len(orders), "fills": len(fills), "trades": len(trades),
+        "verbs": dict(sorted(verbs.items())), "codes": dict(sorted(codes.items())), "alerts": alerts,
+    }  # fmt: skip
+    return Gathered(
+        marks=marks, orders=orders, fills=fills, fill_orders=[int(fill.client_order_id) for fill in fills], money=fills, moments=moments,
+        decisions=_decisions(history, signals, found), trades=trades, end_mids2=[2 * int(closes[-1])], counters=counters,
+    )  # fmt: skip
+
+
+def _decisions(history: BarHistory, signals: F64, found: Fused) -> list[DecisionRow]:
+    """Verdicts in runs of the same, those that were acted on one by one."""
+    verdicts = found.verdicts
+    acted = verdicts >> 6 >= VERBS.index("buy")
+    starts = np.flatnonzero((np.diff(verdicts, prepend=-1) != 0) | acted)
+    ends = np.append(starts[1:], len(verdicts)) - 1
+    # The position that was decided on: before what the close itself filled.
+    before = found.lots.copy()
+    at_close = found.fills[(found.fills[:, 8] == MARKET_ORDER) & (found.fills[:, 1] == history.close_ns[found.fills[:, 0]])]
+    before[at_close[:, 0]] -= at_close[:, 2] * at_close[:, 3]
+    sent = {int(bar): int(side * lots) for bar, _, side, lots, _, _, kind in found.orders.tolist() if kind == MARKET_ORDER}
+    rows = []
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        verb, code = VERBS[verdicts[start] >> 6], CODES[verdicts[start] & 63]
+        signal, held = float(signals[start]), int(before[start])
+        target = held + sent[start] if acted[start] else held
+        alpha = 1.0 if signal == signal else signal
+        span = (int(history.close_ns[start]), int(history.close_ns[end]), end - start + 1)
+        rows.append(DecisionRow(*span, 0, verb, code, signal, alpha, held, target))
+    return rows

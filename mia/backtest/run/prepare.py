@@ -1,0 +1,254 @@
+"""From what a user asked for to runs: instruments matched to files, spans, strategies; then one call executes a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+
+from mia.assemble import numbered
+from mia.backtest.readers import OnDuplicate, is_candle_file
+from mia.backtest.run import fused
+from mia.backtest.run.collect import Collector
+from mia.backtest.run.resample import resampled
+from mia.backtest.run.result import Result, result_of
+from mia.backtest.run.runner import Runner, merged
+from mia.backtest.run.sources import BarHistory, EventHistory, candle_history, recorded, simulated
+from mia.backtest.run.spec import FillAt, RunSpec, build, strategies_of
+from mia.backtest.run.trips import Path as PricePath
+from mia.backtest.run.trips import Paths
+from mia.domain.errors import ConfigError
+from mia.domain.events import AnyEvent
+from mia.domain.instruments import Instrument
+from mia.engine.settings import LaneSettings
+from mia.execution.attribution import Moments
+from mia.features.bars import BarSpec
+from mia.settings import Settings
+from mia.sim.bar_venue import BarVenue, HalfSpread
+from mia.sim.venue import SimVenue
+
+SIM: Final = "sim:SIMUSD"
+SIM_BARS: Final = "time:10s"
+SIM_WARM_UP_S: Final = 600.0
+MARK_EVERY_NS: Final = 1_000_000_000
+Params = dict[str, bool | float]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a user asks for; None: the default of the settings or of the data.
+
+    strategy: rule:NAME, or a bundle's name or path. data: candle files or recordings of one instrument each, several files of one
+    instrument joined by their instrument. instruments: venue:symbol, one for all files or one for each. fee: for a file of an
+    instrument that the settings do not know; kind and family of it.
+    """
+
+    settings: Settings
+    strategy: str
+    params: Params = {}
+    data: tuple[Path, ...] = ()
+    instruments: tuple[str, ...] = ()
+    timeframe: str | None = None
+    from_ns: int = 0
+    to_ns: int = 0
+    days: int = 0  # only so many before the end; 0: all
+    warm_up: int = 500  # bars before from_ns that only teach the features
+    tick: Decimal | None = None
+    lot: Decimal | None = None
+    fee: Decimal | None = None
+    kind: Literal["spot", "perpetual", "future"] = "perpetual"
+    family: str = "crypto"
+    tz: str | None = None
+    on_duplicate: OnDuplicate = "error"
+    fill_at: FillAt = "next_open"
+    half_spread_ticks: int = 1
+    duration_s: float = 3600.0
+    seed: int | None = None
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """One run that can be executed; `spec` names it."""
+
+    spec: RunSpec
+    bars: tuple[BarHistory, ...] = ()
+    events: EventHistory | None = None
+    notes: tuple[str, ...] = ()
+
+
+def prepare(request: Request) -> Prepared:
+    """The run of a request; ConfigError and DataError name what does not fit and what to do."""
+    if not request.data:
+        return _simulated(request)
+    kinds = {is_candle_file(path) for path in request.data}
+    if len(kinds) > 1:
+        raise ConfigError("candle files and recordings cannot be run as one: give one kind")
+    return _candles(request) if kinds == {True} else _recorded(request)
+
+
+def _simulated(request: Request) -> Prepared:
+    name = request.instruments[0] if request.instruments else SIM
+    instrument = _known(request.settings, name)
+    market = request.settings.sim
+    if request.seed is not None:
+        market = msgspec.structs.replace(market, seed=request.seed)
+    history = simulated(market, instrument, request.duration_s, SIM_WARM_UP_S)
+    return _of_events(request, history, history.first_ns + int(SIM_WARM_UP_S * 1e9), market.seed)
+
+
+def _recorded(request: Request) -> Prepared:
+    history = recorded(request.data, numbered(request.settings))
+    return _of_events(request, history, request.from_ns, 0)
+
+
+def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int) -> Prepared:
+    bars = request.timeframe or SIM_BARS
+    lanes = tuple(_lane(request, i, bars, is_bars=False) for i in history.instruments)
+    settings = _account(request, history.instruments)
+    spec = RunSpec(
+        settings=settings, instruments=history.instruments, lanes=lanes, data=history.facts, from_ns=from_ns, to_ns=request.to_ns, seed=seed
+    )
+    return Prepared(spec=spec, events=history)
+
+
+def _candles(request: Request) -> Prepared:
+    groups = _by_instrument(request)
+    histories = []
+    notes: list[str] = []
+    for instrument, paths in groups:
+        history = candle_history(paths, instrument, tz=request.tz, on_duplicate=request.on_duplicate)
+        if request.timeframe is not None:
+            history = resampled(history, BarSpec.parse(request.timeframe))
+        histories.append(history)
+        notes += history.notes
+    if len({h.bars.text for h in histories}) > 1:
+        texts = ", ".join(f"{h.facts.instrument} {h.bars.text}" for h in histories)
+        raise ConfigError(f"the files hold bars of different lengths ({texts}): name one with --timeframes")
+    from_ns = request.from_ns
+    if request.days:
+        end_ns = min(request.to_ns or 1 << 62, max(int(h.close_ns[-1]) for h in histories))
+        from_ns = max(from_ns, end_ns - request.days * 86_400_000_000_000)
+    histories = [h.between(from_ns, request.to_ns, request.warm_up) for h in histories]
+    instruments = tuple(h.instrument for h in histories)
+    spec = RunSpec(
+        settings=_account(request, instruments),
+        instruments=instruments,
+        lanes=tuple(_lane(request, h.instrument, h.bars.text, is_bars=True) for h in histories),
+        data=tuple(h.facts for h in histories),
+        from_ns=from_ns,
+        to_ns=request.to_ns,
+        fill_at=request.fill_at,
+        half_spread_ticks=request.half_spread_ticks,
+        seed=request.seed or 0,
+    )
+    return Prepared(spec=spec, bars=tuple(histories), notes=tuple(notes))
+
+
+def _lane(request: Request, instrument: Instrument, bars: str, *, is_bars: bool) -> LaneSettings:
+    name = f"{instrument.venue}:{instrument.symbol}"
+    if not request.strategy.startswith("rule:"):
+        return LaneSettings(instrument=name, strategy=request.strategy)
+    interval_ms = 0 if is_bars else None
+    return LaneSettings(instrument=name, strategy=request.strategy, params=request.params, bars=bars, min_interval_ms=interval_ms)
+
+
+def _account(request: Request, instruments: Sequence[Instrument]) -> Settings:
+    """The settings with the account in the instruments' currency when nobody said another."""
+    paper = request.settings.paper
+    currencies = {i.quote_currency for i in instruments}
+    if len(currencies) > 1:
+        raise ConfigError(f"the instruments are quoted in {', '.join(sorted(currencies))}: no rate between them is known; run them apart")
+    return msgspec.structs.replace(request.settings, paper=msgspec.structs.replace(paper, currency=currencies.pop()))
+
+
+def _known(settings: Settings, name: str) -> Instrument:
+    for instrument in settings.instruments:
+        if f"{instrument.venue}:{instrument.symbol}" == name:
+            return instrument
+    known = ", ".join(f"{i.venue}:{i.symbol}" for i in settings.instruments)
+    raise ConfigError(f"--instrument {name}: is not among [[instruments]] ({known})")
+
+
+def _by_instrument(request: Request) -> list[tuple[Instrument, list[Path]]]:
+    """Files by the instrument that each is of, in the order in which instruments first appear."""
+    if len(request.instruments) not in (0, 1, len(request.data)):
+        raise ConfigError(f"{len(request.data)} files need one --instrument or one for each, got {len(request.instruments)}")
+    groups: dict[str, tuple[Instrument, list[Path]]] = {}
+    for k, path in enumerate(request.data):
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file")
+        named = request.instruments[k if len(request.instruments) > 1 else 0] if request.instruments else None
+        instrument = _known(request.settings, named) if named else _guessed(request, path)
+        changed = {k: v for k, v in (("tick_size", request.tick), ("lot_size", request.lot)) if v is not None}
+        if request.fee is not None:
+            changed |= {"maker_fee": request.fee, "taker_fee": request.fee}
+        instrument = msgspec.structs.replace(instrument, **changed)
+        groups.setdefault(f"{instrument.venue}:{instrument.symbol}", (instrument, []))[1].append(path)
+    return list(groups.values())
+
+
+def _guessed(request: Request, path: Path) -> Instrument:
+    """The one instrument of the settings whose symbol is in the file's name; else one made for the file, which needs a fee."""
+    words = re.findall(r"[a-z0-9]+", path.name.lower())
+    fits = [i for i in request.settings.instruments if i.symbol.lower() in words]
+    if len(fits) == 1:
+        return fits[0]
+    if len(fits) > 1 and request.fee is None:
+        names = " or ".join(f"--instrument {i.venue}:{i.symbol}" for i in fits)
+        raise ConfigError(f"{path.name}: which instrument is it? {names}: they differ in fees and grid")
+    if request.fee is None:
+        raise ConfigError(
+            f"{path.name}: no fee table: none of [[instruments]] is in its name: name one with --instrument, or state --fee 0.001 "
+            "(share of notional), and --kind and --tick where the defaults do not fit"
+        )
+    symbol = re.sub(r"[^A-Za-z0-9]", "", path.name.split(".")[0]).upper() or "FILE"
+    return Instrument(
+        venue="file", symbol=symbol, kind=request.kind, family=request.family, quote_currency=request.settings.paper.currency,
+        tick_size=request.tick or Decimal("0.01"), lot_size=request.lot or Decimal("0.001"), maker_fee=request.fee, taker_fee=request.fee,
+    )  # fmt: skip
+
+
+# --- execution -----------------------------------------------------------------------------------------------------------
+
+
+def execute(prepared: Prepared, *, compiled: bool = True) -> Result:
+    """Run it; the same run gives the same result, bit for bit. compiled: let the compiled path do what it can; the result is the same."""
+    spec = prepared.spec
+    if prepared.events is not None:
+        return _events(prepared)
+    paths = Paths({i: PricePath(h.close_ns, h.rows[:, 2], h.rows[:, 1]) for i, h in enumerate(prepared.bars)})
+    if compiled and not fused.why_not(spec):
+        found = fused.gather(spec, prepared.bars[0])
+        if found is not None:
+            return result_of(spec, *found, paths, list(prepared.notes))
+    engine, collector = build(spec), Collector()
+    venue = BarVenue(dict(enumerate(spec.instruments)), HalfSpread(spec.half_spread_ticks), at_close=spec.fill_at == "close")
+    Runner(engine, venue, collector, spec).bars(merged([history.iterate(i) for i, history in enumerate(prepared.bars)]))
+    collector.moments = {
+        n.fill_id: Moments(2 * n.mark_ticks, 2 * n.market_ticks, n.market_ticks + n.side * n.spread_ticks) for n in venue.notes
+    }
+    return result_of(spec, strategies_of(engine), collector.gather(engine), paths, list(prepared.notes))
+
+
+def _events(prepared: Prepared) -> Result:
+    history, spec = prepared.events, prepared.spec
+    assert history is not None
+    engine, collector = build(spec), Collector()
+    for market in engine.markets:
+        market.reads_book = True  # the venue fills against it
+    venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper)
+    Runner(engine, venue, collector, spec).events(_until(history, spec.to_ns), MARK_EVERY_NS)
+    ends = np.array([mark[0] for mark in collector.marks], dtype=np.int64)
+    mids = np.array(collector.mids2, dtype=np.float64).reshape(len(ends), len(engine.markets)) / 2.0
+    paths = Paths({i: PricePath(ends, mids[:, i], mids[:, i]) for i in range(len(engine.markets))})
+    return result_of(spec, strategies_of(engine), collector.gather(engine), paths, [*prepared.notes, *history.warnings])
+
+
+def _until(history: EventHistory, to_ns: int) -> Iterator[AnyEvent]:
+    for event in history.events():
+        if to_ns and event.ts_recv_ns > to_ns:
+            return
+        yield event

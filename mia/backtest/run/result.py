@@ -1,0 +1,68 @@
+"""A finished run in memory, checked to the last 1e-8: what it came to, ready for statistics, files and reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from mia.assemble import versions
+from mia.backtest.run.gathered import Gathered
+from mia.backtest.run.spec import FORMAT, RunSpec
+from mia.backtest.run.trips import Excursions, Trip
+from mia.domain.errors import FailStop
+from mia.domain.events import OrderFilled
+from mia.domain.sizing import Terms
+from mia.execution.attribution import Attribution, Moments, Parts
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """What a run came to."""
+
+    spec: RunSpec
+    id: str
+    strategies: tuple[tuple[str, str], ...]  # name, sha256
+    gathered: Gathered
+    trips: list[Trip]
+    parts: Parts
+    notes: list[str]
+
+    def facts(self) -> dict[str, Any]:
+        """For run.json."""
+        equity = self.gathered.marks.equity_e8
+        return {
+            "format": FORMAT,
+            "id": self.id,
+            "strategies": [{"name": name, "sha256": sha256} for name, sha256 in self.strategies],
+            "versions": versions(),
+            **self.spec.facts(),
+            "counters": self.gathered.counters,
+            "attribution_e8": {**msgspec.to_builtins(self.parts), "net_e8": self.parts.net_e8},
+            "start_equity_e8": int(equity[0]),
+            "end_equity_e8": int(equity[-1]),
+            "notes": self.notes,
+        }
+
+
+def result_of(
+    spec: RunSpec, strategies: tuple[tuple[str, str], ...], gathered: Gathered, excursions: Excursions, notes: list[str]
+) -> Result:
+    """FailStop when the money does not add up to the last 1e-8: such a run is worth nothing."""
+    attribution = Attribution([Terms.of(i, instrument) for i, instrument in enumerate(spec.instruments)])
+    for event in gathered.money:
+        if isinstance(event, OrderFilled):
+            attribution.fill(event, gathered.moments.get(event.fill_id, Moments()))
+        else:
+            attribution.flow(event)
+    parts = attribution.parts(gathered.end_mids2)
+    equity = gathered.marks.equity_e8
+    change_e8 = int(equity[-1] - equity[0])
+    if parts.net_e8 != change_e8:
+        raise FailStop(f"the run's costs add up to {parts.net_e8 / 1e8:.8f}, its equity changed by {change_e8 / 1e8:.8f}")
+    trips = [
+        Trip.of(record, trip.parts, spec.instruments[record.instrument], excursions)
+        for record, trip in zip(gathered.trades, attribution.take_closed(), strict=True)
+    ]
+    if gathered.counters["alerts"].get("drawdown_stop"):
+        notes = [*notes, "the drawdown stop tripped: nothing was opened after it, as live, where only the operator resets it"]
+    return Result(spec=spec, id=spec.id(strategies), strategies=strategies, gathered=gathered, trips=trips, parts=parts, notes=list(notes))

@@ -1,0 +1,166 @@
+"""History through `Engine.step`: bars at a bar venue, events at the paper venue. The loop is the daemon's, without its journal."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from mia.backtest.run.collect import Collector
+from mia.backtest.run.spec import RunSpec
+from mia.domain.errors import DataError, MiaError
+from mia.domain.events import (
+    TIMER_INTERVAL_NS,
+    AnyEvent,
+    Bar,
+    FeedGap,
+    InstrumentDefined,
+    RunStarted,
+    Timer,
+    TradingDisabled,
+    TradingEnabled,
+)
+from mia.engine.engine import Engine
+from mia.sim.bar_venue import BarPrices, BarVenue
+from mia.sim.venue import SimVenue
+
+WARM_UP: Final = "warm_up"  # a block: bars before the span teach the features and are not traded
+
+
+class StrategyFailed(MiaError):
+    """A strategy raised in the middle of a run: where, and what it said."""
+
+
+class BarRow(NamedTuple):
+    """One bar as the runner takes it: what the venue sees of it, and the event that the engine hears at its end."""
+
+    prices: BarPrices
+    event: Bar
+
+
+class Runner:
+    """One engine, one venue, one collector; `bars` or `events` once."""
+
+    def __init__(self, engine: Engine, venue: BarVenue | SimVenue, collector: Collector, spec: RunSpec) -> None:
+        self.engine: Final = engine
+        self.collector: Final = collector
+        self._venue: Final = venue
+        self._spec: Final = spec
+        self._seq = 0
+        self._is_warming = False
+
+    # --- the loop --------------------------------------------------------------------------------------------------
+    def accept(self, event: AnyEvent, is_market: bool = False) -> None:
+        """Step one event and give its wishes to the venue, after the venue has heard a market event that concerns it."""
+        self._seq = event.seq
+        try:
+            effects = self.engine.step(event)
+        except MiaError:
+            raise
+        except Exception as e:
+            name = self.engine.lanes[0].strategy.name if self.engine.lanes else "no strategy"
+            raise StrategyFailed(f"{name} failed at {event.ts_recv_ns} ns ({type(event).__name__}): {type(e).__name__}: {e}") from e
+        self.collector.take(event, effects, self.engine)
+        if is_market and (self._venue.active or type(event) is FeedGap):
+            self._venue.on_market(event)  # type: ignore[union-attr]
+        if effects:
+            self._venue.send(effects, event.ts_recv_ns)
+
+    def begin(self, ts_ns: int) -> None:
+        """The run starts at ts_ns; before the span nothing is opened."""
+        spec = self._spec
+        self.accept(RunStarted(1, 0, ts_ns, 1, spec.settings.instance.name, "paper", {}, "", ""))
+        for market in self.engine.markets:
+            self.accept(InstrumentDefined(self._seq + 1, 0, ts_ns, market.index, market.definition))
+        if spec.from_ns > ts_ns:
+            self._is_warming = True
+            self.accept(TradingDisabled(self._seq + 1, 0, ts_ns, WARM_UP))
+        self.accept(TradingEnabled(self._seq + 1, 0, ts_ns))
+        self.collector.mark(ts_ns, self.engine)
+
+    def _warm(self, ts_ns: int) -> None:
+        """The span begins with the first event after from_ns."""
+        if self._is_warming and ts_ns > self._spec.from_ns:
+            self._is_warming = False
+            self.accept(TradingEnabled(self._seq + 1, 0, max(self._spec.from_ns, self.engine.state.now_ns), WARM_UP))
+
+    # --- bars ------------------------------------------------------------------------------------------------------
+    def bars(self, groups: Iterable[Sequence[BarRow]]) -> None:
+        """groups: bars that end at one time, in order of time and, within, of instrument."""
+        venue = self._venue
+        assert isinstance(venue, BarVenue)
+        for group in groups:
+            close_ns = group[0].event.ts_recv_ns
+            if not self._seq:
+                self.begin(min(row.prices.open_ns for row in group))
+            self._warm(close_ns)
+            venue.open_bars([row.prices for row in group])
+            self._drain(venue, close_ns)
+            venue.close_bars()
+            for row in group:
+                self.accept(msgspec.structs.replace(row.event, seq=self._seq + 1))
+            self._drain_ready(venue, close_ns)
+            self.accept(Timer(self._seq + 1, 0, close_ns))
+            self.collector.mark(close_ns, self.engine)
+
+    def _drain(self, venue: BarVenue, until_ns: int) -> None:
+        while (report := venue.pop(until_ns, self._seq + 1)) is not None:
+            self.accept(report)
+
+    def _drain_ready(self, venue: BarVenue, until_ns: int) -> None:
+        """What the venue answers at once: nothing more happens in the bars that are over."""
+        while venue.next_due_ns <= until_ns:
+            report = venue.pop(until_ns, self._seq + 1)
+            assert report is not None
+            self.accept(report)
+
+    # --- events ----------------------------------------------------------------------------------------------------
+    def events(self, market: Iterable[AnyEvent], mark_every_ns: int) -> None:
+        """Market events in order of receive time; timers and venue reports are put between them as live."""
+        venue, state = self._venue, self.engine.state
+        assert isinstance(venue, SimVenue)
+        next_mark = 0
+        for event in market:
+            ts = event.ts_recv_ns
+            if not self._seq:
+                self.begin(ts)
+                next_mark = ts + mark_every_ns
+            if ts < state.now_ns:
+                raise DataError(f"the clock goes back: an event at {ts} ns after {state.now_ns} ns")
+            self._warm(ts)
+            while next_mark <= ts:
+                self._advance(venue, next_mark)
+                self.collector.mark(next_mark, self.engine)
+                next_mark += mark_every_ns
+            self._advance(venue, ts)
+            self.accept(msgspec.structs.replace(event, seq=self._seq + 1), is_market=True)
+        if self._seq:
+            self.collector.mark(state.now_ns, self.engine)
+
+    def _advance(self, venue: SimVenue, until_ns: int) -> None:
+        """Venue reports up to until_ns, timers below it, in order of time."""
+        state = self.engine.state
+        while True:
+            due, timer = venue.next_due_ns, state.last_timer_ns + TIMER_INTERVAL_NS
+            if due <= timer and due <= until_ns:
+                report = venue.pop(due, self._seq + 1)
+                if report is not None:
+                    self.accept(report)
+            elif timer < until_ns:
+                self.accept(Timer(self._seq + 1, 0, timer))
+            else:
+                return
+
+
+def merged(markets: Sequence[Iterator[BarRow]]) -> Iterator[list[BarRow]]:
+    """Bars of several instruments, those that end at one time together."""
+    group: list[BarRow] = []
+    for row in heapq.merge(*markets, key=lambda r: (r.event.ts_recv_ns, r.prices.instrument)):
+        if group and row.event.ts_recv_ns != group[0].event.ts_recv_ns:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group

@@ -1,0 +1,171 @@
+"""Where a run's history comes from: candle files, recordings, the simulated market; each as what the runner takes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from mia.backtest.readers import Candles, OnDuplicate, bar_rows, file_sha256, read_candles, utc
+from mia.backtest.run.runner import BarRow
+from mia.backtest.run.spec import DataFacts
+from mia.domain.errors import ConfigError, DataError
+from mia.domain.events import AnyEvent, Bar
+from mia.domain.instruments import Instrument, InstrumentId
+from mia.features.bars import BarSpec
+from mia.sim.bar_venue import BarPrices
+from mia.sim.market import SimFeed, SimMarket
+from mia.sim.settings import SimMarketSettings
+from mia.venues.replay.feed import ReplayFeed
+
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+SIM_START_NS: Final = 1_700_000_000_000_000_000
+_CHUNK: Final = 8192
+
+
+class BarHistory(NamedTuple):
+    """One instrument's bars: open_ns, close_ns int64[n]; rows float64[n, 11] in ticks and lots (mia.features.plan.BAR_FIELDS)."""
+
+    instrument: Instrument
+    bars: BarSpec
+    open_ns: I64
+    close_ns: I64
+    rows: F64
+    facts: DataFacts
+    notes: tuple[str, ...]
+
+    def between(self, from_ns: int, to_ns: int, warm_up: int) -> BarHistory:
+        """The bars that end in (from_ns, to_ns], and warm_up bars before them; 0 leaves an end open. DataError when there is none."""
+        first = int(np.searchsorted(self.close_ns, from_ns, side="right")) if from_ns else 0
+        last = int(np.searchsorted(self.close_ns, to_ns, side="right")) if to_ns else len(self.close_ns)
+        if first >= last:
+            raise DataError(
+                f"{', '.join(self.facts.files)}: no bar between {utc(from_ns) if from_ns else 'the beginning'} and "
+                f"{utc(to_ns) if to_ns else 'the end'}; the file goes from {utc(self.open_ns[0])} to {utc(self.close_ns[-1])}"
+            )
+        first = max(0, first - warm_up)
+        cut = slice(first, last)
+        facts = msgspec.structs.replace(
+            self.facts, rows=last - first, first_ns=int(self.open_ns[first]), last_ns=int(self.close_ns[last - 1])
+        )
+        return self._replace(open_ns=self.open_ns[cut], close_ns=self.close_ns[cut], rows=self.rows[cut], facts=facts)
+
+    def iterate(self, number: int) -> Iterator[BarRow]:
+        """Bar by bar for the runner, as instrument `number`."""
+        for start in range(0, len(self.close_ns), _CHUNK):
+            stop = start + _CHUNK
+            opens, closes, rows = self.open_ns[start:stop].tolist(), self.close_ns[start:stop].tolist(), self.rows[start:stop]
+            notional = rows[:, 7].tolist()
+            for open_ns, close_ns, value, row in zip(opens, closes, notional, rows.astype(np.int64).tolist(), strict=True):
+                o, h, low, c, volume, buy, sell, _, trades, buys, sells = row
+                yield BarRow(
+                    BarPrices(number, open_ns, close_ns, o, h, low, c, volume),
+                    Bar(0, close_ns, close_ns, number, o, h, low, c, volume, buy, sell, value, trades, buys, sells),
+                )
+
+
+def candle_history(
+    paths: Sequence[Path],
+    instrument: Instrument,
+    *,
+    tz: str | None = None,
+    on_duplicate: OnDuplicate = "error",
+    bars: BarSpec | None = None,
+) -> BarHistory:
+    """The bars of candle files on the instrument's grid; DataError and ConfigError as the readers say."""
+    candles = read_candles(paths, bars=bars, tz=tz, on_duplicate=on_duplicate, naive_is_utc=True)
+    spec = BarSpec(kind="time", size=Decimal(candles.interval_ns)) if candles.interval_ns else bars
+    assert spec is not None  # read_candles asks for it
+    return BarHistory(
+        instrument=instrument,
+        bars=spec,
+        open_ns=candles.open_ns,
+        close_ns=candles.close_ns,
+        rows=bar_rows(candles, instrument, 0, len(candles.close_ns)),
+        facts=_facts(candles, instrument, spec),
+        notes=candles.notes,
+    )
+
+
+def _facts(candles: Candles, instrument: Instrument, bars: BarSpec) -> DataFacts:
+    return DataFacts(
+        instrument=f"{instrument.venue}:{instrument.symbol}",
+        kind="bars",
+        files=tuple(path.name for path in candles.paths),
+        sha256=candles.sha256,
+        rows=len(candles.close_ns),
+        first_ns=int(candles.open_ns[0]),
+        last_ns=int(candles.close_ns[-1]),
+        bars=bars.text,
+    )
+
+
+class EventHistory(NamedTuple):
+    """Market events of one venue in order of receive time; events() may be called again and gives the same."""
+
+    instruments: tuple[Instrument, ...]
+    events: Callable[[], Iterator[AnyEvent]]
+    facts: tuple[DataFacts, ...]
+    first_ns: int
+    warnings: list[str]  # filled when the events were read
+
+
+def recorded(paths: Sequence[Path], instruments: Sequence[tuple[InstrumentId, Instrument]]) -> EventHistory:
+    """Recordings of frames, decoded as the daemon decodes them."""
+    feed = ReplayFeed(paths, instruments)
+    picked = tuple(definition for _, definition in feed.instruments.values())
+    renumbered = [(InstrumentId(i), definition) for i, definition in enumerate(picked)]
+    first_ns = feed.describe().first_ns
+    warnings: list[str] = []
+
+    def events() -> Iterator[AnyEvent]:
+        feed = ReplayFeed(paths, renumbered)
+        codec = feed.codec()
+        for ts, payload in feed.frames():
+            yield from codec.decode(payload, ts, 0)
+        warnings[:] = feed.warnings()
+
+    facts = tuple(
+        DataFacts(
+            instrument=f"{d.venue}:{d.symbol}",
+            kind="events",
+            files=tuple(path.name for path in paths),
+            sha256=tuple(file_sha256(path) for path in paths),
+            rows=0,
+            first_ns=first_ns,
+            last_ns=0,
+        )
+        for d in picked
+    )
+    return EventHistory(picked, events, facts, first_ns, warnings)
+
+
+def simulated(settings: SimMarketSettings, instrument: Instrument, duration_s: float, warm_up_s: float) -> EventHistory:
+    """The seeded simulated market for duration_s, after warm_up_s of warming up."""
+    if not (0 < duration_s <= 31 * 86_400):
+        raise ConfigError(f"--duration: a simulated market of {duration_s:g} s: use above 0 s and at most 31 days")
+    end_ns = SIM_START_NS + int((duration_s + warm_up_s) * 1e9)
+
+    def events() -> Iterator[AnyEvent]:
+        feed = SimFeed(SimMarket(settings, instrument), SIM_START_NS)
+        codec = feed.codec()
+        for ts, payload in itertools.takewhile(lambda frame: frame[0] <= end_ns, feed.frames()):
+            yield from codec.decode(payload, ts, 0)
+
+    facts = DataFacts(
+        instrument=f"{instrument.venue}:{instrument.symbol}",
+        kind="simulated",
+        files=(f"seed {settings.seed}",),
+        sha256=(),
+        rows=0,
+        first_ns=SIM_START_NS,
+        last_ns=end_ns,
+    )
+    return EventHistory((instrument,), events, (facts,), SIM_START_NS, [])

@@ -1,0 +1,197 @@
+"""What the verbs of `mia backtest` share: how history, strategy and account are named on the command line."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mia.backtest.run.prepare import Request
+
+    Params = dict[str, bool | float]
+
+
+class FillAt(enum.StrEnum):
+    """When a market order that was decided on a bar's close is filled."""
+
+    next_open = "next_open"
+    close = "close"
+
+
+class Kind(enum.StrEnum):
+    """What kind of instrument a file is of."""
+
+    spot = "spot"
+    perpetual = "perpetual"
+    future = "future"
+
+
+class OnDuplicate(enum.StrEnum):
+    """What becomes of a row whose time does not lie after all before it."""
+
+    error = "error"
+    drop = "drop"
+
+
+Strategy = Annotated[str | None, typer.Option("--strategy", metavar="NAME", help="A classic strategy: mia backtest strategies list.")]
+Policy = Annotated[str | None, typer.Option("--policy", metavar="BUNDLE", help="A model, by name or path: mia models list.")]
+Param = Annotated[list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Of the strategy; may be repeated.")]
+Data = Annotated[
+    list[Path] | None,
+    typer.Option("--data", metavar="FILE", help="Candles or recorded frames; may be repeated. None: the simulated market."),
+]
+InstrumentOption = Annotated[
+    list[str] | None, typer.Option("--instrument", metavar="VENUE:SYMBOL", help="Of [[instruments]]: one for all files, or one for each.")
+]
+Timeframes = Annotated[
+    list[str] | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d; may be repeated, a run for each.")
+]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="Nothing is traded before it, UTC: 2024-05-01 or 2024-05-01T12:00.")
+]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="The history ends here (UTC).")]
+Days = Annotated[int | None, typer.Option("--days", metavar="N", min=1, max=100_000, help="Only the last N days before --to.")]
+WarmUp = Annotated[int, typer.Option("--warm-up", metavar="BARS", min=0, max=1_000_000, help="Bars before --from that only teach.")]
+Cash = Annotated[str | None, typer.Option("--cash", metavar="X", help="At the start; else [paper] cash.")]
+Tick = Annotated[str | None, typer.Option("--tick", metavar="X", help="Price step; else the instrument's.")]
+Lot = Annotated[str | None, typer.Option("--lot", metavar="X", help="Size step; else the instrument's.")]
+Fee = Annotated[str | None, typer.Option("--fee", metavar="SHARE", help="Of notional, for maker and taker: 0.001; else the instrument's.")]
+KindOption = Annotated[Kind, typer.Option("--kind", help="Of a file that no instrument fits.")]
+Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Of times that state none: America/Chicago; else UTC.")]
+OnDuplicateOption = Annotated[OnDuplicate, typer.Option("--on-duplicate", help="Late or repeated rows: an error, or left out.")]
+FillOption = Annotated[FillAt, typer.Option("--fill", help="Market orders fill at the next bar's open, or at the close that they follow.")]
+HalfSpread = Annotated[
+    int, typer.Option("--half-spread-ticks", metavar="N", min=0, max=1_000_000, help="What a taker pays beyond the price.")
+]
+Duration = Annotated[float, typer.Option("--duration", metavar="S", help="Of the simulated market, in seconds.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the simulated market.")]
+
+
+def strategy_of(strategy: str | None, policy: str | None, param: Sequence[str] | None) -> tuple[str, Params]:
+    """(rule:NAME or a bundle, parameters); exactly one must be named."""
+    if (strategy is None) == (policy is None):
+        raise typer.BadParameter("name one of --strategy NAME and --policy BUNDLE")
+    params: Params = {}
+    for text in param or ():
+        name, equals, value = text.partition("=")
+        if not (equals and name and value):
+            raise typer.BadParameter(f"--param {text}: write NAME=VALUE")
+        if name in params:
+            raise typer.BadParameter(f"--param {name}: given twice")
+        params[name] = _value(text, value)
+    if policy is not None:
+        if params:
+            raise typer.BadParameter("--param belongs to strategies; a model brings its own")
+        return policy, {}
+    return f"rule:{strategy}", params
+
+
+def _value(text: str, value: str) -> bool | float:
+    if value in ("true", "false"):
+        return value == "true"
+    try:
+        return int(value)
+    except ValueError:
+        pass
+    try:
+        return float(value)
+    except ValueError:
+        raise typer.BadParameter(f"--param {text}: {value!r} is neither a number nor true or false") from None
+
+
+def time_ns(option: str, text: str | None) -> int:
+    """Unix ns of a UTC time; 0 when none is given."""
+    if text is None:
+        return 0
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{option} {text}: write a time such as 2024-05-01 or 2024-05-01T12:00") from None
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return int(at.timestamp()) * 1_000_000_000
+
+
+def decimal(option: str, text: str | None) -> Decimal | None:
+    """A finite number, or None when none is given."""
+    if text is None:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise typer.BadParameter(f"{option} {text}: is no number") from None
+    if not value.is_finite():
+        raise typer.BadParameter(f"{option} {text}: must be finite")
+    return value
+
+
+def bars_text(timeframe: str) -> str:
+    """`1h` and `time:1h` alike."""
+    return timeframe if ":" in timeframe else f"time:{timeframe}" if re.fullmatch(r"\d+[a-z]+", timeframe) else timeframe
+
+
+def request_of(
+    *,
+    config: Path | None,
+    strategy: str,
+    params: Params,
+    data: Sequence[Path] | None,
+    instrument: Sequence[str] | None,
+    timeframe: str | None,
+    from_: str | None,
+    to: str | None,
+    days: int | None,
+    warm_up: int,
+    cash: str | None,
+    tick: str | None,
+    lot: str | None,
+    fee: str | None,
+    kind: Kind,
+    tz: str | None,
+    on_duplicate: OnDuplicate,
+    fill: FillAt,
+    half_spread_ticks: int,
+    duration: float,
+    seed: int | None,
+) -> Request:
+    """The options as one value; a wrong one is named."""
+    import msgspec
+
+    from mia.backtest.run.prepare import Request
+    from mia.settings import load_settings
+
+    settings = load_settings(config).settings
+    money = decimal("--cash", cash)
+    if money is not None:
+        settings = msgspec.structs.replace(settings, paper=msgspec.structs.replace(settings.paper, cash=money))
+    from_ns, to_ns = time_ns("--from", from_), time_ns("--to", to)
+    if from_ns and to_ns and from_ns >= to_ns:
+        raise typer.BadParameter(f"--from {from_} is not before --to {to}: the span is empty")
+    return Request(
+        settings=settings,
+        strategy=strategy,
+        params=params,
+        data=tuple(data or ()),
+        instruments=tuple(instrument or ()),
+        timeframe=bars_text(timeframe) if timeframe is not None else None,
+        from_ns=from_ns,
+        to_ns=to_ns,
+        days=days or 0,
+        warm_up=warm_up,
+        tick=decimal("--tick", tick),
+        lot=decimal("--lot", lot),
+        fee=decimal("--fee", fee),
+        kind=kind.value,
+        tz=tz,
+        on_duplicate=on_duplicate.value,
+        fill_at=fill.value,
+        half_spread_ticks=half_spread_ticks,
+        duration_s=duration,
+        seed=seed,
+    )

@@ -1,0 +1,1 @@
+cdef double constant_step(double size) noexcept

@@ -1,0 +1,1 @@
+cdef double macd_step(double histogram, double long_size, double short_size) noexcept

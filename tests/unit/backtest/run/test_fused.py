@@ -1,0 +1,146 @@
+"""The compiled account against the event engine: fills, marks, verdicts and codes of random markets, settings and instruments."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+
+import msgspec
+import numpy as np
+import pytest
+
+from mia.assemble import calendar_files
+from mia.backtest.run import fused
+from mia.backtest.run.collect import Collector
+from mia.backtest.run.runner import Runner, merged
+from mia.backtest.run.sources import BarHistory
+from mia.backtest.run.spec import DataFacts, RunSpec, build
+from mia.domain.instruments import Instrument
+from mia.engine.settings import LaneSettings
+from mia.features import batch
+from mia.features.bars import BarSpec
+from mia.features.plan import build_plan
+from mia.kernels.arena import Arena
+from mia.kernels.book import Book
+from mia.risk.windows import load_windows
+from mia.settings import Settings, load_settings
+from mia.shipped import config_file
+from mia.sim.bar_venue import BarVenue, HalfSpread
+
+N = 500
+MINUTE_NS = 60_000_000_000
+
+
+def made_history(rng: random.Random, instrument: Instrument, n: int = N) -> BarHistory:
+    """A random walk with gaps and wicks, whole ticks."""
+    draw = np.random.default_rng(rng.randrange(1 << 30))
+    vol = rng.choice([0.0005, 0.003, 0.02])
+    close = np.exp(np.cumsum(draw.normal(0, vol, n))) * rng.choice([100, 1_000, 60_000])
+    opens = np.concatenate([[close[0]], close[:-1]]) * np.exp(draw.normal(0, vol * rng.choice([0, 0.3, 2]), n))
+    high = np.maximum(opens, close) * np.exp(abs(draw.normal(0, vol, n)))
+    low = np.minimum(opens, close) * np.exp(-abs(draw.normal(0, vol, n)))
+    ticks = [np.maximum(1, np.rint(x / float(instrument.tick_size))) for x in (opens, high, low, close)]
+    rows = batch.bars_from_ohlcv(ticks[0], np.maximum.reduce(ticks), np.minimum.reduce(ticks), ticks[3], np.rint(draw.exponential(1000, n)))
+    interval = rng.choice([MINUTE_NS // 6, MINUTE_NS, 5 * MINUTE_NS, 60 * MINUTE_NS])
+    open_ns = 1_709_251_200_000_000_000 + np.arange(n) * interval
+    bars = BarSpec(kind="time", size=Decimal(interval))
+    span = {"first_ns": int(open_ns[0]), "last_ns": int(open_ns[-1])}
+    facts = DataFacts(instrument="file:X", kind="bars", files=("x",), sha256=(), rows=n, bars=bars.text, **span)
+    return BarHistory(instrument, bars, open_ns, open_ns + interval, rows, facts, ())
+
+
+def made_instrument(rng: random.Random) -> Instrument:
+    """Spot or perpetual, with and without fees, a rebate too."""
+    kind = rng.choice(["spot", "perpetual"])
+    return Instrument(
+        venue="file", symbol="X", kind=kind, family="crypto", quote_currency="USDT", tick_size=Decimal("0.01"),
+        lot_size=Decimal(rng.choice(["0.001", "0.01"])), maker_fee=Decimal("0.0002"),
+        taker_fee=Decimal(rng.choice(["0", "0.0005", "0.00075", "-0.0001"])),
+        initial_margin=Decimal(rng.choice(["1", "0.1"])) if kind != "spot" else Decimal(1),
+        min_notional=Decimal(rng.choice(["0", "5", "100"])),
+    )  # fmt: skip
+
+
+def made_settings(rng: random.Random, shipped: Settings) -> Settings:
+    """Limits wide and narrow, so that each rule has its say."""
+    risk = msgspec.structs.replace(
+        shipped.risk,
+        position_lots_max=rng.choice([100, 5_000, 10**6]),
+        position_lots_max_by_symbol={},
+        equity_share_max=rng.choice([0.05, 0.2, 0.5, 1.0]),
+        order_lots_max=rng.choice([50, 5_000, 10**6]),
+        order_notional_max=rng.choice([1_000.0, 10_000.0, 1e7]),
+        exposure_notional_max=rng.choice([2_000.0, 20_000.0, 1e8]),
+        orders_per_minute_max=rng.choice([2, 3, 60]),
+        daily_loss_max=rng.choice([0.01, 0.05, 0.5]),
+        drawdown_max=rng.choice([0.05, 0.1, 0.9]),
+        cool_down_s=rng.choice([5.0, 600.0, 3600.0]),
+    )
+    execution = msgspec.structs.replace(
+        shipped.execution,
+        dead_band_share=rng.choice([0.0, 0.05, 0.25]),
+        stop_share=rng.choice([0.005, 0.02, 0.3]),
+        take_share=rng.choice([0.01, 0.05, 0.5]),
+    )
+    return msgspec.structs.replace(shipped, risk=risk, execution=execution)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_compiled_account_fills_marks_and_refuses_as_the_event_engine(seed: int) -> None:
+    rng = random.Random(seed)
+    instrument = made_instrument(rng)
+    settings = made_settings(rng, load_settings(config_file("miad.toml")).settings)
+    history = made_history(rng, instrument)
+    params = {"fast_period": rng.choice([2, 5]), "slow_period": rng.choice([8, 20]), "size": rng.choice([1.0, 0.5, 0.07])}
+    lane = LaneSettings(instrument="file:X", strategy="rule:ema_cross", params=params, bars=history.bars.text, min_interval_ms=0)
+    spec = RunSpec(
+        settings=settings,
+        instruments=(instrument,),
+        lanes=(lane,),
+        data=(history.facts,),
+        fill_at=rng.choice(["next_open", "close"]),
+        half_spread_ticks=rng.choice([0, 1, 7]),
+        from_ns=rng.choice([0, int(history.close_ns[50])]),
+    )
+    engine, collector = build(spec), Collector()
+    venue = BarVenue({0: instrument}, HalfSpread(spec.half_spread_ticks), at_close=spec.fill_at == "close")
+    rule = engine.lanes[0].strategy
+    arena = Arena(64 << 20)
+    ts, matrix = batch.compute_bars(
+        build_plan(rule.columns, instrument, history.bars, arena, Book(arena, 64)), history.close_ns, history.rows
+    )
+    signals = np.full(N, np.nan)
+    for at, row in zip(np.searchsorted(history.close_ns, ts), matrix.astype(np.float32), strict=True):
+        signals[at] = rule.evaluate(memoryview(row), (1 / 3, 1 / 3, 1 / 3)).signal
+    windows = fused.window_codes(load_windows(*calendar_files()), "crypto", history.close_ns)
+    assert windows is not None
+
+    Runner(engine, venue, collector, spec).bars(merged([history.iterate(0)]))
+    result = fused.run(fused.parameters(spec), spec.cash_e8, history, signals, windows)
+
+    assert result is not None
+    counters = engine.state.counters
+    fills = [(f.ts_recv_ns, f.side, f.qty_lots, f.price_ticks, f.fee_e8) for f in collector.fills]
+    assert [tuple(row) for row in result.fills[:, [1, 2, 3, 4, 7]].tolist()] == fills
+    assert result.equity_e8.tolist() == [mark[1] for mark in collector.marks[1:]]
+    assert result.cash_e8.tolist() == [mark[2] for mark in collector.marks[1:]]
+    assert result.verbs() == counters.verbs
+    assert result.codes() == {str(code): n for code, n in counters.codes.items()}
+    assert result.trades == counters.trades
+
+
+def test_the_random_markets_reach_every_code_of_a_limit() -> None:
+    reached: set[str] = set()
+    for seed in range(24):
+        rng = random.Random(seed)
+        instrument = made_instrument(rng)
+        settings = made_settings(rng, load_settings(config_file("miad.toml")).settings)
+        history = made_history(rng, instrument)
+        lane = LaneSettings(instrument="file:X", strategy="rule:ema_cross", bars=history.bars.text)
+        spec = RunSpec(settings=settings, instruments=(instrument,), lanes=(lane,), data=(history.facts,))
+        signals = np.array([rng.choice([-1.0, 0.0, 0.4, 1.0]) for _ in range(N)])
+        result = fused.run(fused.parameters(spec), spec.cash_e8, history, signals, np.zeros(N, np.int64))
+        assert result is not None
+        reached |= result.codes().keys()
+    limits = {"daily_loss", "drawdown_stop", "cool_down", "order_rate", "position_max", "equity_share", "order_notional_max"}
+    assert limits | {"order_lots_max", "exposure_max", "spot_no_short", "dead_band"} <= reached
