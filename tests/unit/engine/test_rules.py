@@ -119,3 +119,23 @@ def test_a_restart_in_the_middle_changes_no_byte() -> None:
     first.events += second.events
     first.effects |= second.effects
     assert digest(first) == digest(session()[1])
+
+
+def test_the_longest_periods_fit_into_the_engine() -> None:
+    from mia.assemble import build_engine
+    from mia.engine.settings import LaneSettings
+    from mia.settings import load_settings
+
+    shipped = load_settings(ROOT / "config" / "miad.toml", environ={"HOME": "/nonexistent"}).settings
+    lanes = tuple(
+        LaneSettings(
+            instrument="sim:SIMUSD",
+            strategy=f"rule:{name}",
+            params={p.name: p.hi for p in spec.params if p.unit == "bars" and p.name != "fast_period"},
+        )
+        for name, spec in RULES.items()
+    )
+
+    engine = build_engine(msgspec.structs.replace(shipped, lanes=lanes), "sim")
+
+    assert engine.lanes[list(RULES).index("donchian")].strategy.columns[1] == "prior_highest(10000)"
