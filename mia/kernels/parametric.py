@@ -18,7 +18,7 @@ else:
     from mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
 
 KINDS = ("close", "mid", "ema", "sma", "std", "rsi", "atr", "highest", "lowest", "prior_highest", "prior_lowest", "momentum")
-_YEAR_S = 31557600.0  # 365.25 days
+_YEAR_S = cython.declare(cython.double, 31557600.0)  # 365.25 days
 
 
 @cython.cclass

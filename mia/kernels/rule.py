@@ -11,7 +11,8 @@ from typing import Any
 
 import cython
 
-GRID = 1024.0  # scaled sizes are multiples of 1 / GRID, so that float32 holds them exactly and holding one is no order
+# Scaled sizes are multiples of 1 / _GRID: float32 holds them exactly, so that holding one is no order. Declared: else a Python object.
+_GRID = cython.declare(cython.double, 1024.0)
 
 
 @cython.cclass
@@ -84,7 +85,7 @@ def held(last: cython.double, long_size: cython.double, short_size: cython.doubl
 @cython.cfunc
 @cython.exceptval(check=False)
 def scaled(volatility: cython.double, target: cython.double, size: cython.double) -> cython.double:
-    """Share of the cap at which the position has the target volatility, at most size, rounded down to 1 / GRID.
+    """Share of the cap at which the position has the target volatility, at most size, rounded down to 1 / _GRID.
 
     0.0 while prices do not move: such a market says nothing about risk.
     """
@@ -93,7 +94,7 @@ def scaled(volatility: cython.double, target: cython.double, size: cython.double
     w: cython.double = size
     if volatility * size > target:
         w = target / volatility
-    return cython.cast(cython.longlong, w * GRID) / GRID
+    return cython.cast(cython.longlong, w * _GRID) / _GRID
 
 
 @cython.cfunc

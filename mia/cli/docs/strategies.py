@@ -26,6 +26,8 @@ A signal is a share of the lane's cap in [-1, 1]; spot cannot be short, the engi
 sees its columns as float32 (prices in ticks, of closed bars) and the signal that it gave last, and nothing else: the same bars give the
 same signals, live, after a restart and in history. It decides nothing until every column has seen the bars that it needs. c is the close,
 s a standard deviation; a year has 365.25 days of the time that passed. Sizes that follow volatility are rounded down to 1/1024.
+"Until" and "as before" mean the signal given last, not the position: what a limit refused or a stop closed is still wanted, and is
+opened again when the engine allows it.
 """
 
 

@@ -22,7 +22,7 @@ SPEC: Final = RuleSpec(
     name="donchian",
     summary="Goes with a close beyond the range of the last bars, until one beyond the opposite side of a shorter range.",
     formula="long from c > highest high of entry_period bars before until c < lowest low of exit_period bars before; short mirrored",
-    source="Donchian channel; Faith (2007), Way of the Turtle, System 1 (20, 10)",
+    source="Donchian channel; Faith (2007), Way of the Turtle, System 1 (20, 10); here on closes and without its filter",
     params=(
         period("entry_period", 20, "bars whose range must be left"),
         period("exit_period", 10, "bars whose opposite side ends it"),

@@ -12,7 +12,7 @@ SPEC: Final = RuleSpec(
     name="macd",
     summary="Long while the MACD line is above its signal line, short while below.",
     formula="sign(m - ema(m, signal_period)) size; m = ema(c, fast_period) - ema(c, slow_period)",
-    source="Appel (2005), Technical Analysis: Power Tools for Active Investors, ch. 7-8",
+    source="Appel (2005), Technical Analysis: Power Tools for Active Investors",
     params=(
         period("fast_period", 12, "length of the fast mean"),
         period("slow_period", 26, "length of the slow mean"),

@@ -23,7 +23,8 @@ def _check(p: Values) -> str:
 
 SPEC: Final = RuleSpec(
     name="opening_range",
-    summary="Goes with a close outside of the range of the session's first minutes; flat before, and from shortly before the close on.",
+    summary="Goes with a close outside of the range of the session's first minutes; flat before, and shortly before the close. "
+    "Decides nothing in a session whose open it did not see.",
     formula="long from c > H, short from c < L, else as before; H, L: range of the bars that close within range_minutes of the open",
     source="Crabel (1990), Day Trading with Short Term Price Patterns and Opening Range Breakout; sessions as in trade_windows.toml",
     params=(

@@ -23,7 +23,7 @@ SPEC: Final = RuleSpec(
     name="random",
     summary="Draws its side by lot, with a stated turnover; the draw depends on nothing but the seed and the time of the bar.",
     formula="with chance q per bar a new side, each as likely, else the last one; q = turnover / size (twice that when long only)",
-    source="random entries as a benchmark: Aronson (2007), Evidence-Based Technical Analysis, ch. 5-6",
+    source="random entries as a benchmark: Aronson (2007), Evidence-Based Technical Analysis",
     params=(
         Param("turnover", "float", 0.05, 0.0, 1.0, "share of the cap per bar", "expected change of the position per bar, buys and sells"),
         Param("seed", "int", 1, 0, 2**31 - 1, "", "another seed is another draw"),

@@ -12,7 +12,7 @@ SPEC: Final = RuleSpec(
     name="ts_momentum",
     summary="Long after a rise over the lookback, short after a fall, smaller the more the market moves.",
     formula="sign(ln(c / c[lookback bars before])) min(size, target_volatility / s); s: exponentially weighted volatility a year",
-    source="Moskowitz, Ooi, Pedersen (2012), J. Financial Economics 104(2), eq. 1 and 5 (there monthly, 40 %, centre of mass 60 days)",
+    source="Moskowitz, Ooi, Pedersen (2012), J. Financial Economics 104(2) (there 12 months, 40 %, centre of mass 60 days)",
     params=(
         period("lookback", 240, "bars over which the past return is taken"),
         period("volatility_period", 60, "centre of mass of the volatility's weights", lo=2),
