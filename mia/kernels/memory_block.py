@@ -12,12 +12,12 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, bars_pushed, last_bar
     from cython.cimports.mia.kernels.inputs import Inputs
     from cython.cimports.mia.kernels.num import clip, div, ln1p_pos, root
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, bars_pushed, last_bar
     from mia.kernels.inputs import Inputs
     from mia.kernels.num import clip, div, ln1p_pos, root
 
@@ -119,7 +119,7 @@ class MemoryBlock(Block):  # type: ignore[misc]
         if self.memory is None and self.absent[b] != 0:  # no model, and the marks stand
             return 0
         k: cython.Py_ssize_t
-        there: cython.bint = self.memory is not None and self.memory.inputs.read(self.pool, self.absent, self.hist.count())
+        there: cython.bint = self.memory is not None and self.memory.inputs.read(self.pool, self.absent, bars_pushed(self.hist))
         for k in range(7):
             self.absent[b + k] = 0 if there else 1
         if there:
@@ -160,7 +160,7 @@ class MemoryBlock(Block):  # type: ignore[misc]
         self.pool[b + 2] = x.ret[near]
         self.pool[b + 3] = x.hit[near]
         self.pool[b + 4] = x.size[near]
-        t: cython.longlong = self.hist.t[self.hist.last()]
+        t: cython.longlong = self.hist.t[last_bar(self.hist)]
         if self.q[0] != near + 1:
             self.q[0] = near + 1
             self.q[1] = self.seen[near]
@@ -177,7 +177,7 @@ class MemoryBlock(Block):  # type: ignore[misc]
         """The mean later return of the 20 nearest contexts that had ended by this bar; False when there are fewer."""
         x: Memory = self.memory
         d: cython.Py_ssize_t = x.inputs.d
-        t: cython.longlong = self.hist.t[self.hist.last()]
+        t: cython.longlong = self.hist.t[last_bar(self.hist)]
         ended: cython.Py_ssize_t = 0
         total: cython.double
         b: cython.double

@@ -8,12 +8,12 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import div
     from cython.cimports.mia.kernels.roll import Ema, Extreme, Wilder, Window
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, bars_pushed, last_bar
     from mia.kernels.num import div
     from mia.kernels.roll import Ema, Extreme, Wilder, Window
 
@@ -44,7 +44,7 @@ class Parametric(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         if self.kind != 1:
-            self.pool[self.base] = self._value(self.hist.last())
+            self.pool[self.base] = self._value(last_bar(self.hist))
         return 0
 
     @cython.cfunc
@@ -63,7 +63,7 @@ class Parametric(Block):  # type: ignore[misc]
             return self.extreme.push(x.h[i])
         if self.kind == 8:
             return self.extreme.push(x.l[i])
-        if x.count() < 2:
+        if bars_pushed(x) < 2:
             return 0.0
         if self.kind == 6:
             return self.first.push(x.tr[i])
