@@ -128,13 +128,11 @@ class Feed:
             total += w
             first += w * x
             square += w * x * x
-            if x < 0.0:
-                negative -= w * x
+            negative -= w * (x if x < 0.0 else 0.0)  # no branch: the signs of scores cannot be guessed
             if age <= _HOUR:
                 hour += 1.0
-                x = (-x if x < 0.0 else x) * self.weight[k]
-                if x > top:
-                    top = x
+                x = abs(x) * self.weight[k]
+                top = x if x > top else top
         self.out[0] = n
         self.out[1] = total
         self.out[2] = first
