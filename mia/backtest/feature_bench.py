@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mia.backtest.feature_sources import CHUNK
 from mia.domain.instruments import Instrument
 from mia.features.bars import BarSpec
 from mia.features.batch import bars_from_ohlcv, compute_bars
@@ -35,7 +36,6 @@ _START_NS: Final = 1_700_000_000_000_000_000
 _MINUTE_NS: Final = 60_000_000_000
 _TICKS: Final = 200_000
 _BATCH_ROWS: Final = 200_000
-_CHUNK: Final = 20_000
 SHARED: Final = (
     "ema(10)", "ema(20)", "ema(50)", "sma(20)", "sma(50)", "std(20)", "highest(20)", "lowest(20)", "rsi(14)", "atr(14)",
     "bollinger_width_20", "macd_hist_12_26_9", "stoch_k_14", "ret_5",
@@ -142,8 +142,8 @@ def batch(passes: int) -> dict[str, Any]:
         for name, columns in (("all", everything), ("shared", SHARED)):
             plan, _ = plan_of(columns, "time:1m")
             began = time.perf_counter()
-            for k in range(0, len(ts), _CHUNK):
-                compute_bars(plan, ts[k : k + _CHUNK], bars[k : k + _CHUNK], with_cold=True)
+            for k in range(0, len(ts), CHUNK):
+                compute_bars(plan, ts[k : k + CHUNK], bars[k : k + CHUNK], with_cold=True)
             rates[name].append(len(ts) / (time.perf_counter() - began))
         for name, run in peers.items():
             if run is not None:
@@ -226,8 +226,8 @@ def memory(rows: int) -> dict[str, Any]:
     while done < rows:
         at = done % len(ts)
         shift = done // len(ts) * span
-        compute_bars(plan, ts[at : at + _CHUNK] + shift, bars[at : at + _CHUNK], with_cold=True)
-        done += _CHUNK
+        compute_bars(plan, ts[at : at + CHUNK] + shift, bars[at : at + CHUNK], with_cold=True)
+        done += CHUNK
         rss.append((done, process.memory_info().rss / 1e6))
     half = next(mb for n, mb in rss if n >= rows // 2)
     return {"rows": done, "rss_mb": [round(half, 1), round(rss[-1][1], 1)], "rss_growth_pct": round(100 * (rss[-1][1] / half - 1), 2)}

@@ -26,6 +26,11 @@ Compute = Callable[[Source, Sequence[str]], tuple[I64, F64]]
 FACTORS: Final = (1, 2, 4, 8, 16, 32, 64)
 SETTLED: Final = 1e-6  # of a column's spread
 TWINS: Final = 0.9999
+# Columns that the catalogue tells apart and an instrument may not: by its grid, not by a fault.
+TWIN_REASONS: Final = {
+    frozenset({"impact_bps_10k", "spread_ticks"}): "10,000 of the quote currency never reach beyond the best price here, as where one lot "
+    "is worth more: half the spread is left"
+}
 _TWIN_ROWS_MIN: Final = 100
 _COMPARED_BARS: Final = 21  # latent_shift and loglik_z look so far back at a model's own values
 
@@ -324,10 +329,14 @@ class ColumnProfile(msgspec.Struct, frozen=True, kw_only=True):
         if self.is_constant:
             out.append(f"always {self.min:g}")
         if self.twins:
-            out.append(f"moves as {', '.join(self.twins)}")
+            out.append(f"moves as {', '.join(self._with_reason(twin) for twin in self.twins)}")
         if not self.present:
             out.append("never there")
         return out
+
+    def _with_reason(self, twin: str) -> str:
+        reason = TWIN_REASONS.get(frozenset({self.column, twin}))
+        return f"{twin} ({reason})" if reason else twin
 
 
 class Profile:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.instruments import MONEY_SCALE, Instrument
 from mia.features.bars import BarSpec
-from mia.features.batch import bars_from_ohlcv
+from mia.features.batch import BY_NOTIONAL, bars_from_ohlcv
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +31,11 @@ I64 = npt.NDArray[np.int64]
 OnDuplicate = Literal["error", "drop"]
 SUFFIXES: Final = (".feather", ".parquet", ".csv", ".csv.gz")
 _PRICES: Final = ("open", "high", "low", "close")
-_OTHER_NAMES: Final = {"last": "close", "cum_vol": "volume"}
+_OTHER_NAMES: Final = {
+    "last": "close", "cum_vol": "volume",
+    "cum_dollar": "quote_volume", "quote_asset_volume": "quote_volume", "quotevolume": "quote_volume",
+    "cum_ticks": "trades", "count": "trades", "number_of_trades": "trades", "num_trades": "trades", "trade_count": "trades",
+}  # fmt: skip
 # Columns of times, the first that a file has counts; `date_time` is how files of tick and dollar bars state the end of a bar.
 _TIMES: Final = ("ts_ns", "ts_ms", "ts_unix_s", "ts_chicago", "date", "datetime", "date_time", "timestamp", "open_time", "time")
 _CLOSES: Final = "date_time"
@@ -41,13 +45,16 @@ _FORMATS: Final = (
 )  # fmt: skip
 _HEADERLESS: Final = (("ts_ms", "open", "high", "low", "close", "volume"), ("ts_ms", "open", "close", "high", "low", "volume"))
 _DECIMALS_MAX: Final = 8
+_MEAN_OFF: Final = 1e-6  # how far a mean price may lie outside of its bar, as rounding leaves it
+_CUT: Final = 1e-6  # of volume: what its decimals leave out
 _OFF_GRID: Final = 1e-3  # of a tick: what float64 leaves of a decimal price is far below, a price between two ticks far above
 
 
 class Candles(msgspec.Struct, frozen=True, kw_only=True):
     """Bars of one or more files in order of time.
 
-    open_ns, close_ns: int64[n]; ohlcv: float64[n, 5]; trades: float64[n] where the file counts them, else None.
+    open_ns, close_ns: int64[n]; ohlcv: float64[n, 5]; trades, notional: float64[n] where every file has them, else None: how many
+    trades, and the sum of their price times quantity.
     interval_ns: of time bars, 0 when bars end at irregular times. dropped: rows left out as late or repeated.
     sha256: of the files' bytes, in their order.
     """
@@ -57,6 +64,7 @@ class Candles(msgspec.Struct, frozen=True, kw_only=True):
     close_ns: I64
     ohlcv: F64
     trades: F64 | None
+    notional: F64 | None
     interval_ns: int
     dropped: int
     notes: tuple[str, ...]
@@ -99,8 +107,10 @@ def read_candles(
     """The bars of candle files given in order of time.
 
     A time column: ts_ns, ts_ms, ts_unix_s, date, datetime, timestamp, time, or Date with Time: when a bar begins; date_time: when it
-    ends. Then open, high, low, close (or last), volume (or cum_vol). A CSV without a header: ts_ms and five numbers, whose order
-    is the one in which low <= open, close <= high holds everywhere. tz: zone of times that state none, such as America/Chicago.
+    ends. Then open, high, low, close (or last), volume (or cum_vol). Where the file has them, quote_volume (quote_asset_volume,
+    cum_dollar), the sum of price times quantity, and trades (count, number_of_trades, cum_ticks). A CSV without a header: ts_ms and five
+    numbers, whose order is the one in which low <= open, close <= high holds everywhere. tz: zone of times that state none, such as
+    America/Chicago.
     bars: as which the rows are to be taken; time bars tell it by their most frequent distance. on_duplicate: `drop` leaves out rows
     whose time does not lie after all before them, as live would.
     DataError names file, row and column; ConfigError what is missing on the command line.
@@ -114,9 +124,15 @@ def read_candles(
         if a.at_close != b.at_close:
             raise DataError(f"{b.path}: its times are of another kind than those of {a.path}: compute them one by one")
     times = np.concatenate([p.times for p in parts])
-    trades = None if any(p.trades is None for p in parts) else np.concatenate([p.trades for p in parts if p.trades is not None])
+    trades, notional = _joined([p.trades for p in parts]), _joined([p.notional for p in parts])
     where = ", ".join(str(path) for path in paths)
     interval, notes = 0, [note for p in parts for note in p.notes]
+    if notional is None:
+        lacking = ", ".join(p.path.name for p in parts if p.notional is None)
+        notes.append(
+            f"{lacking}: no column quote_volume: a bar's mean price is taken to be (high + low + close) / 3, where live knows that of its "
+            f"trades: near to live's values, not equal to them: {', '.join(BY_NOTIONAL)}"
+        )
     if parts[0].at_close:
         if bars is None:
             raise ConfigError(f"{where}: bars end at irregular times: say which they are, such as --bars tick:2800 or dollar:70000000")
@@ -130,11 +146,18 @@ def read_candles(
         close_ns=close_ns,
         ohlcv=np.concatenate([p.ohlcv for p in parts]),
         trades=trades,
+        notional=notional,
         interval_ns=interval,
         dropped=sum(p.dropped for p in parts),
         notes=tuple(notes),
         sha256=tuple(file_sha256(path) for path in paths),
     )
+
+
+def _joined(columns: Sequence[F64 | None]) -> F64 | None:
+    """A column of all files; None when one of them has none."""
+    there = [column for column in columns if column is not None]
+    return np.concatenate(there) if len(there) == len(columns) else None
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +168,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True):
     at_close: bool
     ohlcv: F64
     trades: F64 | None
+    notional: F64 | None
     dropped: int
     notes: list[str]
 
@@ -161,9 +185,10 @@ def _read(path: Path, tz: str | None, on_duplicate: OnDuplicate, naive_is_utc: b
         raise DataError(f"{path}: holds no rows")
     times, column = _times(path, frame, tz, naive_is_utc)
     values = [_numbers(path, frame, name) for name in (*_PRICES, "volume")]
-    trades = _numbers(path, frame, "cum_ticks") if "cum_ticks" in frame.columns else None
+    trades, notional = (_numbers(path, frame, name) if name in frame.columns else None for name in ("trades", "quote_volume"))
     ohlcv = np.stack(values, axis=1)
     _check(path, times, ohlcv)
+    _check_traded(path, times, ohlcv, trades, notional)
     keep = _rising(path, times, on_duplicate)
     dropped = int(len(keep) - np.count_nonzero(keep))
     if dropped:
@@ -174,6 +199,7 @@ def _read(path: Path, tz: str | None, on_duplicate: OnDuplicate, naive_is_utc: b
         at_close=column == _CLOSES,
         ohlcv=ohlcv[keep],
         trades=None if trades is None else trades[keep],
+        notional=None if notional is None else notional[keep],
         dropped=dropped,
         notes=notes,
     )
@@ -358,6 +384,26 @@ def _check(path: Path, times: I64, ohlcv: F64) -> None:
             )
 
 
+def _check_traded(path: Path, times: I64, ohlcv: F64, trades: F64 | None, notional: F64 | None) -> None:
+    """No negative count, and a mean price of the trades, quote_volume / volume, between low and high."""
+    if trades is not None and (bad := trades < 0.0).any():
+        row = _first(bad)
+        raise DataError(f"{path}: row {row + 1} ({utc(times[row])}): trades is {trades[row]:g}: it must not be negative")
+    if notional is None:
+        return
+    low, high, volume = ohlcv[:, 2], ohlcv[:, 1], ohlcv[:, 4]
+    bad = (notional < low * volume * (1.0 - _MEAN_OFF)) | (notional > high * volume * (1.0 + _MEAN_OFF))
+    # A volume is cut to the decimals of its file, which of a tiny one is much.
+    bad &= np.abs(notional - np.clip(notional, low * volume, high * volume)) > _CUT * high
+    if bad.any():
+        row = _first(bad)
+        mean = f"a mean price of {notional[row] / volume[row]:.10g}, outside" if volume[row] > 0.0 else "without volume"
+        raise DataError(
+            f"{path}: row {row + 1} ({utc(times[row])}): quote_volume is {notional[row]:g}: {mean} of "
+            f"low {low[row]:g} .. high {high[row]:g}; it is the sum of price times volume, in the units of both"
+        )
+
+
 def _rising(path: Path, times: I64, on_duplicate: OnDuplicate) -> npt.NDArray[np.bool_]:
     """Which rows lie after all before them."""
     keep = np.ones(len(times), dtype=np.bool_)
@@ -458,4 +504,9 @@ def bar_rows(candles: Candles, instrument: Instrument, start: int, stop: int) ->
     rows = bars_from_ohlcv(ticks[:, 0], ticks[:, 1], ticks[:, 2], ticks[:, 3], lots)
     if candles.trades is not None:
         rows[:, 8] = candles.trades[start:stop]
+    if candles.notional is not None:
+        # At the mean price that the file states, of the lots that it was rounded to; within the bar, as a mean is.
+        volume = ohlcv[:, 4]
+        mean = np.divide(candles.notional[start:stop], volume, out=np.zeros_like(volume), where=volume > 0.0)
+        rows[:, 7] = lots * np.clip(mean / float(instrument.tick_size), ticks[:, 2], ticks[:, 1])
     return rows

@@ -13,6 +13,13 @@ from mia.features.plan import Plan
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 NOTHING: Final = from_events(())
+# The columns of bars that read the notional of a bar, which is its mean price: of candles that do not state it they are near to
+# what live has, not equal.
+BY_NOTIONAL: Final = (
+    "close_vwap_gap", "amihud_20", "vwap_distance", "vwap_band_z", "poc_distance", "vah_distance", "val_distance", "in_value_area",
+    "value_width", "volume_at_price_pct", "value_area_skew", "volume_above_share", "prev_poc_distance", "prev_vah_distance",
+    "prev_val_distance", "value_overlap_prev", "naked_poc_pull", "avwap_swing_gap", "avwap_prev_session_gap",
+)  # fmt: skip
 
 
 def _view(x: npt.NDArray[Any], dtype: type[np.int64 | np.float64]) -> memoryview:
@@ -55,7 +62,7 @@ def compute_bars(plan: Plan, close_ns: I64, bars: F64, with_cold: bool = False, 
     if bars.ndim != 2 or bars.shape != (len(close_ns), 11):
         raise ValueError(f"compute_bars: {len(close_ns)} times need bars of shape ({len(close_ns)}, 11), got {bars.shape}")
     ts = np.zeros(len(close_ns), dtype=np.int64)
-    matrix = np.zeros((len(close_ns), len(plan.columns)), dtype=np.float64)
+    matrix = np.empty((len(close_ns), len(plan.columns)), dtype=np.float64)
     kind, recv, a, b, c = (_view(column, np.int64) for column in (outside.kind, outside.ts_recv_ns, outside.a, outside.b, outside.c))
     x, y = _view(outside.x, np.float64), _view(outside.y, np.float64)
     rows = _view(bars, np.float64)
@@ -68,8 +75,8 @@ def compute_bars(plan: Plan, close_ns: I64, bars: F64, with_cold: bool = False, 
 def bars_from_ohlcv(opens: F64, highs: F64, lows: F64, closes: F64, volume: F64) -> F64:
     """float64[n, 11] for compute_bars from plain candles: the flow of buyers and sellers is unknown and stays 0.
 
-    Prices in ticks, volume in lots. The notional is volume times the typical price (h + l + c) / 3; a bar with volume
-    counts as one trade.
+    Prices in ticks, volume in lots. The notional is taken to be volume times the typical price (h + l + c) / 3, which BY_NOTIONAL
+    feel; whoever knows the true one writes it over column 7. A bar with volume counts as one trade.
     """
     bars = np.zeros((len(closes), 11), dtype=np.float64)
     for k, column in enumerate((opens, highs, lows, closes, volume)):

@@ -16,7 +16,8 @@ from mia.features.calendars import UTC_DAYS, Calendar
 from mia.features.catalogue import INPUTS, WarmUp, shipped_catalogue
 from mia.features.parametric import parse_parametric
 from mia.kernels.history import BarHistory
-from mia.kernels.plan_core import NEEDS, STREAMS, PlanCore
+from mia.kernels.plan_core import PlanCore
+from mia.kernels.readiness import NEEDS, STREAMS
 from mia.kernels.regime_block import RegimeBlock
 from mia.kernels.session import SessionClock
 

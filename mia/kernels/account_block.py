@@ -8,11 +8,11 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of
     from cython.cimports.mia.kernels.num import clip, ln1p_pos, ratio
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of
     from mia.kernels.num import clip, ln1p_pos, ratio
 
 SLOTS = (
@@ -131,7 +131,7 @@ class AccountBlock(Block):  # type: ignore[misc]
     def emit(self, t_ns: cython.longlong, mid: cython.double) -> cython.longlong:
         """Write the features that change between bars."""
         b: cython.Py_ssize_t = self.base
-        atr: cython.double = self.hist.atr()
+        atr: cython.double = atr_of(self.hist)
         self.pool[b] = clip(self.s[0], -1.0, 1.0)
         self.pool[b + 1] = 0.0
         self.pool[b + 2] = 0.0

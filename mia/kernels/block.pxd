@@ -13,3 +13,4 @@ cdef class Block:
     cdef long long reference(self, long long t_ns, long long series, double value, long long known_ns, long long until_ns)
     cdef long long news(self, long long t_ns, long long source, double score, double impact, long long known_ns)
     cdef long long predicted(self, long long t_ns, long long name, double value, double confidence, long long known_ns, long long until_ns)
+    cdef long long cool(self)

@@ -81,3 +81,8 @@ class Block:
     ) -> cython.longlong:
         """A prediction of a slow model (its number in mia.features.series); confidence in [0, 1]."""
         return 0
+
+    @cython.cfunc
+    def cool(self) -> cython.longlong:
+        """The market comes back after a long pause (heard by blocks that hear bars): forget what is a belief about now."""
+        return 0

@@ -8,11 +8,11 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, last_bar
     from cython.cimports.mia.kernels.session_watch import SessionWatch
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, last_bar
     from mia.kernels.session_watch import SessionWatch
 
 KINDS = ("bar_day", "bar_second", "session_age", "session_left", "opening_high", "opening_low")
@@ -47,7 +47,7 @@ class ClockColumn(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the column."""
         x: BarHistory = self.hist
-        i: cython.Py_ssize_t = x.last()
+        i: cython.Py_ssize_t = last_bar(x)
         t: cython.longlong = x.t[i]
         b: cython.Py_ssize_t = self.base
         day: cython.longlong = t // _DAY_NS

@@ -11,13 +11,13 @@ import cython
 from mia.kernels.arena import Arena
 
 if cython.compiled:
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, last_bar
     from cython.cimports.mia.kernels.num import clip, ln_ratio
     from cython.cimports.mia.kernels.reference_block import ReferenceBlock, correlation, z_of
     from cython.cimports.mia.kernels.roll import Ring, mean_of
     from cython.cimports.mia.kernels.session import SessionClock
 else:
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, last_bar
     from mia.kernels.num import clip, ln_ratio
     from mia.kernels.reference_block import ReferenceBlock, correlation, z_of
     from mia.kernels.roll import Ring, mean_of
@@ -88,7 +88,7 @@ class CrossBlock(ReferenceBlock):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: follow the sessions."""
         x: BarHistory = self.hist
-        i: cython.Py_ssize_t = x.last()
+        i: cython.Py_ssize_t = last_bar(x)
         begun: cython.longlong = x.session.begun()
         if self.state[0] > 0:
             self.catch_up(x.t[i])

@@ -9,13 +9,13 @@ from mia.kernels.arena import Arena
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
     from cython.cimports.mia.kernels.book import Book
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, last_bar
     from cython.cimports.mia.kernels.num import clip, div
     from cython.cimports.mia.kernels.roll import mean_of
 else:
     from mia.kernels.block import Block
     from mia.kernels.book import Book
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, last_bar
     from mia.kernels.num import clip, div
     from mia.kernels.roll import mean_of
 
@@ -82,7 +82,7 @@ class DepthBlock(Block):  # type: ignore[misc]
             return 0
         if self.q[1] != 0:
             self.q[1] = 0
-            self.v[0] = mean_of(self.hist.v, self.hist.last(), 20)
+            self.v[0] = mean_of(self.hist.v, last_bar(self.hist), 20)
         bids: cython.Py_ssize_t = self.book.copy_best(True, 50, self.x, 0, 50)
         asks: cython.Py_ssize_t = self.book.copy_best(False, 50, self.x, 100, 150)
         for k in range(17):

@@ -8,11 +8,11 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import clip, decay, div, ln1p_pos, ln_ratio, ratio, root
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from mia.kernels.num import clip, decay, div, ln1p_pos, ln_ratio, ratio, root
 
 SLOTS = (
@@ -112,7 +112,7 @@ class FlowBlock(Block):  # type: ignore[misc]
         self.pool[b + 13] = clip((ln1p_pos(run) - ln1p_pos(-run)) / 5.0, -1.0, 1.0)
         self.pool[b + 14] = clip(ln_ratio(self.s[8], div(self.s[3], self.s[5])), -10.0, 10.0)
         self.pool[b + 15] = ln1p_pos((t_ns - self.q[0]) * 1e-9) if self.q[1] > 0 else 0.0
-        self.pool[b + 16] = ratio(mid - self.s[7] / self.s[3], self.hist.atr(), 20.0) if self.s[3] > 0.0 and mid > 0.0 else 0.0
+        self.pool[b + 16] = ratio(mid - self.s[7] / self.s[3], atr_of(self.hist), 20.0) if self.s[3] > 0.0 and mid > 0.0 else 0.0
         return 0
 
     @cython.cfunc
@@ -136,8 +136,8 @@ class FlowBlock(Block):  # type: ignore[misc]
         """A bar was pushed: write the features of bars. The windows of 20, 30, 50 and 60 bars are tens side by side."""
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
-        i: cython.Py_ssize_t = x.last()
-        n: cython.Py_ssize_t = x.count() - 1
+        i: cython.Py_ssize_t = last_bar(x)
+        n: cython.Py_ssize_t = bars_pushed(x) - 1
         self._tens(i, n)
         row: cython.Py_ssize_t = (n & 63) * _LANES
         row1: cython.Py_ssize_t = ((n + 54) & 63) * _LANES
@@ -287,7 +287,7 @@ class FlowBlock(Block):  # type: ignore[misc]
             cov += self.cross[row + 4] + 10.0 * (a * d)
             cov_before += self.cross[row + 5] + 10.0 * (z * d)
         slope: cython.double = div(cov, var)
-        self.pool[b + 5] = ratio(slope * (volume / 50.0), x.atr(), 20.0)
+        self.pool[b + 5] = ratio(slope * (volume / 50.0), atr_of(x), 20.0)
         self.pool[b + 20] = clip(div(slope * cov, var_d), 0.0, 1.0)
         self.pool[b + 21] = clip(div(cov_before, root(var_before) * root(var_d)), -1.0, 1.0)
         return 0

@@ -19,6 +19,16 @@ cdef class BarHistory:
     cdef double[::1] scale
     cdef long long[::1] state
     cpdef long long push(self, double[::1] bar, long long close_ns) except? -1
-    cpdef Py_ssize_t last(self) except? -1
-    cpdef long long count(self) except? -1
-    cpdef double atr(self) except? -1
+
+# The compiled form of the functions in history.py: every block asks them at every bar, and a call into another module costs more
+# than what they do.
+cdef inline Py_ssize_t last_bar(BarHistory x) noexcept:
+    return ((x.state[0] + x.size - 1) & (x.size - 1)) + x.size
+
+
+cdef inline long long bars_pushed(BarHistory x) noexcept:
+    return x.state[0]
+
+
+cdef inline double atr_of(BarHistory x) noexcept:
+    return x.scale[0]

@@ -25,7 +25,7 @@ ATR_LENGTH = 14
 class BarHistory:
     """o, h, l, c; v, sv: volume and signed; notional; n, sn: trades and signed count; r: log return; tr: true range; t: close ns.
 
-    session: of the newest bar, which belongs to the session of its last nanosecond. Wilder ATR in `atr`.
+    session: of the newest bar, which belongs to the session of its last nanosecond. `scale`: Wilder's ATR.
     """
 
     def __init__(self, arena: Arena, session: SessionClock) -> None:
@@ -93,20 +93,17 @@ class BarHistory:
         self.state[0] = count + 1
         return count + 1
 
-    @cython.ccall
-    @cython.exceptval(-1, check=True)
-    def last(self) -> cython.Py_ssize_t:
+
+if not cython.compiled:  # compiled, they are the inline functions of history.pxd; change both
+
+    def last_bar(x: BarHistory) -> cython.Py_ssize_t:
         """Index of the newest bar in every column; at least CAPACITY - 1 values lie before it."""
-        return ((self.state[0] + self.size - 1) & (self.size - 1)) + self.size
+        return ((x.state[0] + x.size - 1) & (x.size - 1)) + x.size
 
-    @cython.ccall
-    @cython.exceptval(-1, check=True)
-    def count(self) -> cython.longlong:
+    def bars_pushed(x: BarHistory) -> cython.longlong:
         """Bars ever pushed."""
-        return self.state[0]
+        return x.state[0]
 
-    @cython.ccall
-    @cython.exceptval(-1, check=True)
-    def atr(self) -> cython.double:
+    def atr_of(x: BarHistory) -> cython.double:
         """Average true range in ticks (Wilder, 14); a running mean while fewer true ranges are known."""
-        return self.scale[0]
+        return x.scale[0]

@@ -12,14 +12,14 @@ from mia.kernels.arena import Arena
 if cython.compiled:
     from cython.cimports.libc.math import tanh
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, bars_pushed
     from cython.cimports.mia.kernels.inputs import Inputs
     from cython.cimports.mia.kernels.num import clip, ratio, root
 else:
     from math import tanh
 
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, bars_pushed
     from mia.kernels.inputs import Inputs
     from mia.kernels.num import clip, ratio, root
 
@@ -204,7 +204,7 @@ class LatentBlock(Block):  # type: ignore[misc]
         b: cython.Py_ssize_t = self.base
         if self.flow is None and self.price is None and self.vol is None and self.distance is None and self.absent[b] != 0:
             return 0  # no model, and the marks stand
-        n: cython.longlong = self.hist.count()
+        n: cython.longlong = bars_pushed(self.hist)
         is_whole: cython.bint = self.flow is not None or self.price is not None or self.vol is not None
         there: cython.bint = self.flow is not None and self.flow.inputs.read(self.pool, self.absent, n)
         if there:

@@ -12,12 +12,12 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, bars_pushed, last_bar
     from cython.cimports.mia.kernels.inputs import Inputs
     from cython.cimports.mia.kernels.num import clip, div, ln1p_pos, root
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, bars_pushed, last_bar
     from mia.kernels.inputs import Inputs
     from mia.kernels.num import clip, div, ln1p_pos, root
 
@@ -44,6 +44,7 @@ class Memory:
     contexts: cython.double[::1]
     later: cython.double[::1]
     ended: cython.longlong[::1]
+    all_ended: cython.longlong
 
     def __init__(
         self,
@@ -81,6 +82,7 @@ class Memory:
         self.contexts = array("d", [rows[k + j][i] for k in range(0, len(rows), 4) for i in range(inputs.d) for j in range(4)])
         self.later = array("d", later_returns)
         self.ended = array("q", ended_ns)
+        self.all_ended = max(ended_ns, default=0)
 
 
 @cython.final
@@ -89,13 +91,15 @@ class MemoryBlock(Block):  # type: ignore[misc]
     """Slots as in SLOTS; formulas in config/feature_sets.yaml. Its inputs must have been written before it is called.
 
     seen: when each cluster was met last, ns; q: 0 cluster of the last bar + 1, 1 when that one had been met before, ns (0: never),
-    2 whether which holds the twenty contexts of the last bar.
+    2 whether which holds the twenty contexts of the last bar. far: the distance of each context; near: the numbers of those that may
+    be among the twenty.
     """
 
     memory: Memory
     seen: cython.longlong[::1]
     q: cython.longlong[::1]
     far: cython.double[::1]
+    near: cython.longlong[::1]
     best: cython.double[::1]
     which: cython.longlong[::1]
 
@@ -109,6 +113,7 @@ class MemoryBlock(Block):  # type: ignore[misc]
             for i in range(memory.k):
                 self.seen[i] = memory.seen[i]
         self.far = arena.doubles(CONTEXTS_MAX)
+        self.near = arena.longs(CONTEXTS_MAX)
         self.best = arena.doubles(NEAREST)
         self.which = arena.longs(NEAREST)
 
@@ -119,7 +124,7 @@ class MemoryBlock(Block):  # type: ignore[misc]
         if self.memory is None and self.absent[b] != 0:  # no model, and the marks stand
             return 0
         k: cython.Py_ssize_t
-        there: cython.bint = self.memory is not None and self.memory.inputs.read(self.pool, self.absent, self.hist.count())
+        there: cython.bint = self.memory is not None and self.memory.inputs.read(self.pool, self.absent, bars_pushed(self.hist))
         for k in range(7):
             self.absent[b + k] = 0 if there else 1
         if there:
@@ -160,7 +165,7 @@ class MemoryBlock(Block):  # type: ignore[misc]
         self.pool[b + 2] = x.ret[near]
         self.pool[b + 3] = x.hit[near]
         self.pool[b + 4] = x.size[near]
-        t: cython.longlong = self.hist.t[self.hist.last()]
+        t: cython.longlong = self.hist.t[last_bar(self.hist)]
         if self.q[0] != near + 1:
             self.q[0] = near + 1
             self.q[1] = self.seen[near]
@@ -177,7 +182,7 @@ class MemoryBlock(Block):  # type: ignore[misc]
         """The mean later return of the 20 nearest contexts that had ended by this bar; False when there are fewer."""
         x: Memory = self.memory
         d: cython.Py_ssize_t = x.inputs.d
-        t: cython.longlong = self.hist.t[self.hist.last()]
+        t: cython.longlong = self.hist.t[last_bar(self.hist)]
         ended: cython.Py_ssize_t = 0
         total: cython.double
         b: cython.double
@@ -203,11 +208,14 @@ class MemoryBlock(Block):  # type: ignore[misc]
             self.far[k + 1] = b
             self.far[k + 2] = c
             self.far[k + 3] = e
-        for k in range(x.m):
-            if x.ended[k] <= t:
-                ended += 1
-            else:
-                self.far[k] = 2e300
+        if t >= x.all_ended:
+            ended = x.m
+        else:
+            for k in range(x.m):
+                if x.ended[k] <= t:
+                    ended += 1
+                else:
+                    self.far[k] = 2e300
         if ended < 20:
             return False
         # The twenty of the last bar bound the twentieth distance of this one, which leaves few to sort; what is found is the same.
@@ -231,10 +239,16 @@ class MemoryBlock(Block):  # type: ignore[misc]
     def _nearest(self, limit: cython.double) -> cython.longlong:
         """Sort the 20 smallest of far into best and their numbers into which, of equals the first; at least 20 are below limit."""
         found: cython.Py_ssize_t = 0
+        count: cython.Py_ssize_t = 0
         total: cython.double
         k: cython.Py_ssize_t
         i: cython.Py_ssize_t
-        for k in range(self.memory.m):
+        j: cython.Py_ssize_t
+        for k in range(self.memory.m):  # no branch: which of them are near cannot be guessed
+            self.near[count] = k
+            count += self.far[k] < limit
+        for j in range(count):
+            k = self.near[j]
             total = self.far[k]
             if total >= limit:
                 continue

@@ -37,13 +37,15 @@ _NEVER = cython.declare(cython.longlong, -4_000_000_000_000_000_000)
 class Feed:
     """The last items of one source, and the sums over those that are known.
 
-    state: 0 items ever heard, 1 when anything was heard first (0: never) and 2 last, ns. out: what `sum` found.
+    state: 0 items ever heard, 1 when anything was heard first (0: never) and 2 last, ns. decayed: scratch, exp(-age / 1 h) of each item
+    as of the sum. out: what `sum` found.
     """
 
     score: cython.double[::1]
     weight: cython.double[::1]
     known: cython.longlong[::1]
     state: cython.longlong[::1]
+    decayed: cython.double[::1]
     out: cython.double[::1]
 
     def __init__(self, arena: Arena) -> None:
@@ -51,6 +53,7 @@ class Feed:
         self.weight = arena.doubles(ITEMS)  # impact times novelty
         self.known = arena.longs(ITEMS)
         self.state = arena.longs(3)
+        self.decayed = arena.doubles(ITEMS)
         self.out = arena.doubles(8)
 
     @cython.cfunc
@@ -103,6 +106,10 @@ class Feed:
         age: cython.longlong
         k: cython.Py_ssize_t
         kept: cython.Py_ssize_t = self.state[0] if self.state[0] < 128 else 128
+        for k in range(kept):  # apart from the sums, which then stay in registers
+            age = t_ns - self.known[k]
+            if 0 <= age <= 6 * _HOUR:
+                self.decayed[k] = decay(age, 3600.0)
         for k in range(kept):
             age = t_ns - self.known[k]
             if age < 0:
@@ -116,18 +123,16 @@ class Feed:
             if age > 6 * _HOUR:
                 continue
             x = self.score[k]
-            w = decay(age, 3600.0)
+            w = self.decayed[k]
             n += 1.0
             total += w
             first += w * x
             square += w * x * x
-            if x < 0.0:
-                negative -= w * x
+            negative -= w * (x if x < 0.0 else 0.0)  # no branch: the signs of scores cannot be guessed
             if age <= _HOUR:
                 hour += 1.0
-                x = (-x if x < 0.0 else x) * self.weight[k]
-                if x > top:
-                    top = x
+                x = abs(x) * self.weight[k]
+                top = x if x > top else top
         self.out[0] = n
         self.out[1] = total
         self.out[2] = first
@@ -215,8 +220,8 @@ class Slot:
 @cython.final
 @cython.cclass
 class NewsBlock(Block):  # type: ignore[misc]
-    """Slots as in SLOTS; formulas in config/feature_sets.yaml. state: 0 the second of the last sums, 1 whether they must be
-    made anew, 2 whether any news and 3 whether any prediction was ever heard."""
+    """Slots as in SLOTS; formulas in config/feature_sets.yaml. state: 0 the second of the last sums, 1 which must be made
+    anew within it (bit 0: of news, bit 1: of posts), 2 whether any news and 3 whether any prediction was ever heard."""
 
     items: Feed
     posts: Feed
@@ -256,9 +261,10 @@ class NewsBlock(Block):  # type: ignore[misc]
         """An item of NEWS_SOURCES: 0 news, 1 social."""
         if source == 0:
             self.items.hear(t_ns, score, impact, known_ns)
+            self.state[1] |= 1
         elif source == 1:
             self.posts.hear(t_ns, score, impact, known_ns)
-        self.state[1] = 1
+            self.state[1] |= 2
         self.state[2] = 1
         return 0
 
@@ -295,11 +301,14 @@ class NewsBlock(Block):  # type: ignore[misc]
         second: cython.longlong = t_ns // 1_000_000_000 * 1_000_000_000
         if self.state[3] != 0 or self.absent[self.base + 7] == 0:
             self._predictions(t_ns)
-        if second != self.state[0] or self.state[1] != 0:
+        if second != self.state[0]:
             self.state[0] = second
-            self.state[1] = 0
+            self.state[1] = 3
+        if self.state[1] & 1 != 0:
             self._items(second)
+        if self.state[1] & 2 != 0:
             self._posts(second)
+        self.state[1] = 0
         return 0
 
     @cython.cfunc

@@ -9,11 +9,11 @@ from mia.kernels.history import CAPACITY
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import clip, div
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from mia.kernels.num import clip, div
 
 SLOTS = (
@@ -64,10 +64,10 @@ class OscillatorBlock(Block):  # type: ignore[misc]
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
-        i: cython.Py_ssize_t = x.last()
-        n: cython.Py_ssize_t = x.count() - 1
+        i: cython.Py_ssize_t = last_bar(x)
+        n: cython.Py_ssize_t = bars_pushed(x) - 1
         c: cython.double = x.c[i]
-        atr: cython.double = x.atr()
+        atr: cython.double = atr_of(x)
         per_atr: cython.double = 1.0 / atr if atr > 1e-300 else 0.0
         before: cython.double = self.mean[2]
         one: cython.double

@@ -11,12 +11,12 @@ import cython
 from mia.kernels.arena import Arena
 
 if cython.compiled:
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, last_bar
     from cython.cimports.mia.kernels.num import clip, ln_ratio, ratio, root
     from cython.cimports.mia.kernels.reference_block import ReferenceBlock, correlation, z_of
     from cython.cimports.mia.kernels.roll import Ring, sum_of
 else:
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, last_bar
     from mia.kernels.num import clip, ln_ratio, ratio, root
     from mia.kernels.reference_block import ReferenceBlock, correlation, z_of
     from mia.kernels.roll import Ring, sum_of
@@ -67,7 +67,7 @@ class PairBlock(ReferenceBlock):  # type: ignore[misc]
         if self.state[5] == 0 and self.state[0] == 0:  # nothing was ever heard
             return 0
         h: BarHistory = self.hist
-        i: cython.Py_ssize_t = h.last()
+        i: cython.Py_ssize_t = last_bar(h)
         t_ns: cython.longlong = h.t[i]
         if self.state[0] > 0:
             self.catch_up(t_ns)

@@ -8,12 +8,12 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import div, ln_ratio, root
     from cython.cimports.mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, bars_pushed, last_bar
     from mia.kernels.num import div, ln_ratio, root
     from mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
 
@@ -54,7 +54,7 @@ class Parametric(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         if self.kind != 1:
-            self.pool[self.base] = self._value(self.hist.last())
+            self.pool[self.base] = self._value(last_bar(self.hist))
         return 0
 
     @cython.cfunc
@@ -80,7 +80,7 @@ class Parametric(Block):  # type: ignore[misc]
         if self.kind == 11:
             self.closes.push(x.c[i])
             return ln_ratio(x.c[i], self.closes.back(self.n))
-        if x.count() < 2:
+        if bars_pushed(x) < 2:
             return 0.0
         if self.kind == 6:
             return self.first.push(x.tr[i])
@@ -115,7 +115,7 @@ class MacdHistogram(Block):  # type: ignore[misc]
     @cython.cfunc
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the column."""
-        c: cython.double = self.hist.c[self.hist.last()]
+        c: cython.double = self.hist.c[last_bar(self.hist)]
         fast: cython.double = self.fast.push(c)
         slow: cython.double = self.slow.push(c)
         line: cython.double = fast - slow
@@ -145,8 +145,8 @@ class Volatility(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the column."""
         x: BarHistory = self.hist
-        i: cython.Py_ssize_t = x.last()
-        if x.count() < 2:
+        i: cython.Py_ssize_t = last_bar(x)
+        if bars_pushed(x) < 2:
             return 0
         self.s[0] += self.gain * (1.0 - self.s[0])
         a: cython.double = div(self.gain, self.s[0])

@@ -2,50 +2,27 @@ from mia.kernels.account_block cimport AccountBlock
 from mia.kernels.bars cimport BarBuilder
 from mia.kernels.book cimport Book
 from mia.kernels.history cimport BarHistory
+from mia.kernels.listeners cimport Listeners
+from mia.kernels.readiness cimport Readiness
+from mia.kernels.row cimport Row
 
 cdef class PlanCore:
     cdef BarBuilder bars
     cdef BarHistory hist
     cdef Book book
     cdef AccountBlock account
-    cdef double[::1] pool
+    cdef Listeners listeners
+    cdef Readiness ready
+    cdef Row row
     cdef double[::1] market
     cdef readonly double[::1] bar
     cdef double[::1] given
-    cdef double[:, ::1] row
     cdef long long[::1] state
-    cdef const long long[::1] slots
-    cdef long long[::1] needs
-    cdef long long[::1] members
-    cdef long long[::1] starts
-    cdef long long[::1] class_of
-    cdef const double[::1] neutral
-    cdef const long long[::1] optional
-    cdef const long long[::1] reads
-    cdef long long[::1] cold
-    cdef long long[::1] queue
-    cdef long long[::1] absent
-    cdef list quote_blocks
-    cdef list trade_blocks
-    cdef list book_blocks
-    cdef list bar_blocks
-    cdef list emit_blocks
-    cdef list slow_blocks
-    cdef Py_ssize_t width
-    cdef Py_ssize_t masks
-    cdef Py_ssize_t classes
     cdef long long _bar_closed(self, long long close_ns) except? -1
     cdef long long _take_given(self, long long ts_close_ns)
     cdef long long _bar_given(self, long long close_ns) except? -1
     cdef long long _advance(self, long long t_ns) except? -1
     cdef long long _emit(self, long long ts_recv_ns) except? -1
-    cdef long long _mark_stopped(self, long long t_ns) except? -1
-    cdef long long _write(self, double[:, ::1] out, Py_ssize_t row) except? -1
-    cdef long long _lost(self) except? -1
-    cdef long long _keep(self, double[:, ::1] out, Py_ssize_t at) except? -1
-    cdef long long _warm_up(self) except? -1
-    cdef long long _chill(self) except? -1
-    cdef bint _has_seen(self, Py_ssize_t c) except? -1
     cpdef long long on_quote(self, long long ts_recv_ns, long long ts_event_ns, long long bid_ticks, long long ask_ticks, long long bid_lots, long long ask_lots)
     cpdef long long on_trade(self, long long ts_recv_ns, long long ts_event_ns, long long price_ticks, long long qty_lots, long long aggressor)
     cpdef long long on_book(self, long long ts_recv_ns)

@@ -10,11 +10,11 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import clip, div, ln_ratio, ratio, root
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from mia.kernels.num import clip, div, ln_ratio, ratio, root
 
 SLOTS = (
@@ -87,8 +87,8 @@ class PriceBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
-        i: cython.Py_ssize_t = x.last()
-        n: cython.Py_ssize_t = x.count() - 1
+        i: cython.Py_ssize_t = last_bar(x)
+        n: cython.Py_ssize_t = bars_pushed(x) - 1
         c: cython.double = x.c[i]
         b: cython.Py_ssize_t = self.base
         ret_5: cython.double = ln_ratio(c, x.c[i - 5])
@@ -98,7 +98,7 @@ class PriceBlock(Block):  # type: ignore[misc]
         self.pool[b + 3] = clip(ln_ratio(c, x.c[i - 20]), -1.0, 1.0)
         self.pool[b + 9] = clip(ln_ratio(x.o[i], x.c[i - 1]), -1.0, 1.0)
         vwap: cython.double = x.notional[i] / x.v[i] if x.v[i] > 0.0 else c
-        self.pool[b + 15] = ratio(c - vwap, x.atr(), 20.0)
+        self.pool[b + 15] = ratio(c - vwap, atr_of(x), 20.0)
         self.pool[b + 16] = clip(self._frac_diff(i), -1.0, 1.0)
         self.pool[b + 17] = clip(ln_ratio(c, x.c[i - 60]), -1.0, 1.0)
         self.pool[b + 18] = clip(ln_ratio(c, x.c[i - 240]), -2.0, 2.0)

@@ -8,13 +8,13 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import div, ratio
     from cython.cimports.mia.kernels.profile import Profile
     from cython.cimports.mia.kernels.session_watch import SessionWatch
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from mia.kernels.num import div, ratio
     from mia.kernels.profile import Profile
     from mia.kernels.session_watch import SessionWatch
@@ -56,16 +56,16 @@ class ProfileBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
-        i: cython.Py_ssize_t = x.last()
+        i: cython.Py_ssize_t = last_bar(x)
         if self.watch.step(x.session):
             self._turn()
         lots: cython.double = x.v[i]
         # An empty bar changes nothing of the profile.
         if lots > 0.0 and self.profile.add(x.l[i], x.h[i], x.notional[i] / lots, lots) == 1:
             self.profile.settle()
-        self._session(x.c[i], x.atr())
-        self._before(x.c[i], x.atr())
-        self._naked(i, x.atr())
+        self._session(x.c[i], atr_of(x))
+        self._before(x.c[i], atr_of(x))
+        self._naked(i, atr_of(x))
         return 0
 
     @cython.cfunc
@@ -136,7 +136,7 @@ class ProfileBlock(Block):  # type: ignore[misc]
         c: cython.double = x.c[i]
         high: cython.double = x.h[i]
         low: cython.double = x.l[i]
-        if x.count() > 1:  # a level between two bars was crossed
+        if bars_pushed(x) > 1:  # a level between two bars was crossed
             high = x.c[i - 1] if x.c[i - 1] > high else high
             low = x.c[i - 1] if x.c[i - 1] < low else low
         nearest: cython.double = 0.0

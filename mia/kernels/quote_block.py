@@ -8,11 +8,11 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, last_bar
     from cython.cimports.mia.kernels.num import clip, decay, div, ln1p_pos, ln_ratio, ratio, root
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, last_bar
     from mia.kernels.num import clip, decay, div, ln1p_pos, ln_ratio, ratio, root
 
 SLOTS = (
@@ -98,7 +98,7 @@ class QuoteBlock(Block):  # type: ignore[misc]
         if self.q[1] == 0:
             return 0
         b: cython.Py_ssize_t = self.base
-        atr: cython.double = self.hist.atr()
+        atr: cython.double = atr_of(self.hist)
         spread: cython.double = self.s[1] - self.s[0]
         imbalance: cython.double = (self.s[2] - self.s[3]) / (self.s[2] + self.s[3])
         depth: cython.double = 0.5 * (self.s[10] + self.s[11]) / self.s[5]
@@ -117,7 +117,7 @@ class QuoteBlock(Block):  # type: ignore[misc]
         self.pool[b + 12] = clip(ln_ratio(self.s[3] * self.s[5], self.s[11]), -10.0, 10.0)
         self.pool[b + 13] = self.s[15] / (1.0 + self.s[16])
         self.pool[b + 14] = ln1p_pos((t_ns - self.q[2]) * 1e-9)
-        self.pool[b + 15] = ratio(mid - self.hist.c[self.hist.last()], atr, 20.0)
+        self.pool[b + 15] = ratio(mid - self.hist.c[last_bar(self.hist)], atr, 20.0)
         return 0
 
     @cython.cfunc

@@ -9,7 +9,7 @@ from mia.kernels.arena import Arena
 if cython.compiled:
     from cython.cimports.libc.math import log
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, bars_pushed
     from cython.cimports.mia.kernels.hmm import HmmFilter
     from cython.cimports.mia.kernels.num import clip, div, ln1p_pos, ratio, root
     from cython.cimports.mia.kernels.roll import Ring
@@ -17,7 +17,7 @@ else:
     from math import log
 
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, bars_pushed
     from mia.kernels.hmm import HmmFilter
     from mia.kernels.num import clip, div, ln1p_pos, ratio, root
     from mia.kernels.roll import Ring
@@ -61,11 +61,26 @@ class RegimeBlock(Block):  # type: ignore[misc]
         return self.hmm.state() if self.hmm is not None and self.hmm.is_warm() else None
 
     @cython.cfunc
+    def cool(self) -> cython.longlong:
+        """After a long pause the filter begins again from its start, and with it what is measured against its past."""
+        k: cython.Py_ssize_t
+        if self.hmm is None:
+            return 0
+        self.hmm.reset()
+        for k in range(3):
+            self.q[k] = 0
+        self.s[0] = 0.0
+        self.s[1] = 0.0
+        for k in range(10):
+            self.absent[self.base + k] = 1
+        return 0
+
+    @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _step(self) -> cython.bint:
         """Let the filter take this bar, if all of its inputs are there."""
         f: HmmFilter = self.hmm
-        if f is None or self.hist.count() < self.bars:
+        if f is None or bars_pushed(self.hist) < self.bars:
             return False
         i: cython.Py_ssize_t
         for i in range(f._d):

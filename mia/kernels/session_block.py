@@ -8,12 +8,12 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, last_bar
     from cython.cimports.mia.kernels.num import clip, ratio
     from cython.cimports.mia.kernels.session_watch import SessionWatch
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, last_bar
     from mia.kernels.num import clip, ratio
     from mia.kernels.session_watch import SessionWatch
 
@@ -54,7 +54,7 @@ class SessionBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
-        i: cython.Py_ssize_t = x.last()
+        i: cython.Py_ssize_t = last_bar(x)
         t: cython.longlong = x.t[i]
         open_ns: cython.longlong = x.session.open_ns()
         close_ns: cython.longlong = x.session.close_ns()
@@ -147,7 +147,7 @@ class SessionBlock(Block):  # type: ignore[misc]
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
         c: cython.double = x.c[i]
-        atr: cython.double = x.atr()
+        atr: cython.double = atr_of(x)
         opened: cython.bint = self.q[0] > 0 and x.t[i] >= open_ns + _HALF_HOUR_NS
         self.absent[b] = 0 if opened else 1
         self.pool[b] = self._place(c, self.s[6], self.s[7]) if opened else 0.0

@@ -10,11 +10,11 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import clip, div, ratio
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from mia.kernels.num import clip, div, ratio
 
 SLOTS = (
@@ -62,7 +62,7 @@ class StructureBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
-        i: cython.Py_ssize_t = x.last()
+        i: cython.Py_ssize_t = last_bar(x)
         self._swings(i)
         self._extremes(i, 60)
         self._ranges(i)
@@ -76,7 +76,7 @@ class StructureBlock(Block):  # type: ignore[misc]
         """Take the bar before the last two for a swing when it towers above two bars on each side. Source: Williams (1995), fractals."""
         x: BarHistory = self.hist
         j: cython.Py_ssize_t = i - 2
-        if x.count() >= 5:  # bits instead of branches, which would be guessed wrong half of the time
+        if bars_pushed(x) >= 5:  # bits instead of branches, which would be guessed wrong half of the time
             if (x.h[j] > x.h[j - 1]) & (x.h[j] > x.h[j - 2]) & (x.h[j] > x.h[j + 1]) & (x.h[j] > x.h[j + 2]):
                 self.swings[self.q[0] & (self.levels - 1)] = x.h[j]
                 self.q[0] += 1
@@ -84,7 +84,7 @@ class StructureBlock(Block):  # type: ignore[misc]
                 self.swings[self.levels + (self.q[1] & (self.levels - 1))] = x.l[j]
                 self.q[1] += 1
         b: cython.Py_ssize_t = self.base
-        atr: cython.double = x.atr()
+        atr: cython.double = atr_of(x)
         self.absent[b] = 0 if self.q[0] > 0 else 1
         self.absent[b + 1] = 0 if self.q[1] > 0 else 1
         self.absent[b + 2] = 0 if self.q[0] > 2 and self.q[1] > 2 else 1
@@ -116,7 +116,7 @@ class StructureBlock(Block):  # type: ignore[misc]
     def _extremes(self, i: cython.Py_ssize_t, n: cython.longlong) -> cython.longlong:
         """Age of the highest high and the lowest low of n bars, the newer of equals; searched again only when one leaves the window."""
         x: BarHistory = self.hist
-        count: cython.longlong = x.count()
+        count: cython.longlong = bars_pushed(x)
         at: cython.Py_ssize_t
         k: cython.Py_ssize_t
         m: cython.longlong = n if count > n else count
@@ -151,7 +151,7 @@ class StructureBlock(Block):  # type: ignore[misc]
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
         c: cython.double = x.c[i]
-        atr: cython.double = x.atr()
+        atr: cython.double = atr_of(x)
         top: cython.double = x.h[i - 1]
         bottom: cython.double = x.l[i - 1]
         k: cython.Py_ssize_t
@@ -159,7 +159,7 @@ class StructureBlock(Block):  # type: ignore[misc]
             top = x.h[k] if x.h[k] > top else top
             bottom = x.l[k] if x.l[k] < bottom else bottom
         span: cython.double = (x.h[i] if x.h[i] > top else top) - (x.l[i] if x.l[i] < bottom else bottom)
-        count: cython.longlong = x.count()
+        count: cython.longlong = bars_pushed(x)
         wide: cython.double = x.h[i - (count - self.q[2])] - x.l[i - (count - self.q[3])]
         self.pool[b + 5] = div(span, wide) if count >= 60 else 0.0
         for k in range(i - 20, i - 9):
@@ -193,7 +193,7 @@ class StructureBlock(Block):  # type: ignore[misc]
         if unknown == 1:
             return 0
         c: cython.double = x.c[i]
-        atr: cython.double = x.atr()
+        atr: cython.double = atr_of(x)
         level: cython.double = self._past(0, 1)
         other: cython.double = self._past(1, 1)
         if (c - other if c > other else other - c) < (c - level if c > level else level - c):

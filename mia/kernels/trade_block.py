@@ -11,12 +11,12 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of
     from cython.cimports.mia.kernels.num import clip, decay, div, ln_ratio, ratio, root
     from cython.cimports.mia.kernels.tick_rule import tick_sign
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of
     from mia.kernels.num import clip, decay, div, ln_ratio, ratio, root
     from mia.kernels.tick_rule import tick_sign
 
@@ -200,7 +200,7 @@ class TradeBlock(Block):  # type: ignore[misc]
         self.absent[b + 7] = 1 - self.q[6]
         vwap: cython.double = div(self.s[9] + self.s[12], self.s[7] + self.s[10])
         gap: cython.double = div(self.s[9] + size * vwap, self.s[7] + size) - div(self.s[12] + size * vwap, self.s[10] + size)
-        self.pool[b + 8] = ratio(gap, self.hist.atr(), 20.0)
+        self.pool[b + 8] = ratio(gap, atr_of(self.hist), 20.0)
         self.pool[b + 9] = clip(div(self.s[13], self.s[2]), -1.0, 1.0)
         return 0
 

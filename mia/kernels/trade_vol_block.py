@@ -8,11 +8,11 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import clip, decay, div, ratio, root
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, bars_pushed, last_bar
     from mia.kernels.num import clip, decay, div, ratio, root
 
 SLOTS = ("trade_vol_20", "trade_noise_20", "trade_jump_share_20", "trade_vol_burst_10s")
@@ -80,7 +80,7 @@ class TradeVolBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of its trades and those of the 19 bars before it."""
         b: cython.Py_ssize_t = self.base
-        row: cython.Py_ssize_t = (self.hist.count() - 1) % 20 * 4
+        row: cython.Py_ssize_t = (bars_pushed(self.hist) - 1) % 20 * 4
         k: cython.Py_ssize_t
         for k in range(4):
             self.bars[row + k] = self.open_bar[k]
@@ -107,7 +107,7 @@ class TradeVolBlock(Block):  # type: ignore[misc]
         trades += trades_odd
         jumps += jumps_odd
         # Five steps hold five times the variance of one, but the bounce at their two ends only once.
-        self.pool[b] = clip(div(root(0.25 * (fives - steps) / 20.0), self.hist.c[self.hist.last()]), 0.0, 1.0)
+        self.pool[b] = clip(div(root(0.25 * (fives - steps) / 20.0), self.hist.c[last_bar(self.hist)]), 0.0, 1.0)
         self.pool[b + 1] = clip(1.0 - fives / (5.0 * steps), -4.0, 1.0) if steps > 0.0 else 0.0
         self.pool[b + 2] = div(jumps, trades)
         if self.q[0] > 0 and self.q[3] < 20:

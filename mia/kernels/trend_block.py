@@ -1,8 +1,8 @@
-"""Trend features of closed bars: Wilder's oscillators, moving averages, regression lines, persistence of returns.
+"""Trend features of closed bars: Wilder's oscillators, moving averages, extremes, persistence of returns.
 
 Windows are put together from sums (or maxima) of 1, 2, 4, 8 and 16 bars, each kept for the last bars: a window of 60 is one of 32,
 16, 8 and 4 side by side. So a sum holds its own bars and nothing else, and costs a handful of additions. The block hears every
-bar, so its own counts are those of BarHistory. Averages that adapt and other oscillators: oscillator_block.
+bar, so its own counts are those of BarHistory. Averages that adapt and other oscillators: oscillator_block; lines: line_block.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from mia.kernels.history import CAPACITY
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import clip, div, ln_ratio, ratio, root
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from mia.kernels.num import clip, div, ln_ratio, ratio, root
 
 SLOTS = (
-    "rsi_14", "adx_14", "plus_di_14", "minus_di_14", "macd_hist_12_26_9", "stoch_k_14", "ema_gap_10_20", "ema_gap_20_50",
-    "cci_20", "linreg_slope_20", "linreg_r2_20", "variance_ratio_5_60", "variance_ratio_2_30", "efficiency_20",
-    "sma_gap_20", "aroon_osc_20", "stoch_rsi_14", "adx_slope_5", "macd_line_12_26", "ppo_12_26", "keltner_pos_20",
-    "ma_ribbon_order", "stoch_d_14_3", "vortex_14", "choppiness_14", "bollinger_pct_b_20", "dpo_20", "linreg_slope_60",
-    "linreg_resid_60", "trend_scan_t", "autocorr_1_60", "autocorr_5_60", "tsmom_60", "tsmom_240", "hurst_ema_128",
+    "rsi_14", "adx_14", "plus_di_14", "minus_di_14", "macd_hist_12_26_9", "stoch_k_14", "ema_gap_10_20", "ema_gap_20_50", "cci_20",
+    "variance_ratio_5_60", "variance_ratio_2_30", "efficiency_20", "aroon_osc_20", "stoch_rsi_14", "adx_slope_5", "macd_line_12_26",
+    "ppo_12_26", "keltner_pos_20", "ma_ribbon_order", "stoch_d_14_3", "vortex_14", "choppiness_14", "autocorr_1_60", "autocorr_5_60",
+    "tsmom_60", "tsmom_240", "hurst_ema_128",
 )  # fmt: skip
 
 _LN2 = cython.declare(cython.double, 0.6931471805599453)
@@ -37,8 +36,6 @@ LANES = 8
 ROWS = 64  # rows kept of sums: a power of two above the 58 bars that a window reaches back
 TOPS = 4
 TOP_ROWS = 16  # of maxima: above the 6 that one of 14 reaches back
-LINE = 4
-LINE_ROWS = 64  # of the moments of 10 closes: above the 50 that a line of 60 reaches back
 
 _LANES = cython.declare(cython.Py_ssize_t, 8)
 
@@ -52,7 +49,6 @@ class TrendBlock(Block):  # type: ignore[misc]
     6 |h - l[-1]| - |l - h[-1]|, 7 |c - c[-1]|. Of m1 .. m8, maxima: 0 h, 1 -l, 2 RSI, 3 -RSI; top: of 14 bars.
     smooth, after Wilder with 14: 0 gains, 1 losses, 2 rises, 3 falls, 4 ADX. mean, exponential: 0 to 6 closes of 10, 12, 20, 26,
     50, 100 and 200 bars, 7 signal of MACD, 8 to 11 squared sums of 1, 2, 8 and 16 r. at: bars of the newest extremes of 21.
-    line: moments of the last 10 closes from the newest of them: sum of y, of j y, of y^2. fit: 0 slope, 1 R^2, 2 sum of squares.
     """
 
     w1: cython.double[::1]
@@ -68,8 +64,6 @@ class TrendBlock(Block):  # type: ignore[misc]
     top: cython.double[::1]
     smooth: cython.double[::1]
     mean: cython.double[::1]
-    line: cython.double[::1]
-    fit: cython.double[::1]
     adx_past: cython.double[::1]
     stoch_past: cython.double[::1]
     typical: cython.double[::1]
@@ -90,8 +84,6 @@ class TrendBlock(Block):  # type: ignore[misc]
         self.top = arena.doubles(TOPS)
         self.smooth = arena.doubles(5)
         self.mean = arena.doubles(12)
-        self.line = arena.doubles(LINE_ROWS * LINE)
-        self.fit = arena.doubles(3)
         self.adx_past = arena.doubles(8)
         self.stoch_past = arena.doubles(4)
         self.typical = arena.doubles(2 * CAPACITY)  # h + l + c: thrice the typical price
@@ -101,9 +93,9 @@ class TrendBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
-        i: cython.Py_ssize_t = x.last()
-        n: cython.Py_ssize_t = x.count() - 1
-        atr: cython.double = x.atr()
+        i: cython.Py_ssize_t = last_bar(x)
+        n: cython.Py_ssize_t = bars_pushed(x) - 1
+        atr: cython.double = atr_of(x)
         per_atr: cython.double = 1.0 / atr if atr > 1e-300 else 0.0
         self._add(i, n)
         if n > 0:
@@ -112,7 +104,6 @@ class TrendBlock(Block):  # type: ignore[misc]
         self._averages(x.c[i], n, per_atr)
         self._ranges(i, n)
         self._window(i, n)
-        self._lines(i, n, per_atr)
         self._returns(i, n)
         self._scaling(n)
         return 0
@@ -192,7 +183,7 @@ class TrendBlock(Block):  # type: ignore[misc]
         if n >= 14:
             self.pool[b + 1] = self._smooth(4, div(abs(up - down), up + down), 1.0 / (n - 13) if n < 27 else 1.0 / 14.0)
         self.adx_past[n & 7] = self.pool[b + 1]
-        self.pool[b + 17] = self.pool[b + 1] - self.adx_past[(n + 3) & 7]
+        self.pool[b + 14] = self.pool[b + 1] - self.adx_past[(n + 3) & 7]
         return 0
 
     @cython.cfunc
@@ -237,7 +228,7 @@ class TrendBlock(Block):  # type: ignore[misc]
             self.top[k] = max(top, self.m8[back6 + k])
         width: cython.double = self.top[2] + self.top[3]
         # While nothing moves RSI stays where it is but for rounding, which has no place in a range.
-        self.pool[self.base + 16] = 0.5 if width <= 1e-9 else (rsi + self.top[3]) / width
+        self.pool[self.base + 13] = 0.5 if width <= 1e-9 else (rsi + self.top[3]) / width
         return 0
 
     @cython.cfunc
@@ -261,14 +252,14 @@ class TrendBlock(Block):  # type: ignore[misc]
         self.pool[b + 4] = clip((macd - signal) * per_atr, -20.0, 20.0)
         self.pool[b + 6] = clip((e10 - e20) * per_atr, -20.0, 20.0)
         self.pool[b + 7] = clip((e20 - e50) * per_atr, -20.0, 20.0)
-        self.pool[b + 18] = clip(macd * per_atr, -20.0, 20.0)
-        self.pool[b + 19] = ratio(macd, slow, 1.0)
-        self.pool[b + 20] = clip(0.5 * (c - e20) * per_atr, -20.0, 20.0)
+        self.pool[b + 15] = clip(macd * per_atr, -20.0, 20.0)
+        self.pool[b + 16] = ratio(macd, slow, 1.0)
+        self.pool[b + 17] = clip(0.5 * (c - e20) * per_atr, -20.0, 20.0)
         above: cython.longlong = (e10 > e20) + (e10 > e50) + (e10 > e100) + (e10 > e200) + (e20 > e50)
         below: cython.longlong = (e10 < e20) + (e10 < e50) + (e10 < e100) + (e10 < e200) + (e20 < e50)
         above += (e20 > e100) + (e20 > e200) + (e50 > e100) + (e50 > e200) + (e100 > e200)
         below += (e20 < e100) + (e20 < e200) + (e50 < e100) + (e50 < e200) + (e100 < e200)
-        self.pool[b + 21] = (above - below) / 10.0
+        self.pool[b + 18] = (above - below) / 10.0
         return 0
 
     @cython.cfunc
@@ -285,9 +276,9 @@ class TrendBlock(Block):  # type: ignore[misc]
         stoch: cython.double = 0.5 if width <= 0.0 else (self.hist.c[i] + self.top[1]) / width
         self.stoch_past[n & 3] = stoch
         self.pool[b + 5] = stoch
-        self.pool[b + 22] = (stoch + self.stoch_past[(n + 3) & 3] + self.stoch_past[(n + 2) & 3]) / 3.0
-        self.pool[b + 23] = ratio(vortex, path, 2.0)
-        self.pool[b + 24] = 1.0 if width <= 0.0 else clip(ln_ratio(path, width) / _LN14, 0.0, 2.0)
+        self.pool[b + 19] = (stoch + self.stoch_past[(n + 3) & 3] + self.stoch_past[(n + 2) & 3]) / 3.0
+        self.pool[b + 20] = ratio(vortex, path, 2.0)
+        self.pool[b + 21] = 1.0 if width <= 0.0 else clip(ln_ratio(path, width) / _LN14, 0.0, 2.0)
         return 0
 
     @cython.cfunc
@@ -328,7 +319,7 @@ class TrendBlock(Block):  # type: ignore[misc]
         d: cython.double = (a0 + a1) + (a2 + a3)
         # Rounding of a flat window is not a deviation.
         self.pool[b + 8] = 0.0 if d <= 1e-9 * total else ratio(20.0 * newest - total, 0.075 * d, 10.0)
-        self.pool[b + 13] = ratio(x.c[i] - x.c[i - 20], self.w16[row + 7] + self.w4[back16 + 7], 1.0)
+        self.pool[b + 11] = ratio(x.c[i] - x.c[i - 20], self.w16[row + 7] + self.w4[back16 + 7], 1.0)
         if x.h[i] >= x.h[i - (n - self.at[0])]:
             self.at[0] = n
         elif n - self.at[0] > 20:
@@ -337,7 +328,7 @@ class TrendBlock(Block):  # type: ignore[misc]
             self.at[1] = n
         elif n - self.at[1] > 20:
             self._newest_bottom(i, n)
-        self.pool[b + 15] = (self.at[0] - self.at[1]) / 20.0
+        self.pool[b + 12] = (self.at[0] - self.at[1]) / 20.0
         return 0
 
     @cython.cfunc
@@ -363,91 +354,6 @@ class TrendBlock(Block):  # type: ignore[misc]
                 best = k
         self.at[1] = n - (i - best)
         return 0
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def _lines(self, i: cython.Py_ssize_t, n: cython.Py_ssize_t, per_atr: cython.double) -> cython.longlong:
-        """Lines through the last 10, 20, 40 and 60 closes, and the mean and deviation of 20.
-
-        Closes are measured from the newest one: whole ticks, so that the sums are exact and a flat window is exactly flat.
-        """
-        x: BarHistory = self.hist
-        b: cython.Py_ssize_t = self.base
-        newest: cython.double = x.c[i]
-        row: cython.Py_ssize_t = (n & 63) * 4
-        y1: cython.double = x.c[i - 1] - newest
-        y2: cython.double = x.c[i - 2] - newest
-        y3: cython.double = x.c[i - 3] - newest
-        y4: cython.double = x.c[i - 4] - newest
-        y5: cython.double = x.c[i - 5] - newest
-        y6: cython.double = x.c[i - 6] - newest
-        y7: cython.double = x.c[i - 7] - newest
-        y8: cython.double = x.c[i - 8] - newest
-        y9: cython.double = x.c[i - 9] - newest
-        s: cython.double = ((y1 + y2) + (y3 + y4)) + ((y5 + y6) + (y7 + y8)) + y9  # of y = c[-j] - c
-        sj: cython.double = ((y1 + 2.0 * y2) + (3.0 * y3 + 4.0 * y4)) + ((5.0 * y5 + 6.0 * y6) + (7.0 * y7 + 8.0 * y8)) + 9.0 * y9
-        syy: cython.double = ((y1 * y1 + y2 * y2) + (y3 * y3 + y4 * y4)) + ((y5 * y5 + y6 * y6) + (y7 * y7 + y8 * y8)) + y9 * y9
-        self.line[row] = s
-        self.line[row + 1] = sj
-        self.line[row + 2] = syy
-        best: cython.double = self._line(10.0, 0.1, 12.0 / 990.0, s, sj, syy)
-        t: cython.double
-        d: cython.double
-        past: cython.double
-        weight: cython.double
-        m: cython.Py_ssize_t
-        for m in range(10, 60, 10):
-            # The ten closes before, which were measured from the newest of them.
-            row = ((n + 64 - m) & 63) * 4
-            d = x.c[i - m] - newest
-            past = self.line[row]
-            weight = m
-            syy += self.line[row + 2] + d * (2.0 * past + 10.0 * d)
-            sj += self.line[row + 1] + weight * past + d * (10.0 * weight + 45.0)
-            s += past + 10.0 * d
-            if m == 10:
-                t = self._line(20.0, 0.05, 12.0 / 7980.0, s, sj, syy)
-                self.pool[b + 9] = clip(self.fit[0] * per_atr, -20.0, 20.0)
-                self.pool[b + 10] = self.fit[1]
-                self.pool[b + 14] = clip(-0.05 * s * per_atr, -20.0, 20.0)
-                self.pool[b + 25] = clip(0.5 + div(-0.05 * s, 4.0 * root(self.fit[2] * 0.05)), -1.0, 2.0)
-                self.pool[b + 26] = clip((x.c[i - 11] - newest - 0.05 * s) * per_atr, -20.0, 20.0)
-            elif m == 30:
-                t = self._line(40.0, 0.025, 12.0 / 63960.0, s, sj, syy)
-            elif m == 50:
-                t = self._line(60.0, 1.0 / 60.0, 12.0 / 215940.0, s, sj, syy)
-                self.pool[b + 27] = clip(self.fit[0] * per_atr, -20.0, 20.0)
-                past = 1.0 - self.fit[1]
-                d = -s / 60.0 - self.fit[0] * 29.5
-                self.pool[b + 28] = 0.0 if past <= 1e-9 else ratio(d, root(self.fit[2] * past / 60.0), 10.0)
-            else:
-                continue
-            if abs(t) > abs(best):
-                best = t
-        self.pool[b + 29] = clip(root(best) - root(-best), -50.0, 50.0)
-        return 0
-
-    @cython.cfunc
-    @cython.exceptval(check=False)
-    def _line(
-        self,
-        size: cython.double,
-        per_size: cython.double,
-        per_sxx: cython.double,
-        s: cython.double,
-        sj: cython.double,
-        syy: cython.double,
-    ) -> cython.double:
-        """The line through `size` closes, into fit; returns the square of the t value of its slope, with the sign of the slope."""
-        sxy: cython.double = 0.5 * (size - 1.0) * s - sj  # time runs forward: x = -j
-        rest: cython.double = syy - s * s * per_size
-        slope: cython.double = sxy * per_sxx
-        t: cython.double = clip(div(sxy * slope, rest), 0.0, 1.0)
-        self.fit[0] = slope
-        self.fit[1] = t
-        self.fit[2] = rest
-        t = (size - 2.0) * t / (1.0 - t if 1.0 - t > 1e-9 else 1e-9)
-        return t if slope > 0.0 else -t
 
     @cython.cfunc
     @cython.exceptval(check=False)
@@ -484,12 +390,12 @@ class TrendBlock(Block):  # type: ignore[misc]
         per_spread: cython.double = 1.0 / spread if spread > 1e-300 else 0.0
         power: cython.double = root(q)
         per_power: cython.double = 1.0 / power if power > 0.0 else 0.0
-        self.pool[b + 11] = clip((ff - f * f / 56.0) * (12.0 / 56.0) * per_spread, 0.0, 20.0)
-        self.pool[b + 30] = clip((one - mean * (2.0 * s - oldest - newest) + 59.0 * mean * mean) * per_spread, -1.0, 1.0)
+        self.pool[b + 9] = clip((ff - f * f / 56.0) * (12.0 / 56.0) * per_spread, 0.0, 20.0)
+        self.pool[b + 22] = clip((one - mean * (2.0 * s - oldest - newest) + 59.0 * mean * mean) * per_spread, -1.0, 1.0)
         five -= mean * (2.0 * s - (ends_old + oldest) - (ends + newest)) - 55.0 * mean * mean
-        self.pool[b + 31] = clip(five * per_spread, -1.0, 1.0)
-        self.pool[b + 32] = clip(s * per_power, -8.0, 8.0)
-        self.pool[b + 33] = clip(0.5 * ln_ratio(x.c[i], x.c[i - 240]) * per_power, -10.0, 10.0)
+        self.pool[b + 23] = clip(five * per_spread, -1.0, 1.0)
+        self.pool[b + 24] = clip(s * per_power, -8.0, 8.0)
+        self.pool[b + 25] = clip(0.5 * ln_ratio(x.c[i], x.c[i - 240]) * per_power, -10.0, 10.0)
         s = (self.w16[row] + self.w8[back16]) + (self.w4[back24] + self.w2[back28])
         q = (self.w16[row + 1] + self.w8[back16 + 1]) + (self.w4[back24 + 1] + self.w2[back28 + 1])
         one = (self.w16[row + 2] + self.w8[back16 + 2]) + (self.w4[back24 + 2] + self.w1[back28 + 2])
@@ -499,7 +405,7 @@ class TrendBlock(Block):  # type: ignore[misc]
         spread = q - s * s / 30.0
         if spread <= 1e-12 * q:
             spread = 0.0
-        self.pool[b + 12] = clip(div((ff - f * f / 29.0) * (15.0 / 29.0), spread), 0.0, 20.0)
+        self.pool[b + 10] = clip(div((ff - f * f / 29.0) * (15.0 / 29.0), spread), 0.0, 20.0)
         return 0
 
     @cython.cfunc
@@ -524,5 +430,5 @@ class TrendBlock(Block):  # type: ignore[misc]
         sixteen = self._mean(11, sixteen, 2.0 / 129.0)
         # The least squares weights of ln q = 0, 1, 2, 3, 4 times ln 2 are -2, -1, 0, 1, 2 tenths: that of q = 4 is 0.
         slope: cython.double = (2.0 * ln_ratio(sixteen, one) + ln_ratio(eight, two)) / (10.0 * _LN2)
-        self.pool[self.base + 34] = 0.5 if one <= 1e-30 else clip(0.5 * slope, 0.0, 1.0)
+        self.pool[self.base + 26] = 0.5 if one <= 1e-30 else clip(0.5 * slope, 0.0, 1.0)
         return 0

@@ -8,11 +8,11 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import clip, div, ln_ratio, ratio, root
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from mia.kernels.num import clip, div, ln_ratio, ratio, root
 
 SLOTS = (
@@ -78,8 +78,8 @@ class VolBlock(Block):  # type: ignore[misc]
     def bar(self) -> cython.longlong:
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
-        i: cython.Py_ssize_t = x.last()
-        n: cython.Py_ssize_t = x.count() - 1
+        i: cython.Py_ssize_t = last_bar(x)
+        n: cython.Py_ssize_t = bars_pushed(x) - 1
         b: cython.Py_ssize_t = self.base
         self._ewma(x.r[i] * x.r[i], n)
         self._terms(i)
@@ -93,7 +93,7 @@ class VolBlock(Block):  # type: ignore[misc]
         r2: cython.double = self.s60[1]
         size: cython.double = self.s60[4]
         self._windows(n)
-        self.pool[b] = clip(div(x.atr(), x.c[i]), 0.0, 1.0)
+        self.pool[b] = clip(div(atr_of(x), x.c[i]), 0.0, 1.0)
         self._ranges(x.h[i] - x.l[i])
         self._closes(i)
         self._jumps()
@@ -277,7 +277,7 @@ class VolBlock(Block):  # type: ignore[misc]
         mean: cython.double = ((s0 + s1) + (s2 + s3)) / 20.0
         std: cython.double = root(((q0 + q1) + (q2 + q3)) / 20.0 - mean * mean)
         self.pool[self.base + 6] = clip(div(4.0 * std, close + mean), 0.0, 2.0)
-        self.pool[self.base + 28] = ratio(2.0 * std, 1.5 * x.atr(), 20.0)
+        self.pool[self.base + 28] = ratio(2.0 * std, 1.5 * atr_of(x), 20.0)
         return 0
 
     @cython.cfunc
@@ -343,7 +343,7 @@ class VolBlock(Block):  # type: ignore[misc]
         self.pool[b + 24] = self._rank(now, slot)
         self.pool[b + 25] = div(now - then, now + then)
         self.pool[b + 26] = ratio(slow, root(hours / 240.0), 2.0)
-        self.pool[b + 27] = ratio(x.atr(), self.s60[18] / 60.0, 20.0)
+        self.pool[b + 27] = ratio(atr_of(x), self.s60[18] / 60.0, 20.0)
         return 0
 
     @cython.cfunc

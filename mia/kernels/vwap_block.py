@@ -8,13 +8,13 @@ from mia.kernels.arena import Arena
 
 if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
-    from cython.cimports.mia.kernels.history import BarHistory
+    from cython.cimports.mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import clip, div, ratio, root
     from cython.cimports.mia.kernels.roll import Ring
     from cython.cimports.mia.kernels.session_watch import SessionWatch
 else:
     from mia.kernels.block import Block
-    from mia.kernels.history import BarHistory
+    from mia.kernels.history import BarHistory, atr_of, bars_pushed, last_bar
     from mia.kernels.num import clip, div, ratio, root
     from mia.kernels.roll import Ring
     from mia.kernels.session_watch import SessionWatch
@@ -68,9 +68,9 @@ class VwapBlock(Block):  # type: ignore[misc]
         """A bar was pushed: write the features of bars."""
         x: BarHistory = self.hist
         b: cython.Py_ssize_t = self.base
-        i: cython.Py_ssize_t = x.last()
+        i: cython.Py_ssize_t = last_bar(x)
         c: cython.double = x.c[i]
-        atr: cython.double = x.atr()
+        atr: cython.double = atr_of(x)
         begins: cython.bint = self.watch.step(x.session)
         k: cython.Py_ssize_t
         if begins:
@@ -177,7 +177,7 @@ class VwapBlock(Block):  # type: ignore[misc]
         k: cython.Py_ssize_t = i
         top: cython.bint = (x.h[j] > x.h[j - 1]) & (x.h[j] > x.h[j - 2]) & (x.h[j] > x.h[j + 1]) & (x.h[j] > x.h[j + 2])
         bottom: cython.bint = (x.l[j] < x.l[j - 1]) & (x.l[j] < x.l[j - 2]) & (x.l[j] < x.l[j + 1]) & (x.l[j] < x.l[j + 2])
-        if x.count() >= 5 and (top or bottom):
+        if bars_pushed(x) >= 5 and (top or bottom):
             self.s[5] = 0.0
             self.s[6] = 0.0
             self.s[7] = x.c[j]
@@ -191,7 +191,7 @@ class VwapBlock(Block):  # type: ignore[misc]
                 self.s[5] += x.v[k]
                 self.s[6] += x.v[k] * (self._price(k) - self.s[7])
             k += 1
-        self.pool[b + 5] = ratio(x.c[i] - self.s[7] - div(self.s[6], self.s[5]), x.atr(), 50.0)
+        self.pool[b + 5] = ratio(x.c[i] - self.s[7] - div(self.s[6], self.s[5]), atr_of(x), 50.0)
         return 0
 
     @cython.cfunc

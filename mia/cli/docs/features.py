@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from mia.features.batch import BY_NOTIONAL
 from mia.features.catalogue import INPUTS, Feature, shipped_catalogue
 
 _HEAD: Final = """# Features
@@ -44,6 +45,13 @@ A running daemon gets the series that `reference` columns read in two ways; what
 | `ref`, `ref2`, `spot`, `perp`, `nyse_tick`, `trin` | `ts_ms` of the beginning of each bar, `close` | 1 s after the end of the bar |
 
 News and predictions are events that the daemon takes and journals, and offline files; nothing sends them to a running daemon yet.
+"""
+_CANDLES: Final = """
+## Candles and live
+A candle file has no aggressors, so columns of trades, quotes and depth have no value there. Columns of bars are those of live, but for
+the notional of a bar, which live sums over its trades. A file with `quote_volume` (also `quote_asset_volume` of Binance's klines,
+`cum_dollar`) gives the true one, and `trades` (`count`, `number_of_trades`, `cum_ticks`) the number of trades. Without it the mean price
+of a bar is taken to be (high + low + close) / 3, a note says so, and these columns are near to live's, not equal: {by_notional}.
 """
 _MODELS: Final = """
 ## Models behind columns
@@ -109,6 +117,7 @@ def page() -> str:
     for name in INPUTS:
         what, missing = INPUT_TEXT[name]
         parts.append(f"| `{name}` | {what} | {missing} | {sum(name in f.inputs for f in catalogue.features)} |\n")
+    parts.append(_CANDLES.format(by_notional=", ".join(f"`{name}`" for name in BY_NOTIONAL)))
     parts += [_OUTSIDE, _MODELS]
     for category in dict.fromkeys(f.category for f in catalogue.features):
         members = [f for f in catalogue.features if f.category == category]

@@ -212,3 +212,15 @@ def test_values_at_an_end_are_those_of_live_whatever_was_asked_for_in_between(ba
     whole = feature_checks._whole(bars, COLUMNS, [700, 1_500], feature_checks._times(bars))
 
     assert whole.tobytes() == matrix[[699, 1_499]].tobytes()
+
+
+def test_twins_of_the_instrument_are_told_with_their_reason() -> None:
+    spread = np.random.default_rng(4).integers(1, 5, 2_000).astype(np.float64)
+    profile = Profile(("spread_ticks", "impact_bps_10k", "rsi_14"))
+    profile.add(np.stack([spread, 0.05 * spread, np.linspace(0.0, 1.0, 2_000)], axis=1))
+
+    problems = {p.column: p.problems for p in profile.report()}
+
+    assert problems["impact_bps_10k"][0].startswith("moves as spread_ticks (10,000 of the quote currency never reach beyond the best price")
+    assert problems["spread_ticks"][0].startswith("moves as impact_bps_10k (10,000")
+    assert problems["rsi_14"] == []

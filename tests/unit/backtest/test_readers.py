@@ -11,9 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mia.backtest.feature_bench import made_bars, plan_of
 from mia.backtest.readers import bar_rows, grid_of, read_candles
 from mia.domain.errors import ConfigError, DataError
 from mia.features.bars import BarSpec
+from mia.features.batch import BY_NOTIONAL, compute_bars
+from mia.features.catalogue import shipped_catalogue
 
 MINUTE = 60_000_000_000
 
@@ -86,8 +89,8 @@ def test_prices_that_fit_both_orders_ask_for_a_header(tmp_path: Path) -> None:
 
 
 def test_bars_that_end_at_irregular_times_must_be_named_and_keep_their_trades(tmp_path: Path) -> None:
-    text = "date_time,open,high,low,close,cum_vol,cum_dollar,cum_ticks\n2015-01-01 23:16:58.834,5,6,5,6,8377,1,2800\n"
-    path = save(tmp_path / "t.csv", text + "2015-01-02 00:36:33.094,6,6,5,5,6046,1,2801\n")
+    text = "date_time,open,high,low,close,cum_vol,cum_dollar,cum_ticks\n2015-01-01 23:16:58.834,5,6,5,6,8377,45000,2800\n"
+    path = save(tmp_path / "t.csv", text + "2015-01-02 00:36:33.094,6,6,5,5,6046,33000,2801\n")
 
     with pytest.raises(ConfigError, match="irregular"):
         read_candles([path], tz="UTC")
@@ -207,3 +210,61 @@ def test_steps_are_the_coarsest_that_fit_and_bars_come_in_whole_ones(tmp_path: P
     assert rows[:, :5].tolist() == [[19201.0, 19206.0, 19200.0, 19204.0, 3.0], [19204.0, 19204.0, 19203.0, 19203.0, 4.0]]
     with pytest.raises(DataError, match=r"row 1 .*: open 4800.25 is no multiple of the tick 0.1"):
         bar_rows(candles, grid_of(candles, Decimal("0.1")), 0, 2)
+
+
+def kline(n: int = 4, **replaced: Any) -> pl.DataFrame:
+    """As frame, with the columns that Binance's klines have beside the candle."""
+    volume = 1.5 + np.arange(n)
+    mean = 100.5 + np.arange(n)
+    return frame(n, **{"quote_asset_volume": mean * volume, "number_of_trades": 10 + np.arange(n), **replaced})
+
+
+def test_the_traded_quote_volume_and_the_count_of_trades_are_those_of_the_file(tmp_path: Path) -> None:
+    candles = read_candles([save(tmp_path / "k.csv", kline())])
+    grid = grid_of(candles)
+
+    rows = bar_rows(candles, grid, 0, 4)
+
+    tick, lot = float(grid.tick_size), float(grid.lot_size)
+    assert (rows[:, 7] * tick * lot).tolist() == pytest.approx(((100.5 + np.arange(4)) * (1.5 + np.arange(4))).tolist())
+    assert rows[:, 8].tolist() == [10.0, 11.0, 12.0, 13.0]
+    assert not candles.notes
+
+
+def test_a_file_without_quote_volume_says_which_columns_differ_from_live(tmp_path: Path) -> None:
+    with_it, without = save(tmp_path / "a.csv", kline()), save(tmp_path / "b.csv", frame().with_columns(pl.col("ts_ms") + 240_000))
+
+    alone, both = read_candles([without]), read_candles([with_it, without])
+
+    assert all("vwap_distance" in note and "b.csv" in note and "a.csv" not in note for c in (alone, both) for note in c.notes)
+    assert both.notional is None
+    grid = grid_of(alone)
+    assert bar_rows(alone, grid, 0, 1)[0, 7] * float(grid.tick_size) == pytest.approx(1.5 / float(grid.lot_size) * (103 + 99 + 102) / 3)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("quote_asset_volume", 1.5 * 98.0, "row 1 .*mean price of 98, outside of low 99 .. high 103"),
+        ("quote_asset_volume", 50 * 1.5 * 101.0, "mean price of 5050, outside"),
+        ("number_of_trades", -1.0, "trades is -1"),
+    ],
+)
+def test_a_quote_volume_or_count_that_cannot_be_is_refused(column: str, value: float, words: str, tmp_path: Path) -> None:
+    data = kline().with_columns(pl.when(pl.int_range(pl.len()) == 0).then(value).otherwise(pl.col(column)).alias(column))
+
+    with pytest.raises(DataError, match=words):
+        read_candles([save(tmp_path / "k.csv", data)])
+
+
+def test_the_columns_named_are_those_that_feel_the_notional() -> None:
+    ts, bars = made_bars(6_000)
+    other = bars.copy()
+    other[:, 7] = bars[:, 4] * (bars[:, 2] + np.random.default_rng(1).random(len(bars)) * (bars[:, 1] - bars[:, 2]))
+    catalogue = shipped_catalogue()
+    of_bars = [f.name for f in catalogue.features if "trades" not in f.inputs]
+
+    matrices = [compute_bars(plan_of(of_bars, "time:1m")[0], ts, b, with_cold=True)[1] for b in (bars, other)]
+
+    differ = (matrices[0] != matrices[1]).any(axis=0)
+    assert {name for name, d in zip(of_bars, differ, strict=True) if d} == set(BY_NOTIONAL)

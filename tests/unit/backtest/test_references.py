@@ -239,3 +239,12 @@ def test_recorded_bars_are_read(market_data: Path) -> None:
     assert (vix.events, tick.events, coin.events) == (9235, 56_771, 52_416)
     assert vix.x.max() == 82.69
     assert coin.ts_recv_ns[0] == ns("2024-01-01T00:05:01")
+
+
+def test_of_an_hour_that_comes_twice_the_first_is_meant(tmp_path: Path) -> None:
+    # On 2024-11-03 New York had 01:30 twice: at 05:30 UTC in summer time and at 06:30 UTC.
+    (tmp_path / "a.csv").write_text("datetime,close\n2024-11-03 00:30:00,10\n2024-11-03 01:30:00,11\n2024-11-03 02:30:00,12\n")
+
+    columns = read_reference("ref", tmp_path / "a.csv")
+
+    assert columns.ts_event_ns.tolist() == [ns("2024-11-03T04:30"), ns("2024-11-03T05:30"), ns("2024-11-03T07:30")]

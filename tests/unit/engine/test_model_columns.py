@@ -33,6 +33,17 @@ def test_a_decision_sees_the_trades_that_closed_before_it(rig: Make, says: Make)
     assert seen[4] == pytest.approx([math.log(1.1) / math.log(86_401), 0.5], rel=1e-5)  # one won, one lost
 
 
+def test_a_trade_that_earned_exactly_nothing_is_not_won(rig: Make, says: Make) -> None:
+    r = rig(says(RECORD))
+
+    r.decide(0.5, bid=10_000)  # bought at 10,002
+    r.decide(0.0, bid=10_002)
+    r.decide(0.0)
+
+    assert r.engine.state.counters.trades == 1
+    assert list(r.engine.lanes[0].plan.values)[1] == pytest.approx(1 / 3)  # (0 + 1) / (1 + 2)
+
+
 def test_only_the_last_three_trades_count(rig: Make, says: Make) -> None:
     r = rig(says(RECORD))
 

@@ -11,11 +11,12 @@ import pytest
 from mia.features.batch import compute_bars
 from mia.features.catalogue import shipped_catalogue
 from mia.kernels.flow_block import SLOTS as FLOW
+from mia.kernels.line_block import SLOTS as LINES
 from mia.kernels.price_block import SLOTS as PRICE
 from mia.kernels.trend_block import SLOTS as TREND
 from mia.kernels.vol_block import SLOTS as VOL
 
-BAR_COLUMNS = [*PRICE[:16], *FLOW[:9], *TREND[:16], *VOL[:13]]
+BAR_COLUMNS = [*PRICE[:16], *FLOW[:9], *TREND[:13], *LINES[:3], *VOL[:13]]
 Array = Any
 
 

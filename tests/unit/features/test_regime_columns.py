@@ -248,3 +248,29 @@ def _instrument() -> Instrument:
     from mia.train.settings import perpetual
 
     return perpetual()
+
+
+def test_after_a_pause_the_filter_begins_again_from_its_start(instrument: Instrument) -> None:
+    columns = [*SLOTS, *READS]
+    bars = candles(400, 5)
+    times = START_NS + MINUTE_NS * np.arange(len(bars))
+    plan, _ = plan_of(instrument, columns, FeatureModels(regime=params()))
+    compute_bars(plan, times[:200], bars[:200], with_cold=True)
+    before = plan.regime_probs()
+
+    plan.cool()
+    at_once = plan.regime_probs()
+    plan.observe(int(times[199]))
+    shown = [plan.is_there(j) for j in range(len(SLOTS))]
+    _, matrix = compute_bars(plan, times[200:], bars[200:], with_cold=True)
+
+    assert before != UNIFORM
+    assert at_once == UNIFORM
+    assert not any(shown)
+    warm = max(shipped_catalogue().get(c).warm_up.bars for c in SLOTS)
+    rows = slice(warm, None)
+    # By the recursion from a third each over the inputs from the first bar after the pause on.
+    again = run(instrument, READS, None, bars)[200:]
+    wanted = oracle(params(), again)
+    for j, name in enumerate(SLOTS):
+        assert np.allclose(matrix[rows, j], wanted[name][rows], rtol=1e-6, atol=1e-9, equal_nan=True), name

@@ -14,12 +14,13 @@ import pytest
 
 from mia.features.batch import bars_from_ohlcv, compute_bars
 from mia.features.catalogue import shipped_catalogue
+from mia.kernels.line_block import SLOTS as LINES
 from mia.kernels.oscillator_block import SLOTS as OSCILLATOR
 from mia.kernels.trend_block import SLOTS as TREND
 
 Array = Any
-NEW = [*TREND[16:], *OSCILLATOR]
-ALL = [*TREND, *OSCILLATOR]
+NEW = [*TREND[13:], *LINES[3:], *OSCILLATOR]
+ALL = [*TREND, *LINES, *OSCILLATOR]
 ROOT = Path(__file__).resolve().parents[3]
 
 

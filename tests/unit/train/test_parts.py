@@ -20,9 +20,9 @@ from mia.train.env import Tape
 from mia.train.evaluate import evaluate
 from mia.train.graph import Layer, PolicyWeights, build_graph
 from mia.train.known import Known
-from mia.train.parts import simulated_candidates
+from mia.train.parts import bar_parts, simulated_candidates
 from mia.train.regime_fit import fit_by_moments, fit_regime
-from mia.train.settings import REGIME_COLUMNS, perpetual, recorded_instruments
+from mia.train.settings import REGIME_COLUMNS, FitSettings, perpetual, recorded_instruments
 from mia.train.stats import auc, brier, mean_interval
 from mia.train.tapes import chosen, complete_columns, filtered, recorded, simulated
 from tests.unit.train.test_env import SETTINGS, tape
@@ -270,3 +270,22 @@ def test_the_book_of_a_simulated_stretch_reaches_the_depth_columns() -> None:
 
     assert (depth.features.std(axis=0) > 0.01).all()
     assert abs(depth.features[:, 0].mean()) < 0.5  # both sides of the book live
+
+
+def test_sixty_bars_lie_between_the_parts_of_a_candle_file(tmp_path: Path) -> None:
+    n = 3000
+    rng = np.random.default_rng(2)
+    close = np.round(60_000.0 * np.exp(np.cumsum(rng.normal(0, 5e-4, n))), 1)
+    opens = np.concatenate([close[:1], close[:-1]])
+    pl.DataFrame({
+        "ts_ms": 1_700_000_040_000 + 60_000 * np.arange(n), "open": opens, "high": np.maximum(opens, close) + 5,
+        "low": np.minimum(opens, close) - 5, "close": close, "volume": rng.integers(1, 1000, n).astype(float),
+    }).write_parquet(tmp_path / "bars.parquet")  # fmt: skip
+
+    parts = bar_parts(FitSettings(), [tmp_path / "bars.parquet"], lambda train, params: ("ret_1", "rsi_14"))
+
+    (train,), (validation,), (test,) = parts.train, parts.validation, parts.test
+    minute = 60_000_000_000
+    # The next bar would be one minute later: no label or window of a part reaches into the one before.
+    assert validation.ts_ns[0] - train.ts_ns[-1] == 61 * minute
+    assert test.ts_ns[0] - validation.ts_ns[-1] == 61 * minute
