@@ -247,10 +247,11 @@ def shuffle_drawdowns(
     words: cython.longlong[:, ::1],
     profit: cython.double[::1],
     start: cython.double,
-    out: cython.double[::1],
-    longest: cython.longlong[::1],
+    fall: cython.double[::1],
+    low: cython.double[::1],
+    streak: cython.longlong[::1],
 ) -> cython.void:
-    """out [samples]: largest fall from a peak, in money, of start plus the profits in a random order; longest [samples]: losses in a row.
+    """Of start plus the profits in random orders: largest fall from a peak and lowest value, in money, and most losses in a row; each [samples].
 
     profit [m]: shuffled in place (Fisher-Yates), sample after sample, by words [samples, m].
     """
@@ -261,14 +262,14 @@ def shuffle_drawdowns(
     x: cython.double
     equity: cython.double
     peak: cython.double
-    fall: cython.double
-    streak: cython.longlong
-    for i in range(out.shape[0]):
+    losses: cython.longlong
+    for i in range(fall.shape[0]):
         equity = start
         peak = start
-        fall = 0.0
-        streak = 0
-        longest[i] = 0
+        losses = 0
+        fall[i] = 0.0
+        low[i] = start
+        streak[i] = 0
         for j in range(m):
             k = j + _below(words[i, j], m - j)
             x = profit[k]
@@ -277,9 +278,10 @@ def shuffle_drawdowns(
             equity += x
             if equity > peak:
                 peak = equity
-            if peak - equity > fall:
-                fall = peak - equity
-            streak = streak + 1 if x < 0.0 else 0
-            if streak > longest[i]:
-                longest[i] = streak
-        out[i] = fall
+            if equity < low[i]:
+                low[i] = equity
+            if peak - equity > fall[i]:
+                fall[i] = peak - equity
+            losses = losses + 1 if x < 0.0 else 0
+            if losses > streak[i]:
+                streak[i] = losses
