@@ -107,7 +107,7 @@ def measure(
             peak = wealth
         if peak > 1e100 or wealth < 1e-100:  # a ratio is all that counts: rescale before it leaves the range of a double
             growth += log(wealth) if wealth > 0.0 else -700.0
-            peak = peak / wealth if wealth > 0.0 else 1e100
+            peak = peak / wealth if wealth > peak * 1e-100 else 1e100
             wealth = 1.0
         depth = 1.0 - wealth / peak
         if depth > depth_max:
@@ -211,7 +211,7 @@ def resample_returns(
     counts: cython.longlong[::1],
     out: cython.double[:, ::1],
 ) -> cython.void:
-    """out [samples, COLUMNS]: `measure` of each of so many resamples of r, by words [samples, n]; index, counts [n]: work space, counts zeroed."""
+    """out [samples, COLUMNS]: `measure` of each resample of r, by words [samples, n]; index, counts [n]: work space, counts zeroed."""
     i: cython.Py_ssize_t
     for i in range(out.shape[0]):
         draw(words, i, restart, index)
@@ -251,7 +251,7 @@ def shuffle_drawdowns(
     low: cython.double[::1],
     streak: cython.longlong[::1],
 ) -> cython.void:
-    """Of start plus the profits in random orders: largest fall from a peak and lowest value, in money, and most losses in a row; each [samples].
+    """Of start plus the profits in random orders: largest fall from a peak, lowest value, most losses in a row; each [samples].
 
     profit [m]: shuffled in place (Fisher-Yates), sample after sample, by words [samples, m].
     """

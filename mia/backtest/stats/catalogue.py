@@ -17,7 +17,8 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
 BY_NAME: Final = {statistic.name: statistic for statistic in STATISTICS}
 # What is also told by regime, session, hour and weekday.
 BY_GROUP: Final = (
-    "return", "volatility", "sharpe", "sortino", "omega", "var_95", "cvar_95", "skew", "kurtosis", "max_drawdown", "ulcer", "time_in_market",
+    "return",
+    "volatility", "sharpe", "sortino", "omega", "var_95", "cvar_95", "skew", "kurtosis", "max_drawdown", "ulcer", "time_in_market",
     "mean_exposure", "trades", "profit", "hit_rate", "profit_factor", "payoff", "expectancy", "sqn", "loss_streak", "holding", "costs",
     "cost_share",
 )  # fmt: skip

@@ -1,12 +1,13 @@
 """docs/statistics.md, from the catalogue of statistics."""
 
+# ruff: noqa: E501 (lines of markdown)
 from __future__ import annotations
 
 from typing import Final
 
 from mia.backtest.stats.catalogue import BY_GROUP, STATISTICS
 from mia.backtest.stats.groups import SESSIONS
-from mia.backtest.stats.registry import UNIT_TEXT
+from mia.backtest.stats.registry import PERIODS_MIN, TRADES_MIN, UNIT_TEXT
 
 _HEAD: Final = """# Statistics
 
@@ -18,6 +19,7 @@ is too little to stand on, a figure is `n/a` with the reason ("n/a, 7 trades"), 
 - Intervals are percentiles of 10,000 resamples by the stationary bootstrap (Politis and Romano 1994): of periods, with a mean block length
   chosen from the data (Politis and White 2004, corrected by Patton, Politis and White 2009; the longer of those for r and for its squared
   deviations), and of trades in order of their close (more than 4,096 in groups of equal size). A bound that no resample has is "unbounded".
+  Below {periods_min} periods or {trades_min} trades there is no interval.
 - Once equity is at or below 0 the account is ruined: figures marked with * are still told, all others are n/a.
 - A seed decides every random number: the same input gives the same bits.
 
@@ -42,12 +44,12 @@ how many periods a year it comes in. Hours and sessions need marks at most an ho
 | trade order | the same profits in random orders: deepest fall, losses in a row, share of orders that lose all | definition |
 | random entries | mean log return a trade against the same sides and holding times opened at random, before costs | definition |
 | perturbed bars | every price moved by a share of the median range; or blocks of bars in random places | definition |
-"""  # noqa: E501
+"""
 
 
 def page() -> str:
     """The page as Markdown text, ending in a newline."""
-    parts = [_HEAD.format(n=len(STATISTICS))]
+    parts = [_HEAD.format(n=len(STATISTICS), periods_min=PERIODS_MIN, trades_min=TRADES_MIN)]
     for group in dict.fromkeys(statistic.group for statistic in STATISTICS):
         parts.append(
             f"## {group.capitalize()}\n| name | figure | unit | formula | needs | interval | source |\n|---|---|---|---|---|---|---|\n"

@@ -80,7 +80,8 @@ _GROUPINGS: Final = (
     ),
     _Grouping("session", SESSIONS, lambda track: _session(track.ts_ns[1:] - 1), lambda trips: _session(trips.opened_ns), HOUR_NS),
     _Grouping(
-        "hour", tuple(f"{h:02d}" for h in range(24)), lambda track: _hour(track.ts_ns[1:] - 1), lambda trips: _hour(trips.opened_ns), HOUR_NS
+        "hour", tuple(f"{h:02d}" for h in range(24)), lambda track: _hour(track.ts_ns[1:] - 1),
+        lambda trips: _hour(trips.opened_ns), HOUR_NS,
     ),
     _Grouping("weekday", WEEKDAYS, lambda track: _weekday(track.ts_ns[1:] - 1), lambda trips: _weekday(trips.opened_ns), DAY_NS),
 )  # fmt: skip
@@ -137,7 +138,7 @@ def _part(sheet: Sheet, members: I64, logs: F64, numbers: I64, trips: I64) -> Sh
     ts_ns = np.concatenate([track.ts_ns[members[:1]], track.ts_ns[members + 1]])
     part = Sheet.__new__(Sheet)
     part.track = Track(ts_ns, np.maximum(np.rint(equity * E8), 1).astype(np.int64), track.exposure[rows], track.regime[rows])
-    part.trips = Trips(*(column[trips] for column in sheet.trips))
+    part.trips = Trips._make(getattr(sheet.trips, name)[trips] for name in Trips._fields)
     part.periods = Periods(sheet.periods.noun, n / sheet.years)
     part.benchmark, part.trials, part.seed, part.samples, part.risk_free = None, None, sheet.seed, sheet.samples, sheet.risk_free
     part.equity, part.profit, part.cost = equity, sheet.profit[trips], sheet.cost[trips]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -47,7 +48,7 @@ class Trips(NamedTuple):
     regime: I8
 
 
-class Trials(NamedTuple):
+class Trials(msgspec.Struct, frozen=True):
     """How many configurations were tried, and the variance of their annual Sharpe ratios (as of a trial registry)."""
 
     count: int
@@ -110,7 +111,7 @@ def check_returns(returns: npt.ArrayLike, what: str = "returns") -> F64:
 
 
 def _check_columns(what: str, rows: Track | Trips, kinds: dict[str, str]) -> None:
-    lengths = {name: len(column) for name, column in zip(rows._fields, rows, strict=True)}
+    lengths = {name: len(getattr(rows, name)) for name in rows._fields}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{what}: columns differ in length: {', '.join(f'{name} {n}' for name, n in lengths.items())}")
     for name, kind in kinds.items():

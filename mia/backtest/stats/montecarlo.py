@@ -80,7 +80,7 @@ class RandomEntries(msgspec.Struct, frozen=True, kw_only=True):
 def random_entries(price: F64, side: I8, opened: I64, closed: I64, *, seed: int = 0, samples: int = 1_000) -> RandomEntries | str:
     """Whether a rule's entries were better than chance, before costs, or why it cannot be told.
 
-    price [n]: at which a trade at that bar happens (next opens, say), above 0; side, opened, closed [m]: 1 or -1, and bars of entry and exit.
+    price [n]: at which a trade at that bar happens (next opens, say), above 0; side [m]: 1 or -1; opened, closed [m]: bars.
     Trades that do not overlap are put in a random order with random pauses; else each is placed by itself. DataError names bad rows.
     """
     price = check_returns(price, "price")

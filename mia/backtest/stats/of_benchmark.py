@@ -1,4 +1,4 @@
-"""Statistics against a benchmark over the same periods. y, x: returns in excess of the risk-free rate, of the track and of the benchmark."""
+"""Statistics against a benchmark over the same periods. y, x: returns above the risk-free rate, of the track and of the benchmark."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def _benchmark_return(s: Sheet) -> float | str:
 
 STATISTICS: Final[tuple[Statistic, ...]] = (
     Statistic(
-        name="benchmark_return", title="Return of the benchmark", group=_GROUP, unit="share", formula="B[last] / B[first] - 1 over the periods",
+        name="benchmark_return", title="Return of the benchmark", group=_GROUP, unit="share",
+        formula="B[last] / B[first] - 1 over the periods",
         source="definition", counts="period", minimum=1, compute=_benchmark_return, is_headline=True,
     ),
     Statistic(
@@ -95,7 +96,8 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         counts="period", minimum=30, compute=_value(_beta, _plain), draws=_draws(_beta, _plain), is_headline=True,
     ),
     Statistic(
-        name="correlation", title="Correlation with it", group=_GROUP, unit="ratio", formula="cov(y, x) / sqrt(var(y) var(x))", source="definition",
+        name="correlation", title="Correlation with it", group=_GROUP, unit="ratio", formula="cov(y, x) / sqrt(var(y) var(x))",
+        source="definition",
         counts="period", minimum=30, compute=_value(_correlation, _plain), draws=_draws(_correlation, _plain),
     ),
     Statistic(

@@ -50,20 +50,25 @@ def _calmar_draws(s: Sheet) -> F64:
 
 STATISTICS: Final[tuple[Statistic, ...]] = (
     Statistic(
-        name="max_drawdown", title="Max drawdown", group=_GROUP, unit="share", formula="max over marks of 1 - E / max(E so far); above 1 when money is owed",
-        source="definition, at every mark", counts="mark", minimum=2, compute=lambda s: float(s.drawdown.max()), solvent=False, is_headline=True,
-    ),
-    Statistic(
-        name="max_drawdown_close", title="Max drawdown at closes", group=_GROUP, unit="share", formula="the same over the ends of periods",
-        source="definition", counts="period", minimum=20, compute=lambda s: float(s.drawdown_close.max()), draws=lambda s: s.draws[:, kernel.DRAWDOWN],
+        name="max_drawdown", title="Max drawdown", group=_GROUP, unit="share",
+        formula="max over marks of 1 - E / max(E so far); above 1 when money is owed",
+        source="definition, at every mark", counts="mark", minimum=2, compute=lambda s: float(s.drawdown.max()), solvent=False,
         is_headline=True,
     ),
     Statistic(
-        name="drawdown_peak", title="Max drawdown: from", group=_GROUP, unit="time", formula="time of the peak before it", source="definition",
+        name="max_drawdown_close", title="Max drawdown at closes", group=_GROUP, unit="share", formula="the same over the ends of periods",
+        source="definition", counts="period", minimum=20, compute=lambda s: float(s.drawdown_close.max()),
+        draws=lambda s: s.draws[:, kernel.DRAWDOWN],
+        is_headline=True,
+    ),
+    Statistic(
+        name="drawdown_peak", title="Max drawdown: from", group=_GROUP, unit="time", formula="time of the peak before it",
+        source="definition",
         counts="mark", minimum=2, compute=lambda s: _time(s, 0), solvent=False,
     ),
     Statistic(
-        name="drawdown_trough", title="Max drawdown: lowest", group=_GROUP, unit="time", formula="time of its lowest mark", source="definition",
+        name="drawdown_trough", title="Max drawdown: lowest", group=_GROUP, unit="time", formula="time of its lowest mark",
+        source="definition",
         counts="mark", minimum=2, compute=lambda s: _time(s, 1), solvent=False,
     ),
     Statistic(
@@ -71,7 +76,8 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         source="definition", counts="mark", minimum=2, compute=_recovered, solvent=False,
     ),
     Statistic(
-        name="drawdown_length", title="Max drawdown: length", group=_GROUP, unit="duration", formula="from its peak to its recovery, or to the last mark",
+        name="drawdown_length", title="Max drawdown: length", group=_GROUP, unit="duration",
+        formula="from its peak to its recovery, or to the last mark",
         source="definition", counts="mark", minimum=2, compute=_length, solvent=False, is_headline=True,
     ),
     Statistic(
@@ -85,7 +91,8 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         compute=lambda s: math.sqrt(float((s.drawdown_close[1:] ** 2).mean())), draws=lambda s: s.draws[:, kernel.ULCER], is_headline=True,
     ),
     Statistic(
-        name="calmar", title="Calmar", group=_GROUP, unit="a year", formula="cagr / max_drawdown_close", source="Young (1991), Calmar ratio",
+        name="calmar", title="Calmar", group=_GROUP, unit="a year", formula="cagr / max_drawdown_close",
+        source="Young (1991), Calmar ratio",
         counts="period", minimum=30, compute=_calmar, draws=_calmar_draws, is_headline=True,
     ),
 )  # fmt: skip

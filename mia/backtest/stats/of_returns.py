@@ -107,24 +107,31 @@ _ACERBI: Final = "Acerbi and Tasche (2002), Expected shortfall"
 
 STATISTICS: Final[tuple[Statistic, ...]] = (
     Statistic(
-        name="return", title="Return", group=_RETURN, unit="share", formula="E[last] / E[first] - 1; up to ruin", source="definition", counts="mark",
+        name="return", title="Return", group=_RETURN, unit="share", formula="E[last] / E[first] - 1; up to ruin", source="definition",
+        counts="mark",
         minimum=2, compute=_total, draws=lambda s: np.expm1(s.draws[:, kernel.GROWTH]), solvent=False, is_headline=True,
     ),
     Statistic(
-        name="cagr", title="Return a year (CAGR)", group=_RETURN, unit="share a year", formula="(E[last] / E[first])^(1 / years) - 1; -1 after ruin",
-        source="definition; years of 365.25 days", counts="period", minimum=30, compute=_cagr, draws=_cagr_draws, solvent=False, is_headline=True,
+        name="cagr", title="Return a year (CAGR)", group=_RETURN, unit="share a year",
+        formula="(E[last] / E[first])^(1 / years) - 1; -1 after ruin",
+        source="definition; years of 365.25 days", counts="period", minimum=30, compute=_cagr, draws=_cagr_draws, solvent=False,
+        is_headline=True,
     ),
     Statistic(
-        name="mean_return", title="Mean return", group=_RETURN, unit="share a year", formula="mean(r) P", source="definition; P: periods a year",
+        name="mean_return", title="Mean return", group=_RETURN, unit="share a year", formula="mean(r) P",
+        source="definition; P: periods a year",
         counts="period", minimum=20, compute=lambda s: s.moments[0] * s.periods.per_year,
         draws=lambda s: s.draws[:, kernel.MEAN] * s.periods.per_year,
     ),
     Statistic(
-        name="volatility", title="Volatility", group=_RISK, unit="share a year", formula="std(r) sqrt(P), std with n - 1", source="definition",
-        counts="period", minimum=20, compute=_volatility, draws=lambda s: s.draws[:, kernel.DEVIATION] * math.sqrt(s.periods.per_year), is_headline=True,
+        name="volatility", title="Volatility", group=_RISK, unit="share a year", formula="std(r) sqrt(P), std with n - 1",
+        source="definition",
+        counts="period", minimum=20, compute=_volatility, draws=lambda s: s.draws[:, kernel.DEVIATION] * math.sqrt(s.periods.per_year),
+        is_headline=True,
     ),
     Statistic(
-        name="sharpe", title="Sharpe", group=_RETURN, unit="a year", formula="mean(r - rf) / std(r) sqrt(P)", source="Sharpe (1994), The Sharpe ratio",
+        name="sharpe", title="Sharpe", group=_RETURN, unit="a year", formula="mean(r - rf) / std(r) sqrt(P)",
+        source="Sharpe (1994), The Sharpe ratio",
         counts="period", minimum=30, compute=_sharpe, draws=lambda s: _ratio_draws(s, kernel.DEVIATION), is_headline=True,
     ),
     Statistic(
@@ -134,7 +141,8 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
     ),
     Statistic(
         name="omega", title="Omega", group=_RETURN, unit="ratio", formula="sum(max(r - rf, 0)) / sum(max(rf - r, 0))",
-        source="Keating and Shadwick (2002), A universal performance measure", counts="period", minimum=30, compute=_omega, draws=_omega_draws,
+        source="Keating and Shadwick (2002), A universal performance measure", counts="period", minimum=30, compute=_omega,
+        draws=_omega_draws,
         is_headline=True,
     ),
     Statistic(
@@ -142,11 +150,13 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         counts="period", minimum=20, compute=lambda s: float(np.count_nonzero(s.r > 0.0)) / s.n, draws=lambda s: s.draws[:, kernel.HITS],
     ),
     Statistic(
-        name="best_period", title="Best period", group=_SHAPE, unit="share", formula="max(r)", source="definition", counts="period", minimum=2,
+        name="best_period", title="Best period", group=_SHAPE, unit="share", formula="max(r)", source="definition", counts="period",
+        minimum=2,
         compute=lambda s: float(s.ordered[-1]),
     ),
     Statistic(
-        name="worst_period", title="Worst period", group=_SHAPE, unit="share", formula="min(r)", source="definition", counts="period", minimum=2,
+        name="worst_period", title="Worst period", group=_SHAPE, unit="share", formula="min(r)", source="definition", counts="period",
+        minimum=2,
         compute=lambda s: float(s.ordered[0]),
     ),
     Statistic(
@@ -155,7 +165,8 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
     ),
     Statistic(
         name="cvar_95", title="Mean loss beyond it (CVaR 95 %)", group=_RISK, unit="share", formula="-mean(the ceil(0.05 n) smallest r)",
-        source=_ACERBI, counts="period", minimum=60, compute=lambda s: _cvar(s, 5), draws=lambda s: s.draws[:, kernel.CVAR_95], is_headline=True,
+        source=_ACERBI, counts="period", minimum=60, compute=lambda s: _cvar(s, 5), draws=lambda s: s.draws[:, kernel.CVAR_95],
+        is_headline=True,
     ),
     Statistic(
         name="var_99", title="Value at risk 99 %", group=_RISK, unit="share", formula="-(the ceil(0.01 n)-th smallest r)", source=_HISTORIC,
@@ -166,8 +177,10 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         source=_ACERBI, counts="period", minimum=300, compute=lambda s: _cvar(s, 1), draws=lambda s: s.draws[:, kernel.CVAR_99],
     ),
     Statistic(
-        name="skew", title="Skew", group=_SHAPE, unit="ratio", formula="mean((r - m)^3) / mean((r - m)^2)^1.5", source="definition", counts="period",
-        minimum=30, compute=lambda s: s.moments[2] if s.moments[1] > 0.0 else NO_VARIANCE, draws=lambda s: s.draws[:, kernel.SKEW], is_headline=True,
+        name="skew", title="Skew", group=_SHAPE, unit="ratio", formula="mean((r - m)^3) / mean((r - m)^2)^1.5", source="definition",
+        counts="period",
+        minimum=30, compute=lambda s: s.moments[2] if s.moments[1] > 0.0 else NO_VARIANCE, draws=lambda s: s.draws[:, kernel.SKEW],
+        is_headline=True,
     ),
     Statistic(
         name="kurtosis", title="Kurtosis (normal: 3)", group=_SHAPE, unit="ratio", formula="mean((r - m)^4) / mean((r - m)^2)^2",
@@ -175,7 +188,8 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         draws=lambda s: s.draws[:, kernel.KURTOSIS], is_headline=True,
     ),
     Statistic(
-        name="tail_ratio", title="Tail ratio", group=_SHAPE, unit="ratio", formula="|q95(r)| / |q5(r)|, values at places ceil(0.95 n) and ceil(0.05 n)",
+        name="tail_ratio", title="Tail ratio", group=_SHAPE, unit="ratio",
+        formula="|q95(r)| / |q5(r)|, values at places ceil(0.95 n) and ceil(0.05 n)",
         source="definition", counts="period", minimum=60, compute=_tail_ratio, draws=_tail_draws,
     ),
 )  # fmt: skip

@@ -106,42 +106,53 @@ def _held(s: Sheet) -> F64:
 
 STATISTICS: Final[tuple[Statistic, ...]] = (
     Statistic(
-        name="trades", title="Trades", group=_GROUP, unit="count", formula="closed round trips", source="definition", counts="mark", minimum=1,
+        name="trades", title="Trades", group=_GROUP, unit="count", formula="closed round trips", source="definition", counts="mark",
+        minimum=1,
         compute=lambda s: len(s.profit), solvent=False, is_headline=True,
     ),
     Statistic(
         name="profit", title="Net profit of trades", group=_GROUP, unit="money", formula="sum(p), p: profit of a trade after all costs",
-        source="definition", counts="trade", minimum=1, compute=lambda s: float(s.profit.sum()), draws=lambda s: s.trade_draws[:, columns.PROFIT],
+        source="definition", counts="trade", minimum=1, compute=lambda s: float(s.profit.sum()),
+        draws=lambda s: s.trade_draws[:, columns.PROFIT],
         solvent=False, is_headline=True,
     ),
     Statistic(
-        name="hit_rate", title="Hit rate", group=_GROUP, unit="share", formula="count(p > 0) / m", source="definition", counts="trade", minimum=10,
+        name="hit_rate", title="Hit rate", group=_GROUP, unit="share", formula="count(p > 0) / m", source="definition", counts="trade",
+        minimum=10,
         compute=lambda s: float(_over(s.trade_sums, columns.WINS, columns.COUNT)),
         draws=lambda s: _over(s.trade_draws, columns.WINS, columns.COUNT), solvent=False, is_headline=True,
     ),
     Statistic(
-        name="profit_factor", title="Profit factor", group=_GROUP, unit="ratio", formula="sum(p > 0) / -sum(p < 0)", source="definition", counts="trade",
-        minimum=10, compute=_profit_factor, draws=lambda s: _over(s.trade_draws, columns.WON, columns.LOST), solvent=False, is_headline=True,
+        name="profit_factor", title="Profit factor", group=_GROUP, unit="ratio", formula="sum(p > 0) / -sum(p < 0)", source="definition",
+        counts="trade",
+        minimum=10, compute=_profit_factor, draws=lambda s: _over(s.trade_draws, columns.WON, columns.LOST), solvent=False,
+        is_headline=True,
     ),
     Statistic(
-        name="payoff", title="Payoff", group=_GROUP, unit="ratio", formula="mean(p > 0) / -mean(p < 0)", source="definition", counts="trade", minimum=10,
+        name="payoff", title="Payoff", group=_GROUP, unit="ratio", formula="mean(p > 0) / -mean(p < 0)", source="definition",
+        counts="trade", minimum=10,
         compute=_payoff_of, draws=lambda s: _payoff(s.trade_draws), solvent=False, is_headline=True,
     ),
     Statistic(
-        name="expectancy", title="Expectancy of a trade", group=_GROUP, unit="money", formula="mean(p)", source="definition", counts="trade", minimum=10,
-        compute=lambda s: float(s.profit.mean()), draws=lambda s: _over(s.trade_draws, columns.PROFIT, columns.COUNT), solvent=False, is_headline=True,
+        name="expectancy", title="Expectancy of a trade", group=_GROUP, unit="money", formula="mean(p)", source="definition",
+        counts="trade", minimum=10,
+        compute=lambda s: float(s.profit.mean()), draws=lambda s: _over(s.trade_draws, columns.PROFIT, columns.COUNT), solvent=False,
+        is_headline=True,
     ),
     Statistic(
         name="sqn", title="System quality number", group=_GROUP, unit="ratio", formula="sqrt(min(m, 100)) mean(p) / std(p), std with m - 1",
-        source="Tharp (2008), Definitive guide to position sizing", counts="trade", minimum=30, compute=_sqn_of, draws=lambda s: _sqn(s.trade_draws),
+        source="Tharp (2008), Definitive guide to position sizing", counts="trade", minimum=30, compute=_sqn_of,
+        draws=lambda s: _sqn(s.trade_draws),
         solvent=False, is_headline=True,
     ),
     Statistic(
-        name="mean_win", title="Mean win", group=_GROUP, unit="money", formula="mean(p > 0)", source="definition", counts="trade", minimum=10,
+        name="mean_win", title="Mean win", group=_GROUP, unit="money", formula="mean(p > 0)", source="definition", counts="trade",
+        minimum=10,
         compute=lambda s: _mean_or(s.profit[s.profit > 0.0], NO_WIN), solvent=False,
     ),
     Statistic(
-        name="mean_loss", title="Mean loss", group=_GROUP, unit="money", formula="mean(p < 0)", source="definition", counts="trade", minimum=10,
+        name="mean_loss", title="Mean loss", group=_GROUP, unit="money", formula="mean(p < 0)", source="definition", counts="trade",
+        minimum=10,
         compute=lambda s: _mean_or(s.profit[s.profit < 0.0], NO_LOSS), solvent=False,
     ),
     Statistic(
@@ -149,11 +160,13 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         compute=lambda s: float(s.profit.max()), solvent=False,
     ),
     Statistic(
-        name="worst_trade", title="Worst trade", group=_GROUP, unit="money", formula="min(p)", source="definition", counts="trade", minimum=1,
+        name="worst_trade", title="Worst trade", group=_GROUP, unit="money", formula="min(p)", source="definition", counts="trade",
+        minimum=1,
         compute=lambda s: float(s.profit.min()), solvent=False,
     ),
     Statistic(
-        name="win_streak", title="Most wins in a row", group=_GROUP, unit="count", formula="longest run of p > 0, by time of close", source="definition",
+        name="win_streak", title="Most wins in a row", group=_GROUP, unit="count", formula="longest run of p > 0, by time of close",
+        source="definition",
         counts="trade", minimum=1, compute=lambda s: longest_run(s.profit > 0.0), solvent=False,
     ),
     Statistic(
@@ -161,55 +174,68 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         source="definition", counts="trade", minimum=1, compute=lambda s: longest_run(s.profit < 0.0), solvent=False, is_headline=True,
     ),
     Statistic(
-        name="holding", title="Mean holding time", group=_GROUP, unit="duration", formula="mean(closed - opened)", source="definition", counts="trade",
+        name="holding", title="Mean holding time", group=_GROUP, unit="duration", formula="mean(closed - opened)", source="definition",
+        counts="trade",
         minimum=1, compute=lambda s: float(held_ns(s).mean()), solvent=False, is_headline=True,
     ),
     Statistic(
-        name="holding_median", title="Median holding time", group=_GROUP, unit="duration", formula="median(closed - opened)", source="definition",
+        name="holding_median", title="Median holding time", group=_GROUP, unit="duration", formula="median(closed - opened)",
+        source="definition",
         counts="trade", minimum=1, compute=lambda s: float(np.median(held_ns(s))), solvent=False,
     ),
     Statistic(
-        name="holding_bars", title="Mean holding time in bars", group=_GROUP, unit="ratio", formula="mean(bars)", source="definition", counts="trade",
+        name="holding_bars", title="Mean holding time in bars", group=_GROUP, unit="ratio", formula="mean(bars)", source="definition",
+        counts="trade",
         minimum=1, compute=lambda s: float(s.trips.bars.mean()), solvent=False,
     ),
     Statistic(
         name="mae", title="Mean worst open loss (MAE)", group=_GROUP, unit="money", formula="mean(lowest open profit of a trade)",
-        source="Sweeney (1996), Maximum adverse excursion", counts="trade", minimum=10, compute=lambda s: float(s.trips.mae_e8.mean()) / E8, solvent=False,
+        source="Sweeney (1996), Maximum adverse excursion", counts="trade", minimum=10,
+        compute=lambda s: float(s.trips.mae_e8.mean()) / E8, solvent=False,
     ),
     Statistic(
         name="mfe", title="Mean best open profit (MFE)", group=_GROUP, unit="money", formula="mean(highest open profit of a trade)",
-        source="Sweeney (1996), Maximum adverse excursion", counts="trade", minimum=10, compute=lambda s: float(s.trips.mfe_e8.mean()) / E8, solvent=False,
+        source="Sweeney (1996), Maximum adverse excursion", counts="trade", minimum=10,
+        compute=lambda s: float(s.trips.mfe_e8.mean()) / E8, solvent=False,
     ),
     Statistic(
-        name="excursion_ratio", title="MFE over MAE", group=_GROUP, unit="ratio", formula="sum(mfe) / -sum(mae)", source="definition", counts="trade",
+        name="excursion_ratio", title="MFE over MAE", group=_GROUP, unit="ratio", formula="sum(mfe) / -sum(mae)", source="definition",
+        counts="trade",
         minimum=10, compute=_excursion_ratio, solvent=False,
     ),
     Statistic(
         name="time_in_market", title="Time with a position", group=_USE, unit="share", formula="time with exposure other than 0 / all time",
-        source="definition", counts="mark", minimum=2, compute=lambda s: float(s.weights[_held(s) > 0.0].sum()), solvent=False, is_headline=True,
+        source="definition", counts="mark", minimum=2, compute=lambda s: float(s.weights[_held(s) > 0.0].sum()), solvent=False,
+        is_headline=True,
     ),
     Statistic(
-        name="mean_exposure", title="Mean exposure", group=_USE, unit="share", formula="time mean of |notional| / equity", source="definition",
+        name="mean_exposure", title="Mean exposure", group=_USE, unit="share", formula="time mean of |notional| / equity",
+        source="definition",
         counts="mark", minimum=2, compute=lambda s: float((s.weights * _held(s)).sum()), is_headline=True,
     ),
     Statistic(
-        name="net_exposure", title="Mean signed exposure", group=_USE, unit="share", formula="time mean of notional / equity, short negative",
+        name="net_exposure", title="Mean signed exposure", group=_USE, unit="share",
+        formula="time mean of notional / equity, short negative",
         source="definition", counts="mark", minimum=2, compute=lambda s: float((s.weights * s.track.exposure[:-1]).sum()),
     ),
     Statistic(
-        name="max_exposure", title="Largest exposure", group=_USE, unit="share", formula="max |notional| / equity", source="definition", counts="mark",
+        name="max_exposure", title="Largest exposure", group=_USE, unit="share", formula="max |notional| / equity", source="definition",
+        counts="mark",
         minimum=2, compute=lambda s: float(_held(s).max()),
     ),
     Statistic(
-        name="turnover", title="Turnover", group=_USE, unit="a year", formula="sum(qty (entry + exit)) / time mean of equity / years; closed trades",
+        name="turnover", title="Turnover", group=_USE, unit="a year",
+        formula="sum(qty (entry + exit)) / time mean of equity / years; closed trades",
         source="definition; qty times price is money", counts="mark", minimum=2, compute=_turnover, is_headline=True,
     ),
     Statistic(
-        name="costs", title="Costs", group=_USE, unit="money", formula="sum of fees, spread, slippage, impact and funding of trades", source="definition",
+        name="costs", title="Costs", group=_USE, unit="money", formula="sum of fees, spread, slippage, impact and funding of trades",
+        source="definition",
         counts="trade", minimum=1, compute=lambda s: float(s.cost.sum()), solvent=False, is_headline=True,
     ),
     Statistic(
-        name="cost_share", title="Costs of the profit before costs", group=_USE, unit="share", formula="sum(cost) / sum(p + cost)", source="definition",
+        name="cost_share", title="Costs of the profit before costs", group=_USE, unit="share", formula="sum(cost) / sum(p + cost)",
+        source="definition",
         counts="trade", minimum=10, compute=_cost_share_of, draws=lambda s: _cost_share(s.trade_draws), solvent=False, is_headline=True,
     ),
 )  # fmt: skip

@@ -66,36 +66,43 @@ def _minimum_deflated(s: Sheet) -> float | str:
 STATISTICS: Final[tuple[Statistic, ...]] = (
     Statistic(
         name="trials", title="Trials counted", group=_GROUP, unit="count", formula="configurations evaluated on this data and family",
-        source="the trial registry", counts="mark", minimum=1, compute=lambda s: s.trials.count if s.trials is not None else _UNCOUNTED, solvent=False,
+        source="the trial registry", counts="mark", minimum=1, compute=lambda s: s.trials.count if s.trials is not None else _UNCOUNTED,
+        solvent=False,
         is_headline=True,
     ),
     Statistic(
         name="deflated_sharpe", title="Deflated Sharpe", group=_GROUP, unit="probability",
-        formula="probabilistic_sharpe against expected_max_sharpe in place of 0", source=_DSR, counts="period", minimum=30, compute=_deflated,
+        formula="probabilistic_sharpe against expected_max_sharpe in place of 0", source=_DSR, counts="period", minimum=30,
+        compute=_deflated,
         is_headline=True,
     ),
     Statistic(
         name="probabilistic_sharpe", title="Probabilistic Sharpe", group=_GROUP, unit="probability",
-        formula="N((SR - 0) sqrt(n - 1) / sqrt(1 - g3 SR + (g4 - 1) / 4 SR^2)), SR a period, g3 skew, g4 kurtosis", source=_PSR, counts="period",
+        formula="N((SR - 0) sqrt(n - 1) / sqrt(1 - g3 SR + (g4 - 1) / 4 SR^2)), SR a period, g3 skew, g4 kurtosis", source=_PSR,
+        counts="period",
         minimum=30, compute=_probabilistic, is_headline=True,
     ),
     Statistic(
         name="expected_max_sharpe", title="Best Sharpe to expect of such trials without skill", group=_GROUP, unit="a year",
-        formula="sqrt(V) ((1 - g) z(1 - 1/N) + g z(1 - 1/(N e))), N trials with variance V a year, g = 0.5772", source=_DSR, counts="mark", minimum=1,
+        formula="sqrt(V) ((1 - g) z(1 - 1/N) + g z(1 - 1/(N e))), N trials with variance V a year, g = 0.5772", source=_DSR,
+        counts="mark", minimum=1,
         compute=_expected, solvent=False,
     ),
     Statistic(
         name="minimum_length", title="Shortest track that would show a Sharpe above 0", group=_GROUP, unit="periods",
-        formula="1 + (1 - g3 SR + (g4 - 1) / 4 SR^2) (z(0.95) / SR)^2", source=_PSR, counts="period", minimum=30, compute=lambda s: _minimum(s, 0.0),
+        formula="1 + (1 - g3 SR + (g4 - 1) / 4 SR^2) (z(0.95) / SR)^2", source=_PSR, counts="period", minimum=30,
+        compute=lambda s: _minimum(s, 0.0),
         is_headline=True,
     ),
     Statistic(
         name="minimum_length_deflated", title="Shortest track that would show it after the trials", group=_GROUP, unit="periods",
-        formula="the same with SR - expected_max_sharpe in the divisor", source=_PSR, counts="period", minimum=30, compute=_minimum_deflated,
+        formula="the same with SR - expected_max_sharpe in the divisor", source=_PSR, counts="period", minimum=30,
+        compute=_minimum_deflated,
     ),
     Statistic(
         name="sharpe_error", title="Standard error of Sharpe", group=_GROUP, unit="a year",
-        formula="sqrt((1 - g3 SR + (g4 - 1) / 4 SR^2) / (n - 1)) sqrt(P)", source="Mertens (2002), Comments on variance of the IID estimator in Lo",
+        formula="sqrt((1 - g3 SR + (g4 - 1) / 4 SR^2) / (n - 1)) sqrt(P)",
+        source="Mertens (2002), Comments on variance of the IID estimator in Lo",
         counts="period", minimum=30, compute=_error,
     ),
     Statistic(
@@ -105,7 +112,8 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
     ),
     Statistic(
         name="sharpe_lo", title="Sharpe corrected for autocorrelation", group=_GROUP, unit="a year",
-        formula="SR P / sqrt(P + 2 sum_k (P - k) rho_k), k up to floor(4 (n / 100)^(2/9))", source="Lo (2002), The statistics of Sharpe ratios, eq. 20",
+        formula="SR P / sqrt(P + 2 sum_k (P - k) rho_k), k up to floor(4 (n / 100)^(2/9))",
+        source="Lo (2002), The statistics of Sharpe ratios, eq. 20",
         counts="period", minimum=60, compute=_lo, is_headline=True,
     ),
 )  # fmt: skip

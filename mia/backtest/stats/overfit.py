@@ -127,7 +127,8 @@ def superior(better: F64, *, seed: int = 0, samples: int = 1_000, block: float |
     drawn = sums_draws(rows, block=length, seed=seed, samples=samples, stream=_STREAM) / n
     bound = -math.sqrt(2.0 * math.log(math.log(n)))
     centres = (np.maximum(mean, 0.0), np.where(scores >= bound, mean, 0.0), mean)
-    p = [(np.maximum((root * (drawn - centre) / error).max(axis=1), 0.0) >= statistic).mean() for centre in centres]
+    beyond = [(np.maximum((root * (drawn - centre) / error).max(axis=1), 0.0) >= statistic).sum() for centre in centres]
+    p = [(1 + int(count)) / (1 + samples) for count in beyond]
     return Superior(
         p_value=float(p[1]), lower=float(p[0]), upper=float(p[2]), statistic=statistic, best=int(keep[int(scores.argmax())]),
         configurations=len(keep), skipped=better.shape[1] - len(keep), block=length, samples=samples,
@@ -146,7 +147,8 @@ def _variance(centred: F64, block: float) -> F64:
             break
         covariance = ((centred[i:] * centred[:-i]).sum(axis=0) + (centred[:i] * centred[-i:]).sum(axis=0)) / n
         total = total + 2.0 * (1.0 - i / n) * weight * covariance
-    return np.maximum(total, least)
+    variance: F64 = np.maximum(total, least)
+    return variance
 
 
 def _check_table(values: F64, columns_min: int) -> F64:

@@ -40,7 +40,7 @@ def periods_of(closes_ns: I64, noun: str = "session") -> Periods:
 
 
 class Returns(NamedTuple):
-    """r [n]: simple returns; at [n + 1]: rows of the track at the start and at the end of each period. A period without a mark returns 0."""
+    """r [n]: simple returns; at [n + 1]: rows of the track at the start and the end of each period. One without a mark returns 0."""
 
     r: F64
     at: I64

@@ -15,6 +15,8 @@ from mia.backtest.stats.sheet import Sheet
 
 Unit = Literal["share", "share a year", "a year", "ratio", "money", "time", "duration", "count", "periods", "probability"]
 Counts = Literal["period", "trade", "mark"]
+PERIODS_MIN: Final = 20  # of an interval
+TRADES_MIN: Final = 10
 UNIT_TEXT: Final = {
     "share": "share of 1, printed in %",
     "share a year": "share of 1 a year, printed in %",
@@ -67,7 +69,7 @@ def evaluate(statistic: Statistic, sheet: Sheet, level: float = LEVEL) -> Figure
     """The figure of a sheet with its interval; never a number where the statistic has too little to stand on."""
     value, why = _value(statistic, sheet)
     found = None
-    if value is not None and statistic.draws is not None:
+    if value is not None and statistic.draws is not None and _can_resample(statistic, sheet):
         found = interval(statistic.draws(sheet), level)
     return figure(statistic, value, why, found)
 
@@ -96,6 +98,13 @@ def _value(statistic: Statistic, sheet: Sheet) -> tuple[float | int | None, str]
     if isinstance(value, str):
         return None, value
     return (value, "") if math.isfinite(value) else (None, "beyond the range of a number")
+
+
+def _can_resample(statistic: Statistic, sheet: Sheet) -> bool:
+    """A handful of rows resampled looks far too sure of itself, and after a loss of all no resample can go on."""
+    if statistic.counts == "trade":
+        return len(sheet.profit) >= TRADES_MIN
+    return sheet.n >= PERIODS_MIN and sheet.ruined_ns is None and float(sheet.ordered[0]) > -1.0
 
 
 def counted(n: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""What statistics read: a track and its trades cut at ruin, on the periods of the calendar, with resamples made once and only when asked for."""
+"""What statistics read: a track, cut at ruin, on the periods of the calendar, and its trades; resamples are made once, when asked for."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ def summarize(
 ) -> Summary:
     """All figures of a track and its trades. Same input and seed, same bits.
 
-    risk_free: share a year. DataError: a track or trades that cannot be (which row), a benchmark that does not cover the track, marks outside
-    of the calendar. ConfigError: an option out of range. What has too little to stand on is None with a reason, never a number.
+    risk_free: share a year. DataError: a track or trades that cannot be (which row), a benchmark that does not cover the track, marks
+    outside of the calendar. ConfigError: an option out of range. What has too little to stand on is None with a reason, never a number.
     """
     if not 0.5 <= level < 1.0:
         raise ConfigError(f"level: {level} is not in 0.5 .. 1")

@@ -17,9 +17,16 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[3] / "docs"
 
 def pages() -> dict[str, Callable[[], str]]:
     """Name of each generated page, and what makes it."""
+    from mia.backtest.stats import docs as statistics
     from mia.cli.docs import codes, configuration, features, files
 
-    return {"configuration": configuration.page, "features": features.page, "files": files.page, "refusal_codes": codes.page}
+    return {
+        "configuration": configuration.page,
+        "features": features.page,
+        "files": files.page,
+        "refusal_codes": codes.page,
+        "statistics": statistics.page,
+    }
 
 
 @app.command("build", short_help="Write the generated pages.")
@@ -51,7 +58,7 @@ def build(
 
 
 @app.command("show", short_help="Print one page.")
-def show(name: Annotated[str, typer.Argument(metavar="PAGE", help="configuration, features, files or refusal_codes.")]) -> None:
+def show(name: Annotated[str, typer.Argument(metavar="PAGE", help="configuration, features, files, refusal_codes or statistics.")]) -> None:
     """Print a page as Markdown."""
     known = pages()
     if name not in known:
