@@ -1,4 +1,4 @@
-"""Figures as other programs define them, so that results can be laid beside theirs. Ours are in `catalogue`; these are for comparison only."""
+"""Figures as other programs define them, to lay results beside theirs. Ours are in `catalogue`; these are for comparison only."""
 
 from __future__ import annotations
 
@@ -37,4 +37,6 @@ def backtesting_py(equity: F64, days_a_year: float = 252.0, risk_free: float = 0
     variance = float(r.var(ddof=1))
     volatility = math.sqrt((variance + growth**2) ** days_a_year - growth ** (2.0 * days_a_year))
     deepest = float((equity / np.maximum.accumulate(equity)).min()) - 1.0
-    return BacktestingPy(float(equity[-1]), yearly, volatility, (yearly - risk_free) / volatility if volatility > 0.0 else math.nan, deepest)
+    return BacktestingPy(
+        float(equity[-1]), yearly, volatility, (yearly - risk_free) / volatility if volatility > 0.0 else math.nan, deepest
+    )

@@ -137,7 +137,7 @@ def _part(sheet: Sheet, members: I64, logs: F64, numbers: I64, trips: I64) -> Sh
     rows = np.append(members, members[-1] + 1)  # exposure counts between marks: the last row is not read
     ts_ns = np.concatenate([track.ts_ns[members[:1]], track.ts_ns[members + 1]])
     part = Sheet.__new__(Sheet)
-    part.track = Track(ts_ns, np.maximum(np.rint(equity * E8), 1).astype(np.int64), track.exposure[rows], track.regime[rows])
+    part.track = Track(ts_ns, np.clip(np.rint(equity * E8), 1, 9e18).astype(np.int64), track.exposure[rows], track.regime[rows])
     part.trips = Trips._make(getattr(sheet.trips, name)[trips] for name in Trips._fields)
     part.periods = Periods(sheet.periods.noun, n / sheet.years)
     part.benchmark, part.trials, part.seed, part.samples, part.risk_free = None, None, sheet.seed, sheet.samples, sheet.risk_free

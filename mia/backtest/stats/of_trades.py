@@ -70,12 +70,6 @@ def _cost_share_of(s: Sheet) -> float | str:
     return share if math.isfinite(share) else "no profit before costs"
 
 
-def held_ns(s: Sheet) -> F64:
-    """float64[m]: time that each trade was open."""
-    held: F64 = (s.trips.closed_ns - s.trips.opened_ns).astype(np.float64)
-    return held
-
-
 def longest_run(flags: Bool) -> int:
     """The most True in a row."""
     edges: I64 = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
@@ -176,12 +170,13 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
     Statistic(
         name="holding", title="Mean holding time", group=_GROUP, unit="duration", formula="mean(closed - opened)", source="definition",
         counts="trade",
-        minimum=1, compute=lambda s: float(held_ns(s).mean()), solvent=False, is_headline=True,
+        minimum=1, compute=lambda s: float(s.held_ns.mean()),
+        draws=lambda s: _over(s.trade_draws, columns.HELD, columns.COUNT), solvent=False, is_headline=True,
     ),
     Statistic(
         name="holding_median", title="Median holding time", group=_GROUP, unit="duration", formula="median(closed - opened)",
         source="definition",
-        counts="trade", minimum=1, compute=lambda s: float(np.median(held_ns(s))), solvent=False,
+        counts="trade", minimum=1, compute=lambda s: float(np.median(s.held_ns)), solvent=False,
     ),
     Statistic(
         name="holding_bars", title="Mean holding time in bars", group=_GROUP, unit="ratio", formula="mean(bars)", source="definition",
@@ -231,7 +226,8 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
     Statistic(
         name="costs", title="Costs", group=_USE, unit="money", formula="sum of fees, spread, slippage, impact and funding of trades",
         source="definition",
-        counts="trade", minimum=1, compute=lambda s: float(s.cost.sum()), solvent=False, is_headline=True,
+        counts="trade", minimum=1, compute=lambda s: float(s.cost.sum()), draws=lambda s: s.trade_draws[:, columns.COST],
+        solvent=False, is_headline=True,
     ),
     Statistic(
         name="cost_share", title="Costs of the profit before costs", group=_USE, unit="share", formula="sum(cost) / sum(p + cost)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -80,19 +81,34 @@ def _is_boundary(ts_ns: int, number: int, periods: Periods) -> bool:
 
 
 def returns_at(track: Track, times_ns: I64) -> F64:
-    """Simple returns of a benchmark between times [n + 1]; DataError when it does not cover them or is worth nothing there."""
+    """Simple returns of a track (a benchmark) between times [n + 1]; DataError when it does not cover them or is worth nothing there."""
     if track.ts_ns[0] > times_ns[0] or track.ts_ns[-1] < times_ns[-2 if len(times_ns) > 1 else -1]:
         raise DataError(
-            f"benchmark: {_utc(int(track.ts_ns[0]))} to {_utc(int(track.ts_ns[-1]))} does not cover "
+            f"track: {_utc(int(track.ts_ns[0]))} to {_utc(int(track.ts_ns[-1]))} does not cover "
             f"{_utc(int(times_ns[0]))} to {_utc(int(times_ns[-1]))}"
         )
     rows = np.searchsorted(track.ts_ns, times_ns, side="right") - 1
     values = track.equity_e8[rows].astype(np.float64)
     if (values <= 0.0).any():
         row = int(rows[np.flatnonzero(values <= 0.0)[0]])
-        raise DataError(f"benchmark: row {row}: worth {track.equity_e8[row] / 1e8:g}: no return can be measured from there")
+        raise DataError(f"track: row {row}: worth {track.equity_e8[row] / 1e8:g}: no return can be measured from there")
     returns: F64 = values[1:] / values[:-1] - 1.0
     return returns
+
+
+def common_returns(tracks: Sequence[Track], periods: Periods = UTC_DAYS) -> list[F64]:
+    """Returns float64[n] of several tracks over the periods that all of them cover, cut at the last start and at the first end.
+
+    DataError when there is no such stretch, or a track is worth nothing in it.
+    """
+    start, end = max(int(t.ts_ns[0]) for t in tracks), min(int(t.ts_ns[-1]) for t in tracks)
+    if start >= end:
+        raise DataError(f"compare: the tracks share no time: one starts {_utc(start)}, one ends {_utc(end)}")
+    marks = np.unique(np.concatenate([t.ts_ns for t in tracks]))
+    marks = marks[(marks >= start) & (marks <= end)]
+    flat = Track(marks, np.ones(len(marks), np.int64), np.zeros(len(marks)), np.zeros(len(marks), np.int8))
+    times = marks[period_returns(flat, periods).at]
+    return [returns_at(track, times) for track in tracks]
 
 
 def _utc(ns: int) -> str:

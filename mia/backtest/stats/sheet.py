@@ -23,6 +23,7 @@ PROFIT: Final = 4
 SQUARE: Final = 5
 COST: Final = 6
 LOSSES: Final = 7
+HELD: Final = 8  # ns
 
 
 class Sheet:
@@ -131,15 +132,22 @@ class Sheet:
         """[samples, kernel.COLUMNS] of resampled returns."""
         return resample.returns_draws(self.r, target=self.target, block=self.block, seed=self.seed, samples=self.samples)
 
+    @property
+    def held_ns(self) -> F64:
+        """float64[m]: time that each trade was open."""
+        held: F64 = (self.trips.closed_ns - self.trips.opened_ns).astype(np.float64)
+        return held
+
     @cached_property
     def trade_rows(self) -> F64:
-        """float64[m, 8]: 1, won, profit if won, loss if lost, profit, its square, cost, lost of each trade."""
+        """float64[m, 9]: 1, won, profit if won, loss if lost, profit, its square, cost, lost, ns held of each trade."""
         p = self.profit
-        return np.stack([np.ones(len(p)), p > 0.0, np.maximum(p, 0.0), np.maximum(-p, 0.0), p, p * p, self.cost, p < 0.0], axis=1)
+        columns = [np.ones(len(p)), p > 0.0, np.maximum(p, 0.0), np.maximum(-p, 0.0), p, p * p, self.cost, p < 0.0, self.held_ns]
+        return np.stack(columns, axis=1)
 
     @cached_property
     def trade_sums(self) -> F64:
-        """float64[8]: sums of trade_rows."""
+        """float64[9]: sums of trade_rows."""
         sums: F64 = self.trade_rows.sum(axis=0)
         return sums
 
@@ -150,7 +158,7 @@ class Sheet:
 
     @cached_property
     def trade_draws(self) -> F64:
-        """[samples, 8]: sums of trade_rows of resampled trades."""
+        """[samples, 9]: sums of trade_rows of resampled trades."""
         return resample.sums_draws(resample.grouped(self.trade_rows), block=self.trade_block, seed=self.seed, samples=self.samples)
 
     @cached_property

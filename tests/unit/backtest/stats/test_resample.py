@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from mia.backtest.stats.resample import (
-    Interval, block_length, compare, grouped, interval, restart, returns_draws, sums_draws, words,
+    Interval,
+    block_length,
+    compare,
+    grouped,
+    interval,
+    restart,
+    returns_draws,
+    sums_draws,
+    words,
 )  # fmt: skip
 from mia.domain.errors import ConfigError, DataError
 from mia.kernels import bootstrap as built
