@@ -96,6 +96,11 @@ def tables(sheet: Sheet) -> list[GroupTable]:
     return [_table(sheet, grouping) for grouping in _GROUPINGS]
 
 
+def no_tables() -> list[GroupTable]:
+    """In their place when nobody asked."""
+    return [GroupTable(name=grouping.name, rows=[], why="not asked for") for grouping in _GROUPINGS]
+
+
 def _table(sheet: Sheet, grouping: _Grouping) -> GroupTable:
     track = sheet.track
     if sheet.ruined_ns is not None:

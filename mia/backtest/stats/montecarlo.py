@@ -41,6 +41,8 @@ def trade_order(trips: Trips, equity: float, *, seed: int = 0, samples: int = SA
     m = len(trips.profit_e8)
     if m < 10:
         return f"{m} trade{'s' if m != 1 else ''}"
+    if samples == 0:
+        return "no samples asked for"
     count = max(_SAMPLES_MIN, min(samples, _SWAPS_MAX // m))
     profit: F64 = trips.profit_e8 / E8
     curve = np.concatenate([[equity], equity + np.cumsum(profit)])

@@ -102,6 +102,8 @@ def _value(statistic: Statistic, sheet: Sheet) -> tuple[float | int | None, str]
 
 def _can_resample(statistic: Statistic, sheet: Sheet) -> bool:
     """A handful of rows resampled looks far too sure of itself, and after a loss of all no resample can go on."""
+    if sheet.samples == 0:
+        return False
     if statistic.counts == "trade":
         return len(sheet.profit) >= TRADES_MIN
     return sheet.n >= PERIODS_MIN and sheet.ruined_ns is None and float(sheet.ordered[0]) > -1.0

@@ -41,8 +41,8 @@ class Sheet:
         seed: int = 0,
         samples: int = SAMPLES,
     ) -> None:
-        if not samples >= 100:
-            raise ConfigError(f"samples: {samples} is below 100: too few for an interval")
+        if samples != 0 and samples < 100:
+            raise ConfigError(f"samples: {samples} is below 100, too few for an interval; 0 for none")
         if not -1.0 < risk_free < 1.0:
             raise ConfigError(f"risk_free: {risk_free} is not a share a year between -1 and 1")
         if trials is not None and not (trials.count >= 1 and trials.variance >= 0.0):

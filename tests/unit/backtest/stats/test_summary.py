@@ -164,6 +164,16 @@ def test_same_seed_same_bytes() -> None:
     assert encoded[0] != encoded[2]
 
 
+def test_intervals_and_groups_may_be_left_out_without_changing_a_figure() -> None:
+    full = summary(random_track(200), trips(TRADES * 3))
+    short = summary(random_track(200), trips(TRADES * 3), samples=0, has_groups=False)
+
+    assert [(f.name, f.value, f.why) for f in short.figures] == [(f.name, f.value, f.why) for f in full.figures]
+    assert all(f.interval is None for f in short.figures)
+    assert short.trade_order_why == "no samples asked for"
+    assert short.by_hour.why == "not asked for"
+
+
 def test_seven_trades_are_too_few_for_a_rate() -> None:
     found = summary(random_track(100), trips(TRADES[:7]))
 
