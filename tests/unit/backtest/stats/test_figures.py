@@ -52,6 +52,22 @@ def test_trust_in_a_sharpe_ratio_is_told_per_year() -> None:
     assert corrected / plain == pytest.approx(math.sqrt(1 / (1 + 2 * 0.4 / 1.16)), abs=0.12)  # rho_1 of this moving average is 0.4 / 1.16
 
 
+def test_the_shortest_track_after_trials_is_longer_by_what_they_explain() -> None:
+    r = returns()
+    track = track_of(START + np.arange(701) * DAY_NS, 1e6 * np.cumprod(np.append(1.0, 1.0 + r)))
+    ratio = float(r.mean() / r.std(ddof=1))
+    _, _, g3, g4 = sharpe.moments(r)
+    best = sharpe.expected_max_sharpe(5, 0.02) / math.sqrt(365.25)
+
+    found = summarize(track, no_trips(), trials=Trials(5, 0.02), samples=100)
+
+    assert ratio > best
+    expected = 1 + (1.0 - g3 * ratio + (g4 - 1.0) / 4.0 * ratio**2) * (NormalDist().inv_cdf(0.95) / (ratio - best)) ** 2
+    assert found.value("minimum_length_deflated") == pytest.approx(expected, rel=1e-4)
+    hopeless = summarize(track, no_trips(), trials=Trials(1000, 4.0), samples=100)
+    assert hopeless.figure("minimum_length_deflated").why.startswith("no length would do")
+
+
 def test_exposure_is_weighted_by_time_and_turnover_by_equity() -> None:
     ts = START + np.array([0, 6, 24, 48]) * HOUR_NS
     track = track_of(ts, [100.0, 200.0, 400.0, 100.0], [2.0, 0.0, -1.0, 9.0])  # the last exposure holds for no time
