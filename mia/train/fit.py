@@ -191,7 +191,8 @@ def _check_inputs(tapes: Sequence[Tape], raw: Any, observation: Observation) -> 
     """Raw observations [N, n] with made-up accounts and masks, and their probabilities [N, 3], for golden vectors and the gate."""
     rng = np.random.default_rng(7)
     rows = np.linspace(0, len(raw) - 1, CHECK_ROWS).astype(np.int64)
-    made_up = rng.uniform(-1.0, 1.0, size=(len(rows), observation.own))
+    low, high = np.array([(max(a, -1.0), min(b, 1.0)) for a, b in _own_ranges(observation)]).T
+    made_up = np.clip(rng.uniform(-1.0, 1.0, size=(len(rows), observation.own)), low, high)
     probs = np.concatenate([t.probs for t in tapes])[rows]
     return np.concatenate([raw[rows], made_up], axis=1).astype(np.float32), probs.astype(np.float32)
 
@@ -208,6 +209,12 @@ def _train_all(tapes: Sequence[Tape], account: PlanAccount, settings: FitSetting
         return [f.result() for f in [pool.submit(train_regime, *job) for job in jobs]]
 
 
+def _own_ranges(observation: Observation) -> list[tuple[float, float]]:
+    """(lowest, highest) value of the account's columns by the catalogue, then of the masks."""
+    features = observation.columns[: len(observation.columns) - observation.masks]
+    return [*(shipped_catalogue().get(c).range for c in features[observation.market :]), *[(0.0, 1.0)] * observation.masks]
+
+
 def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, settings: FitSettings, command: str) -> Manifest:
     """Everything but alpha_min, metrics and hashes."""
     train, validation, test = settings.seeds() if parts.trigger == "quote" else ([], [], [])
@@ -215,7 +222,7 @@ def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, setti
     low, high = _with_neutral(low, high, parts)
     span = np.maximum(high - low, 1e-6)
     features = observation.columns[: len(observation.columns) - observation.masks]
-    own = [shipped_catalogue().get(c).range for c in features[observation.market :]] + [(0.0, 1.0)] * observation.masks
+    own = _own_ranges(observation)
     return Manifest(
         format=FORMAT,
         name=name,
