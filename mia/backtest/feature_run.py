@@ -21,7 +21,9 @@ import numpy.typing as npt
 from mia.backtest.calendars import calendar_over
 from mia.backtest.forecasts import predict_vix
 from mia.backtest.readers import Candles, OnDuplicate, bar_rows, file_sha256, grid_of, is_candle_file, read_candles, utc
+from mia.backtest.recordings import open_recording
 from mia.backtest.references import coverage_gaps, read_reference
+from mia.backtest.validation.seal import Reading, Sealed, SealLog, names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import TIMER_INTERVAL_NS, AnyEvent
 from mia.domain.instruments import Instrument, InstrumentId
@@ -37,7 +39,6 @@ from mia.features.series import REFERENCES
 from mia.kernels.arena import Arena
 from mia.kernels.book import Book
 from mia.risk.windows import Windows
-from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -67,6 +68,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     at: decide at bar closes or on quotes, then at least every_ms apart. instruments: of the settings, for recordings.
     references: (name of a series, file). models: behind the regime, latent and memory columns. predictions: (name, file of models).
+    sealed: what becomes of rows in a sealed span.
     family: (trade windows, name) whose sessions, events and contracts count, as live takes them from the instrument; None: UTC
     days, and nothing is known of events.
     """
@@ -83,6 +85,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     predictions: tuple[tuple[str, Path], ...] = ()
     instruments: tuple[tuple[InstrumentId, Instrument], ...] = ()
     family: tuple[Windows, str] | None = None
+    sealed: Sealed = "refuse"
 
 
 class Piece(NamedTuple):
@@ -220,7 +223,8 @@ def open_source(paths: Sequence[Path], request: Request) -> Source:
     if len(kinds) > 1:
         raise DataError("candle files and recordings cannot be computed as one: give one kind")
     if kinds == {True}:
-        return candle_source(read_candles(paths, bars=request.bars, tz=request.tz, on_duplicate=request.on_duplicate), request)
+        candles = read_candles(paths, bars=request.bars, tz=request.tz, on_duplicate=request.on_duplicate, sealed=request.sealed)
+        return candle_source(candles, request)
     return recording_source(paths, request)
 
 
@@ -261,7 +265,7 @@ def candle_source(candles: Candles, request: Request) -> Source:
 
 def recording_source(paths: Sequence[Path], request: Request) -> Source:
     """Recorded frames, decoded as the replay venue does it, with the timers that live would have."""
-    feed = ReplayFeed(paths, request.instruments)
+    feed = open_recording(paths, request.instruments, request.sealed)
     if len(feed.instruments) > 1:
         raise DataError(f"{paths[0]}: holds {', '.join(feed.instruments)}; compute one instrument at a time")
     number, instrument = next(iter(feed.instruments.values()))
@@ -274,7 +278,7 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     notes = list(known)
 
     def pieces() -> Iterator[Piece]:
-        feed = ReplayFeed(paths, [(number, instrument)])
+        feed = open_recording(paths, [(number, instrument)], request.sealed)
         codec = feed.codec()
         events: list[AnyEvent] = []
         merge = _Merge(outside)
@@ -596,6 +600,8 @@ def read_features(path: Path) -> FeatureFile | None:
     if raw is None or "ts_ns" not in schema.names:
         return None
     columns = tuple(name for name in schema.names if name != "ts_ns")
+    facts = msgspec.json.decode(raw)
+    _check_sealed(path, facts, pq)
 
     def pieces() -> Iterator[tuple[I64, F64]]:
         with pq.ParquetFile(path) as file:
@@ -608,4 +614,15 @@ def read_features(path: Path) -> FeatureFile | None:
                     matrix[:, j] = np.where(present & ~np.isfinite(values), math.inf, values)
                 yield part.column("ts_ns").to_numpy(), matrix
 
-    return FeatureFile(columns, msgspec.json.decode(raw), pieces)
+    return FeatureFile(columns, facts, pieces)
+
+
+def _check_sealed(path: Path, facts: dict[str, Any], pq: Any) -> None:
+    """Rows computed from a file before it was sealed are of the holdout, too. A row tells of what came before its time."""
+    ts = pq.read_table(path, columns=["ts_ns"]).column("ts_ns").to_numpy()
+    sources = facts.get("source", [])
+    reading = Reading(
+        sha256=(file_sha256(path), *(s["sha256"] for s in sources)), names=names_in([path.name, *(s["file"] for s in sources)]),
+        begin_ns=ts - 1, end_ns=ts,
+    )  # fmt: skip
+    SealLog().allowed(reading, str(path))

@@ -12,12 +12,13 @@ import zoneinfo
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mia.backtest.validation.seal import Reading, Sealed, SealLog, names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.instruments import MONEY_SCALE, Instrument
 from mia.features.bars import BarSpec
@@ -41,7 +42,16 @@ _FORMATS: Final = (
 )  # fmt: skip
 _HEADERLESS: Final = (("ts_ms", "open", "high", "low", "close", "volume"), ("ts_ms", "open", "close", "high", "low", "volume"))
 _DECIMALS_MAX: Final = 8
+_SYMBOLS_MAX: Final = 100
 _OFF_GRID: Final = 1e-3  # of a tick: what float64 leaves of a decimal price is far below, a price between two ticks far above
+
+
+class Repeats(NamedTuple):
+    """Rows left out: their numbers in the file, from 1, their times, and what each is."""
+
+    rows: I64
+    ts_ns: I64
+    kinds: tuple[str, ...]
 
 
 class Candles(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +59,8 @@ class Candles(msgspec.Struct, frozen=True, kw_only=True):
 
     open_ns, close_ns: int64[n]; ohlcv: float64[n, 5]; trades: float64[n] where the file counts them, else None.
     interval_ns: of time bars, 0 when bars end at irregular times. dropped: rows left out as late or repeated.
-    sha256: of the files' bytes, in their order.
+    sha256: of the files' bytes, in their order. rows: int64[n], of each bar in its file, from 1.
+    names: words of file names and symbol columns that may name the instrument. repeats: what was dropped, file by file.
     """
 
     paths: tuple[Path, ...]
@@ -61,6 +72,22 @@ class Candles(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
     notes: tuple[str, ...]
     sha256: tuple[str, ...]
+    rows: I64
+    names: frozenset[str]
+    repeats: tuple[Repeats, ...] = ()
+
+    @property
+    def reading(self) -> Reading:
+        """What a seal knows data by."""
+        return Reading(
+            sha256=self.sha256, names=self.names, begin_ns=self.open_ns, end_ns=self.close_ns, high=self.ohlcv[:, 1], low=self.ohlcv[:, 2]
+        )
+
+    def at(self, keep: npt.NDArray[np.bool_]) -> Candles:
+        """Only these bars."""
+        trades = None if self.trades is None else self.trades[keep]
+        cut = {name: getattr(self, name)[keep] for name in ("open_ns", "close_ns", "ohlcv", "rows")}
+        return msgspec.structs.replace(self, **cut, trades=trades)
 
     @property
     def name(self) -> str:
@@ -82,9 +109,9 @@ def file_sha256(path: Path) -> str:
         raise DataError(f"{path}: cannot be read: {e.strerror or e}") from None
 
 
-def read_bars(path: Path) -> tuple[I64, F64]:
+def read_bars(path: Path, sealed: Sealed = "refuse") -> tuple[I64, F64]:
     """(open time ns [n], OHLCV [n, 5]) of a candle file of time bars; times without a zone are UTC. DataError as read_candles."""
-    candles = read_candles([path], naive_is_utc=True)
+    candles = read_candles([path], naive_is_utc=True, sealed=sealed)
     return candles.open_ns, candles.ohlcv
 
 
@@ -95,6 +122,8 @@ def read_candles(
     tz: str | None = None,
     on_duplicate: OnDuplicate = "error",
     naive_is_utc: bool = False,
+    span: tuple[int, int] | None = None,
+    sealed: Sealed = "refuse",
 ) -> Candles:
     """The bars of candle files given in order of time.
 
@@ -102,12 +131,80 @@ def read_candles(
     ends. Then open, high, low, close (or last), volume (or cum_vol). A CSV without a header: ts_ms and five numbers, whose order
     is the one in which low <= open, close <= high holds everywhere. tz: zone of times that state none, such as America/Chicago.
     bars: as which the rows are to be taken; time bars tell it by their most frequent distance. on_duplicate: `drop` leaves out rows
-    whose time does not lie after all before them, as live would.
-    DataError names file, row and column; ConfigError what is missing on the command line.
+    whose time does not lie after all before them, as live would. span: only bars that lie in [from, to), Unix ns.
+    sealed: `exclude` leaves out bars of sealed spans, and a note says how many.
+    DataError names file, row and column; ConfigError what is missing on the command line; SealedError a holdout.
     """
+    candles = _joined(paths, bars, tz, on_duplicate, naive_is_utc)
+    if span is not None:
+        inside = (candles.open_ns >= span[0]) & (candles.close_ns <= span[1])
+        if not inside.any():
+            raise DataError(
+                f"{candles.name}: no bar lies in {utc(span[0])} to {utc(span[1])}: it holds {utc(candles.open_ns[0])} to "
+                f"{utc(candles.close_ns[-1])}"
+            )
+        candles = candles.at(inside)
+    return _unsealed(candles, sealed)
+
+
+def _unsealed(candles: Candles, sealed: Sealed) -> Candles:
+    """What may be read of them."""
+    keep, notes = SealLog().allowed(candles.reading, candles.name, sealed)
+    if keep is None:
+        return candles
+    return msgspec.structs.replace(candles.at(keep), notes=(*candles.notes, *notes))
+
+
+def read_for_seal(paths: Sequence[Path], *, tz: str | None = None) -> Candles:
+    """The bars, sealed or not: for the verb that seals them and for nothing else. As read_candles; late rows are left out."""
+    return _joined(paths, None, tz, "drop", False)
+
+
+def read_contracts(
+    path: Path, *, tz: str | None = None, on_duplicate: OnDuplicate = "error", sealed: Sealed = "refuse"
+) -> dict[str, Candles]:
+    """The bars of each contract in a file with a column `contract`, by its name; row numbers are those of the file.
+
+    Times as read_candles takes them, or `date` (yyyymmdd) with `ms_of_day`, which state no zone. Errors as read_candles.
+    """
+    frame, notes = _frame(path)
+    if "contract" not in frame.columns:
+        raise DataError(f"{path}: column 'contract' is missing: give one file for each contract")
+    if frame.height == 0:
+        raise DataError(f"{path}: holds no rows")
+    frame = _with_day_times(path, frame).with_row_index("row", offset=1)
+    found = {}
+    for name in sorted(str(value) for value in frame["contract"].unique().to_list()):
+        part = frame.filter(frame["contract"].cast(_polars().String) == name)
+        made = _part(path, part.drop("contract"), list(notes), tz, on_duplicate, False, part["row"].to_numpy().astype(np.int64))
+        candles = _assembled([path], [made], BarSpec(kind="time", size=Decimal(1)) if len(made.times) < 2 else None)
+        found[name] = _unsealed(msgspec.structs.replace(candles, names=candles.names | names_in([name])), sealed)
+    return found
+
+
+def _with_day_times(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
+    """`date` and `ms_of_day` as one column of times."""
+    polars = _polars()
+    if not {"date", "ms_of_day"} <= set(frame.columns):
+        return frame
+    days = frame["date"].cast(polars.String).str.strptime(polars.Datetime("ms"), "%Y%m%d", strict=False)
+    ms = frame["ms_of_day"].cast(polars.Int64, strict=False)
+    bad = (days.is_null() | ms.is_null() | (ms < 0) | (ms >= 86_400_000)).fill_null(True).to_numpy()
+    if bad.any():
+        row = _first(bad)
+        raise DataError(f"{path}: row {row + 1}: date {frame['date'][row]!r} with ms_of_day {frame['ms_of_day'][row]!r} is no time")
+    times = (days.dt.timestamp("ms") + ms).cast(polars.Datetime("ms")).alias("date")
+    return frame.drop("date", "ms_of_day").with_columns(times)
+
+
+def _joined(paths: Sequence[Path], bars: BarSpec | None, tz: str | None, on_duplicate: OnDuplicate, naive_is_utc: bool) -> Candles:
     parts = [_read(path, tz, on_duplicate, naive_is_utc) for path in paths]
     if not parts:
         raise DataError("no candle file given")
+    return _assembled(paths, parts, bars)
+
+
+def _assembled(paths: Sequence[Path], parts: Sequence[_Part], bars: BarSpec | None) -> Candles:
     for a, b in itertools.pairwise(parts):
         if not a.times[-1] < b.times[0]:
             raise DataError(f"{b.path}: begins at {utc(b.times[0])}, before the end of {a.path} ({utc(a.times[-1])}): give files in order")
@@ -134,6 +231,9 @@ def read_candles(
         dropped=sum(p.dropped for p in parts),
         notes=tuple(notes),
         sha256=tuple(file_sha256(path) for path in paths),
+        rows=np.concatenate([p.rows for p in parts]),
+        names=names_in([*(path.name for path in paths), *(symbol for p in parts for symbol in p.symbols)]),
+        repeats=tuple(p.repeats for p in parts),
     )
 
 
@@ -147,6 +247,9 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True):
     trades: F64 | None
     dropped: int
     notes: list[str]
+    rows: I64
+    symbols: list[str]
+    repeats: Repeats
 
 
 def _read(path: Path, tz: str | None, on_duplicate: OnDuplicate, naive_is_utc: bool) -> _Part:
@@ -155,16 +258,23 @@ def _read(path: Path, tz: str | None, on_duplicate: OnDuplicate, naive_is_utc: b
         raise DataError(
             f"{path}: holds several contracts (contract, ms_of_day): write the bars of one as ts_ms, open, high, low, close, volume"
         )
-    if missing := [c for c in (*_PRICES, "volume") if c not in frame.columns]:
-        raise DataError(f"{path}: column {missing[0]!r} is missing; it has {', '.join(frame.columns)}")
     if frame.height == 0:
         raise DataError(f"{path}: holds no rows")
+    return _part(path, frame, notes, tz, on_duplicate, naive_is_utc, np.arange(1, frame.height + 1))
+
+
+def _part(
+    path: Path, frame: pl.DataFrame, notes: list[str], tz: str | None, on_duplicate: OnDuplicate, naive_is_utc: bool, rows: I64
+) -> _Part:
+    """rows: their numbers in the file."""
+    if missing := [c for c in (*_PRICES, "volume") if c not in frame.columns]:
+        raise DataError(f"{path}: column {missing[0]!r} is missing; it has {', '.join(frame.columns)}")
     times, column = _times(path, frame, tz, naive_is_utc)
     values = [_numbers(path, frame, name) for name in (*_PRICES, "volume")]
     trades = _numbers(path, frame, "cum_ticks") if "cum_ticks" in frame.columns else None
     ohlcv = np.stack(values, axis=1)
-    _check(path, times, ohlcv)
-    keep = _rising(path, times, on_duplicate)
+    _check(path, times, ohlcv, rows)
+    keep = _rising(path, times, on_duplicate, rows)
     dropped = int(len(keep) - np.count_nonzero(keep))
     if dropped:
         notes.append(f"{path.name}: {dropped} late or repeated rows left out")
@@ -176,7 +286,16 @@ def _read(path: Path, tz: str | None, on_duplicate: OnDuplicate, naive_is_utc: b
         trades=None if trades is None else trades[keep],
         dropped=dropped,
         notes=notes,
+        rows=rows[keep],
+        repeats=_repeats(times, ohlcv, keep, rows),
+        symbols=_symbols(frame),
     )
+
+
+def _symbols(frame: pl.DataFrame) -> list[str]:
+    """What a column of instruments holds, when it is one that a person could read."""
+    found = [frame[name].unique().to_list() for name in ("symbol", "ticker", "instrument", "front") if name in frame.columns]
+    return [str(value) for values in found if len(values) <= _SYMBOLS_MAX for value in values if value is not None]
 
 
 def _polars() -> Any:
@@ -334,16 +453,30 @@ def _numbers(path: Path, frame: pl.DataFrame, name: str) -> F64:
     return values
 
 
-def _check(path: Path, times: I64, ohlcv: F64) -> None:
+def _repeats(times: I64, ohlcv: F64, keep: npt.NDArray[np.bool_], rows: I64) -> Repeats:
+    """What the rows are that do not lie after all before them."""
+    kept = np.flatnonzero(keep)
+    at = np.flatnonzero(~keep)
+    same = np.minimum(np.searchsorted(times[kept], times[at]), len(kept) - 1)
+    kinds = tuple(
+        "earlier than the row before" if times[kept[k]] != times[i]
+        else "repeated" if (ohlcv[kept[k]] == ohlcv[i]).all()
+        else "repeated with other values"
+        for i, k in zip(at, same, strict=True)
+    )  # fmt: skip
+    return Repeats(rows[at], times[at], kinds)
+
+
+def _check(path: Path, times: I64, ohlcv: F64, rows: I64) -> None:
     """Prices above 0, low <= open, close <= high, no negative volume."""
     for k, name in enumerate(_PRICES):
         bad = ohlcv[:, k] <= 0.0
         if bad.any():
             row = _first(bad)
-            raise DataError(f"{path}: row {row + 1} ({utc(times[row])}): {name} is {ohlcv[row, k]:g}: prices must be above 0")
+            raise DataError(f"{path}: row {rows[row]} ({utc(times[row])}): {name} is {ohlcv[row, k]:g}: prices must be above 0")
     if (bad := ohlcv[:, 4] < 0.0).any():
         row = _first(bad)
-        raise DataError(f"{path}: row {row + 1} ({utc(times[row])}): volume is {ohlcv[row, 4]:g}: it must not be negative")
+        raise DataError(f"{path}: row {rows[row]} ({utc(times[row])}): volume is {ohlcv[row, 4]:g}: it must not be negative")
     opens, highs, lows, closes = ohlcv[:, :4].T
     for name, values, bad in (
         ("high", highs, highs < np.maximum(np.maximum(opens, closes), lows)),
@@ -353,20 +486,21 @@ def _check(path: Path, times: I64, ohlcv: F64) -> None:
             row = _first(bad)
             o, h, low, c = ohlcv[row, :4]
             raise DataError(
-                f"{path}: row {row + 1} ({utc(times[row])}): {name} {values[row]:g} does not hold open {o:g}, high {h:g}, low {low:g}, "
+                f"{path}: row {rows[row]} ({utc(times[row])}): {name} {values[row]:g} does not hold open {o:g}, high {h:g}, low {low:g}, "
                 f"close {c:g}: are the columns in another order?"
             )
 
 
-def _rising(path: Path, times: I64, on_duplicate: OnDuplicate) -> npt.NDArray[np.bool_]:
+def _rising(path: Path, times: I64, on_duplicate: OnDuplicate, rows: I64) -> npt.NDArray[np.bool_]:
     """Which rows lie after all before them."""
     keep = np.ones(len(times), dtype=np.bool_)
     keep[1:] = times[1:] > np.maximum.accumulate(times)[:-1]
     if on_duplicate == "error" and not keep.all():
         row = _first(~keep)
         word = "repeats the time of" if times[row] == times[row - 1] else "is earlier than"
+        more = f" (and {n} rows more)" if (n := int((~keep).sum()) - 1) else ""
         raise DataError(
-            f"{path}: row {row + 1} ({utc(times[row])}) {word} row {row} ({utc(times[row - 1])}): times must rise; "
+            f"{path}: row {rows[row]} ({utc(times[row])}) {word} row {rows[row - 1]} ({utc(times[row - 1])}){more}: times must rise; "
             "--on-duplicate drop leaves such rows out"
         )
     return keep

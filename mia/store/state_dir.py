@@ -35,6 +35,15 @@ def resolve_state_dir(
     return (Path(home) if home else Path.home()) / ".local" / "state" / "miad" / name
 
 
+def data_home(environment: Mapping[str, str] | None = None) -> Path:
+    """$XDG_DATA_HOME/mia, else ~/.local/share/mia: catalogue/, runs/, models/, trials.db, seals.jsonl. It need not exist."""
+    environment = os.environ if environment is None else environment
+    by_user = environment.get("XDG_DATA_HOME", "")
+    if by_user and Path(by_user).is_absolute():  # the specification says to ignore a relative one
+        return Path(by_user) / "mia"
+    return Path(environment.get("HOME") or "/") / ".local" / "share" / "mia"
+
+
 class StateDir:
     """A state directory held by this process until `close`. Only one process can hold it."""
 

@@ -6,7 +6,6 @@ file (FeatureModels.fit) lets others check. `walk_forward` makes models fold by 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
@@ -20,6 +19,9 @@ import numpy.typing as npt
 from mia.backtest.forecasts import VIX_INPUTS, VIX_WARM, vix_inputs
 from mia.backtest.readers import read_bars
 from mia.backtest.references import vix_known_ns
+from mia.backtest.validation.seal import Sealed
+from mia.backtest.validation.splits import Labels
+from mia.backtest.validation.splits import walk_forward as anchored
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.instruments import Instrument
 from mia.domain.regime import RegimeParams
@@ -70,6 +72,7 @@ class FeatureFitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     steps: int = 400
     starts: int = 4
     iterations: int = 40
+    exclude_sealed: bool = False  # leave the rows of sealed holdouts out instead of stopping at them
     rows_max: int = 40_000  # that EM and the autoencoder look at; of more, the newest
 
 
@@ -86,9 +89,9 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
         return Stretch(name=self.name, ts_ns=self.ts_ns[start:stop], close=self.close[start:stop], rows=self.rows[start:stop])
 
 
-def from_candles(path: Path, instrument: Instrument) -> tuple[Stretch, str]:
+def from_candles(path: Path, instrument: Instrument, sealed: Sealed = "refuse") -> tuple[Stretch, str]:
     """(stretch, bar text) of a file of candles; its columns of flow are constant."""
-    times, ohlcv = read_bars(path)
+    times, ohlcv = read_bars(path, sealed)
     interval = int(np.median(np.diff(times)))
     tick, lot = float(instrument.tick_size), float(instrument.lot_size)
     o, h, low, c = (ohlcv[:, k] / tick for k in range(4))
@@ -151,8 +154,9 @@ def fit_models(stretches: Sequence[Stretch], settings: FeatureFitSettings, sourc
 
 def walk_forward(stretch: Stretch, settings: FeatureFitSettings, folds: int, bar: str) -> Iterator[tuple[FeatureModels, int, int]]:
     """(models, first, stop): models fitted on the rows before `first`, for rows first .. stop - 1; the first fold only teaches."""
-    cuts = np.linspace(0, len(stretch.ts_ns), folds + 1).astype(int).tolist()
-    for first, stop in itertools.pairwise(cuts[1:]):
+    labels = Labels.of(stretch.ts_ns, stretch.ts_ns)  # an outcome that ends after the rows it is fitted on is left out by the fit
+    for split in anchored(labels, folds - 1):
+        first, stop = int(split.test[0]), int(split.test[-1]) + 1
         yield fit_models([stretch.cut(0, first)], settings, f"{stretch.name} rows 0 .. {first - 1}", bar), first, stop
 
 
@@ -477,7 +481,8 @@ def fit_features(
     The forecast of VIX sees what was known by the end of what the others see; with simulated markets, the first share of its file.
     """
     if bar_files:
-        whole = [from_candles(path, instrument) for path in bar_files]
+        sealed: Sealed = "exclude" if settings.exclude_sealed else "refuse"
+        whole = [from_candles(path, instrument, sealed) for path in bar_files]
         if len({bar for _, bar in whole}) != 1:
             raise ConfigError(f"feature models: candle files of different intervals: {', '.join(bar for _, bar in whole)}")
         bar = whole[0][1]

@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
-from mia.domain.errors import ConfigError, MiaError
+from mia.domain.errors import ConfigError, MiaError, NotPermitted
 from mia.train.settings import FitSettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Train MIA's policies.")
+
+ExcludeSealed = Annotated[bool, typer.Option("--exclude-sealed", help="Leave rows of sealed holdouts out instead of stopping at them.")]
 
 
 @app.callback()
@@ -31,13 +33,14 @@ def fit(
     recording: Annotated[list[Path] | None, typer.Option(help="Raw frames to report on in the card; may be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=3, help="Processes; the result is the same.")] = FitSettings().workers,
     markets: Annotated[int, typer.Option(min=1, max=1_000, help="Simulated training markets.")] = FitSettings().train_markets,
+    exclude_sealed: ExcludeSealed = False,
     ranking: Annotated[Path | None, typer.Option(help="A feature_importance.csv to choose columns by, instead of a new one.")] = None,
 ) -> None:
     """Train one SAC policy per regime and write a bundle that the daemon can load."""
     from mia.train.fit import fit as run
 
     test = FitSettings().test_markets if markets >= 5 else 5
-    settings = FitSettings(seed=seed, steps=steps, workers=workers, train_markets=markets, test_markets=test)
+    settings = FitSettings(seed=seed, steps=steps, workers=workers, train_markets=markets, test_markets=test, exclude_sealed=exclude_sealed)
     command = shlex.join(["mia-train", *sys.argv[1:]])
     fitted = run(out, settings, bars or [], recording or [], command, lambda line: typer.echo(line, err=True), ranking)
     typer.echo(f"{fitted.folder}: alpha_min {fitted.alpha_min:.3f}, out of sample {fitted.metrics['return_bps_per_hour']:.1f} bps per hour")
@@ -51,24 +54,28 @@ def features(
         list[Path] | None, typer.Option(help="Candle file (.feather, .parquet, .csv) instead of simulated markets; may be repeated.")
     ] = None,
     share: Annotated[float, typer.Option(min=0.1, max=1.0, help="First share of each file that the models may see.")] = 0.6,
+    exclude_sealed: ExcludeSealed = False,
     vix: Annotated[Path | None, typer.Option(help="Daily VIX (DATE, CLOSE): fit its forecast, too.")] = None,
 ) -> None:
     """Fit the models behind the regime, latent and memory columns and write them to a file."""
     from mia.train.feature_models import FeatureFitSettings, fit_features
     from mia.train.settings import perpetual
 
-    settings = FeatureFitSettings(seed=seed, train_share=share)
+    settings = FeatureFitSettings(seed=seed, train_share=share, exclude_sealed=exclude_sealed)
     fit_features(out, settings, bars or [], vix, perpetual(), lambda line: typer.echo(line, err=True))
     typer.echo(str(out))
 
 
 def main() -> None:
-    """Exit codes: 0 ok, 1 error, 2 usage, 4 config."""
+    """Exit codes: 0 ok, 1 error, 2 usage, 4 config, 6 refused (sealed history)."""
     try:
         app()
     except ConfigError as e:
         typer.echo(f"mia-train: {e}", err=True)
         raise SystemExit(4) from None
+    except NotPermitted as e:
+        typer.echo(f"mia-train: {e}", err=True)
+        raise SystemExit(6) from None
     except MiaError as e:
         typer.echo(f"mia-train: {e}", err=True)
         raise SystemExit(1) from None

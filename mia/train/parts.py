@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from mia.backtest.validation.seal import Sealed
 from mia.domain.errors import ConfigError
 from mia.features.bars import BarSpec
 from mia.features.catalogue import Feature, shipped_catalogue
@@ -88,7 +89,8 @@ def simulated_parts(settings: FitSettings, choose: Choose) -> Parts:
 
 def bar_parts(settings: FitSettings, files: Sequence[Path], choose: Choose) -> Parts:
     """Candle files, each cut by time: 60 % training, 20 % validation, 20 % test; a gap of 60 bars between the parts."""
-    whole = [from_bar_file(f, perpetual(), bar_candidates(), BAR_REGIME_COLUMNS) for f in files]
+    sealed: Sealed = "exclude" if settings.exclude_sealed else "refuse"
+    whole = [from_bar_file(f, perpetual(), bar_candidates(), BAR_REGIME_COLUMNS, sealed=sealed) for f in files]
     parts: list[list[Stretch]] = [[], [], []]
     for stretch in whole:
         n = len(stretch.ts_ns)

@@ -63,6 +63,7 @@ class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     columns: int = 150  # of the observation, the account's among them; masks come on top
     fills_per_hour_min: float = 12.0  # a gate that lets less through is not considered
     env: EnvSettings = EnvSettings()
+    exclude_sealed: bool = False  # leave the rows of sealed holdouts out instead of stopping at them
 
     def seeds(self) -> tuple[list[int], list[int], list[int]]:
         """Market seeds of training, validation and test."""

@@ -32,7 +32,7 @@ from mia.cli.features.options import (
     utc_text,
     what,
 )
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 
 _NAMES_MAX = 12  # of columns without a value that are told in the text
 
@@ -57,6 +57,7 @@ def compute(
     reference: Reference = None,
     models: Models = None,
     predict: Predict = None,
+    exclude_sealed: ExcludeSealed = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -74,7 +75,10 @@ def compute(
         raise DataError(f"--out {out}: is one of the files to read")
     names = chosen(columns, category)
     started = time.perf_counter()
-    source = open_source(files, request_of(bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family))
+    request = request_of(
+        bars, every_ms, at, tick, lot, tz, on_duplicate, reference, config, models, predict, family, exclude_sealed=exclude_sealed
+    )
+    source = open_source(files, request)
     done = write_parquet(source, names, out, versions(), Progress(out.name))
     seconds = time.perf_counter() - started
     for note in source.notes:

@@ -74,6 +74,8 @@ def request_of(
     models: str | None = None,
     predict: Sequence[str] | None = None,
     family: str | None = None,
+    *,
+    exclude_sealed: bool = False,
 ) -> Request:
     """The options as one value; a wrong one is named."""
     from mia.assemble import calendar_files, numbered
@@ -97,6 +99,7 @@ def request_of(
         predictions=_named("--predict", predict, "vix=models.json"),
         instruments=tuple(numbered(load_settings(config).settings)),
         family=(load_windows(*calendar_files()), family) if family else None,
+        sealed="exclude" if exclude_sealed else "refuse",
     )
 
 
