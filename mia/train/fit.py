@@ -30,6 +30,7 @@ from mia.train.account import SUPPORTED, PlanAccount
 from mia.train.alpha import AlphaReport, fit_alpha, report, with_account
 from mia.train.bundle_writer import write_bundle
 from mia.train.card import performance_csv, write_card
+from mia.train.counting import close_fit, open_fit
 from mia.train.env import F32, Tape
 from mia.train.evaluate import Decide, Result, evaluate
 from mia.train.graph import PolicyWeights
@@ -49,6 +50,7 @@ from mia.train.settings import REGIME_COLUMNS, FitSettings, recorded_instruments
 from mia.train.tapes import Lost, Stretch, chosen, make_tape, recorded
 
 CHECK_ROWS: Final = 2_000
+GATE_SHARES: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.85)  # of openings that a candidate of alpha_min refuses
 BASELINE_COLUMN: Final = "ema_gap_20_50"  # what the rule that every policy is compared with reads
 _WIDE: Final = 3.0  # lo and hi lie this many spans of the training values outside of them
 
@@ -82,6 +84,7 @@ def fit(
     account = PlanAccount(SUPPORTED)
     choose = _Choice(out, settings, ranking, say)
     parts = bar_parts(settings, bar_files, choose) if bar_files else simulated_parts(settings, choose)
+    counted = open_fit(settings, bar_files, ranking, parts, GATE_SHARES)
     say(f"data: {sum(len(s.ts_ns) for s in parts.train)} training rows, {time.perf_counter() - started:.1f} s")
     raw = np.concatenate([s.features for s in parts.train])
     observation = _observation(parts, account, raw)
@@ -108,6 +111,7 @@ def fit(
     alpha_min, choices = choose_alpha_min(bundle, parts, account, settings)
     say(f"alpha_min: {alpha_min:.3f}, chosen on validation from {choices}")
     results = compare(bundle, parts.test, parts, account, settings, alpha_min)
+    close_fit(counted, choices, results["policy"])
     seen = recorded_results(bundle, recordings, parts, account, settings, alpha_min)
     metrics = _metrics(results, alpha, difference)
     manifest = msgspec.structs.replace(manifest, alpha_min=alpha_min, metrics=metrics)
@@ -306,7 +310,7 @@ def choose_alpha_min(
     opening = np.abs(action[:, 0]) > settings.env.dead_band
     seen = alpha[opening, 0] if opening.any() else alpha[:, 0]
     choices = []
-    for share in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.85):
+    for share in GATE_SHARES:
         threshold = round(float(np.quantile(seen, share)), 4) if share else 0.0
         results = evaluate(_decider(bundle), tapes, account, settings.env, threshold)
         net = [r.return_bps_per_hour for r in results]

@@ -133,7 +133,7 @@ def _lag(a_ns: I64, a: F64, b_ns: I64, b: F64, interval: int) -> tuple[int, floa
         raise DataError(f"{n} bars between the first and the last are too many to compare: cut the files")
     reach = max(_LAG_NS_MAX // interval, 30)
     size = 1 << (n + reach).bit_length()
-    spectra, norms = [], []
+    spectra, series = [], []
     for ns, close in ((a_ns, a), (b_ns, b)):
         at = (ns - start) // interval
         r = np.zeros(n)
@@ -141,11 +141,13 @@ def _lag(a_ns: I64, a: F64, b_ns: I64, b: F64, interval: int) -> tuple[int, floa
         r[at[1:][follows]] = np.diff(np.log(close))[follows]
         r = np.clip(r, *np.quantile(r, [0.0005, 0.9995])) if len(r) > 2000 else r  # one bad print would decide alone
         spectra.append(np.fft.rfft(r, size))
-        norms.append(float(np.sqrt((r * r).sum())))
-    if not (norms[0] > 0.0 and norms[1] > 0.0):
+        series.append(r)
+    if not (series[0].any() and series[1].any()):
         return 0, math.nan
-    products = np.fft.irfft(np.conj(spectra[0]) * spectra[1], size) / (norms[0] * norms[1])
+    products = np.fft.irfft(np.conj(spectra[0]) * spectra[1], size)
     lags = np.concatenate([np.arange(0, reach + 1), np.arange(-reach, 0)])
-    values = products[lags]
-    best = int(values.argmax())
-    return int(lags[best]), float(values[best])
+    lag = int(lags[products[lags].argmax()])
+    x, y = (series[0][: n - lag], series[1][lag:]) if lag >= 0 else (series[0][-lag:], series[1][: n + lag])
+    both = (x != 0.0) & (y != 0.0)
+    norm = math.sqrt(float((x[both] ** 2).sum() * (y[both] ** 2).sum()))
+    return lag, float((x[both] * y[both]).sum()) / norm if norm > 0.0 else math.nan

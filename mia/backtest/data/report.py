@@ -23,7 +23,7 @@ _OUTLIER: Final = 12.0  # robust standard deviations of a bar's log return
 _BACK: Final = 0.7  # a spike gives back so much of its move in the next bar
 _WINDOW: Final = 500  # bars that the scale of an outlier is taken from, around it
 _BREAK_MIN: Final = 1_800_000_000_000  # an absence so long is a break of the market
-_ZONES: Final = ("America/New_York", "Europe/London", "Europe/Berlin", "Asia/Tokyo")
+_ZONES: Final = ("America/New_York", "Europe/London", "Europe/Berlin")
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,10 +197,9 @@ def _break_doubts(candles: Candles) -> list[str]:
         spread[name] = (float(counts.max() / len(minutes)), int(values[counts.argmax()]))
     changes = [name for name in _ZONES if _changes(name, candles)]
     share, minute = spread["UTC"]
-    best = max(_ZONES, key=lambda name: spread[name][0])
     when = f"{minute // 60:02d}:{minute % 60:02d}"
     first = int(candles.rows[at[0] + 1])
-    if changes and share > 0.8 and spread[best][0] < share:
+    if changes and share > 0.8 and max(spread[name][0] for name in changes) < share:
         return [
             f"the daily break begins at {when} UTC in {share:.0%} of {len(at)} cases (first before row {first}), and does not move when "
             f"clocks change in {', '.join(changes)}: were local times taken for UTC?"
