@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mia.backtest.forecasts import VIX_INPUTS, VIX_WARM, vix_inputs
-from mia.backtest.readers import read_bars
+from mia.backtest.readers import file_sha256, read_bars
 from mia.backtest.references import vix_known_ns
-from mia.backtest.validation.seal import Sealed
+from mia.backtest.validation.seal import Reading, Sealed, SealLog, names_in
 from mia.backtest.validation.splits import Labels
 from mia.backtest.validation.splits import walk_forward as anchored
 from mia.domain.errors import ConfigError, DataError
@@ -420,6 +420,9 @@ def read_vix(path: Path) -> tuple[I64, F64]:
         raise DataError(f"{path}: cannot be read: {str(e).splitlines()[0]}") from None
     if not (np.isfinite(close).all() and (close > 0.0).all() and (np.diff(days) > 0).all()):
         raise DataError(f"{path}: values must be finite and above 0, and days must rise")
+    begin_ns = days * 86_400_000_000_000
+    reading = Reading(sha256=(file_sha256(path),), names=names_in(["vix", path.name]), begin_ns=begin_ns, end_ns=begin_ns + 1)
+    SealLog().allowed(reading, str(path))
     return days, close
 
 
