@@ -85,9 +85,8 @@ class Candles(msgspec.Struct, frozen=True, kw_only=True):
 
     def at(self, keep: npt.NDArray[np.bool_]) -> Candles:
         """Only these bars."""
-        trades = None if self.trades is None else self.trades[keep]
-        cut = {name: getattr(self, name)[keep] for name in ("open_ns", "close_ns", "ohlcv", "rows")}
-        return msgspec.structs.replace(self, **cut, trades=trades)
+        columns = {name: value for name in self.__struct_fields__ if isinstance(value := getattr(self, name), np.ndarray)}
+        return msgspec.structs.replace(self, **{name: value[keep] for name, value in columns.items()})
 
     @property
     def name(self) -> str:
@@ -135,7 +134,7 @@ def read_candles(
     sealed: `exclude` leaves out bars of sealed spans, and a note says how many.
     DataError names file, row and column; ConfigError what is missing on the command line; SealedError a holdout.
     """
-    candles = _joined(paths, bars, tz, on_duplicate, naive_is_utc)
+    candles = _read_all(paths, bars, tz, on_duplicate, naive_is_utc)
     if span is not None:
         inside = (candles.open_ns >= span[0]) & (candles.close_ns <= span[1])
         if not inside.any():
@@ -157,7 +156,7 @@ def _unsealed(candles: Candles, sealed: Sealed) -> Candles:
 
 def read_for_seal(paths: Sequence[Path], *, tz: str | None = None) -> Candles:
     """The bars, sealed or not: for the verb that seals them and for nothing else. As read_candles; late rows are left out."""
-    return _joined(paths, None, tz, "drop", False)
+    return _read_all(paths, None, tz, "drop", False)
 
 
 def read_contracts(
@@ -197,7 +196,7 @@ def _with_day_times(path: Path, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.drop("date", "ms_of_day").with_columns(times)
 
 
-def _joined(paths: Sequence[Path], bars: BarSpec | None, tz: str | None, on_duplicate: OnDuplicate, naive_is_utc: bool) -> Candles:
+def _read_all(paths: Sequence[Path], bars: BarSpec | None, tz: str | None, on_duplicate: OnDuplicate, naive_is_utc: bool) -> Candles:
     parts = [_read(path, tz, on_duplicate, naive_is_utc) for path in paths]
     if not parts:
         raise DataError("no candle file given")

@@ -136,9 +136,10 @@ class SealLog:
         lines = []
         opened = self.hits(reading, opened=True)
         for k, (seal, rows) in enumerate(opened):
+            seen = f"{int(rows.sum())} rows of this data lie in it and are" if len(rows) > 1 else "what of it this data holds is"
             lines.append(
                 f"holdout {seal.text} was opened on {iso_time(seal.opened_ns or 0)[:16]} UTC by {seal.opened_by} (opening {k + 1} of "
-                f"{len(opened)} on this data): {seal.reason}; {int(rows.sum())} rows of this data lie in it and are out of sample no more"
+                f"{len(opened)} on this data): {seal.reason}; {seen} out of sample no more"
             )
         lines += [
             f"holdout {seal.text} is sealed: no row of it is in these numbers" for seal in self.applying(reading.sha256, reading.names)
@@ -386,6 +387,13 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # no such user: a container
         return str(os.getuid())
+
+
+def span_reading(files: dict[str, str], first_ns: int, last_ns: int) -> Reading:
+    """What a finished run knows of its data: files (sha256 -> name) and their span."""
+    return Reading(
+        sha256=tuple(files), names=names_in(files.values()), begin_ns=np.array([first_ns], dtype=np.int64), end_ns=np.array([last_ns + 1])
+    )
 
 
 def seal_notes(reading: Reading) -> list[str]:

@@ -21,7 +21,7 @@ from mia.backtest.feature_run import Request, open_source, read_features, write_
 from mia.backtest.readers import Candles, file_sha256, read_bars, read_candles, read_for_seal
 from mia.backtest.recordings import open_recording
 from mia.backtest.references import read_reference
-from mia.backtest.validation.seal import Seal, SealLog, names_in, seal_notes
+from mia.backtest.validation.seal import Seal, SealLog, names_in, seal_notes, span_reading
 from mia.cli.main import main
 from mia.domain.errors import ConfigError, DataError, SealedError
 from mia.domain.instruments import InstrumentId
@@ -228,6 +228,8 @@ def test_opening_needs_a_reason_and_is_told_in_every_later_report(file: Path) ->
     (line,) = seal_notes(candles.reading)
     assert "opening 1 of 1" in line
     assert "final test of v2; 864 rows of this data" in line
+    (line,) = seal_notes(span_reading({file_sha256(file): "a.csv"}, FROM - DAY, FROM + 1))
+    assert "what of it this data holds is out of sample no more" in line
     with pytest.raises(ConfigError, match="opened already"):
         log.unseal(made.id, "again")
 
