@@ -171,6 +171,8 @@ def read_contracts(
         raise DataError(f"{path}: column 'contract' is missing: give one file for each contract")
     if frame.height == 0:
         raise DataError(f"{path}: holds no rows")
+    if frame["contract"].null_count():
+        raise DataError(f"{path}: row {_first(frame['contract'].is_null().to_numpy()) + 1}: contract is missing")
     frame = _with_day_times(path, frame).with_row_index("row", offset=1)
     found = {}
     for name in sorted(str(value) for value in frame["contract"].unique().to_list()):
@@ -327,6 +329,9 @@ def _frame(path: Path) -> tuple[pl.DataFrame, list[str]]:
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{path}: column {twice!r} is there twice")
+    if "" in names and not set(_TIMES) & set(names) and frame.dtypes[names.index("")] == polars.String:
+        names[names.index("")] = "date"  # an index that pandas wrote
+        notes.append(f"{path.name}: the column without a name is taken for the times")
     frame.columns = names
     return frame, notes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mia.cli.data.options import File, Session, Tz, app, say, sessions_of, utc_text
+from mia.cli.features.options import Bars
 from mia.cli.places import ExcludeSealed, JsonOption
 
 _TOLD = 5  # of each kind in the text
@@ -13,6 +14,7 @@ def report(
     file: File,
     session: Session = None,
     tz: Tz = None,
+    bars: Bars = None,
     exclude_sealed: ExcludeSealed = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -21,8 +23,10 @@ def report(
     from mia.backtest.data.resample import interval_text
     from mia.backtest.readers import read_candles
     from mia.cli.output import print_json, print_pairs
+    from mia.features.bars import BarSpec
 
-    candles = read_candles([file], tz=tz, on_duplicate="drop", sealed="exclude" if exclude_sealed else "refuse")
+    spec = BarSpec.parse(bars) if bars else None
+    candles = read_candles([file], bars=spec, tz=tz, on_duplicate="drop", sealed="exclude" if exclude_sealed else "refuse")
     found = look(candles, sessions_of(session, candles))
     if as_json:
         print_json(found)

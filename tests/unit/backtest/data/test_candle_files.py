@@ -270,6 +270,16 @@ def test_a_file_with_nothing_odd_says_so(tmp_path: Path, capsys: pytest.CaptureF
     assert "nothing odd found" in capsys.readouterr().out
 
 
+def test_bars_without_an_interval_are_reported_once_their_kind_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stamps = [datetime.fromtimestamp(ns / 1e9 + ns % 7, UTC).strftime("%Y-%m-%d %H:%M:%S") for ns in minutes(0, 100)]
+    rows = [(text, *row[1:]) for text, row in zip(stamps, walk(range(100)), strict=True)]
+    file = write(tmp_path / "ticks.csv", rows, time="date_time")
+
+    assert main(["data", "report", str(file), "--tz", "UTC"]) == 4
+    assert main(["data", "report", str(file), "--tz", "UTC", "--bars", "tick:100"]) == 0
+    assert "100 rows, bars of irregular length" in capsys.readouterr().out
+
+
 def test_repeated_rows_are_refused_by_the_other_verbs_with_their_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = walk(minutes(0, 200))
     rows[50:50] = [rows[49], rows[49]]
@@ -373,6 +383,14 @@ def test_the_verb_writes_a_file_that_reads_back_with_the_contract_of_each_bar(tm
     assert pl.read_parquet(out)["front"].unique(maintain_order=True).to_list() == ["ESH4", "ESM4"]
 
 
+def test_a_row_without_a_contract_is_refused_with_its_number(tmp_path: Path) -> None:
+    rows = walk(minutes(0, 20))
+    file = write(tmp_path / "c.parquet", rows, more={"contract": ["ESH4"] * 7 + [None] + ["ESM4"] * 12})
+
+    with pytest.raises(DataError, match="row 8: contract is missing"):
+        read_contracts(file)
+
+
 def test_contracts_are_ordered_by_expiry() -> None:
     assert in_order(["ESM4", "ESH5", "ESZ4", "ESH4"]) == ["ESH4", "ESM4", "ESZ4", "ESH5"]
     assert in_order(["201403", "201312"]) == ["201312", "201403"]
@@ -466,6 +484,18 @@ def test_sources_that_share_no_time_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="share no time"):
         compare(read(a), read(b))
+
+
+def test_an_index_without_a_name_is_taken_for_the_times_and_said(tmp_path: Path) -> None:
+    file = tmp_path / "pandas.csv"
+    file.write_text(
+        ",Open,High,Low,Close,Volume\n2004-08-19,100,104.06,95.96,100.34,22351900\n2004-08-20,101.01,109.08,100.5,108.31,11428600\n"
+    )
+
+    candles = read(file, tz="UTC")
+
+    assert candles.open_ns.tolist() == [1_092_873_600_000_000_000, 1_092_960_000_000_000_000]
+    assert "without a name is taken for the times" in candles.notes[0]
 
 
 # --- recordings
