@@ -241,6 +241,7 @@ class SealLog:
 
     def _records(self) -> list[dict[str, Any]]:
         """All, with the chain and the head checked."""
+        head = self._read_head()  # before the log: a writer appends to that first, so the head never knows of more
         try:
             lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -259,7 +260,12 @@ class SealLog:
                 raise self._broken(f"line {number} was changed, or one before it removed")
             prev = record["hash"]
             records.append(record)
-        self._check_head(records)
+        if head is None:
+            # A writer that died before its first head leaves one record; one that was at work just now has written it since.
+            if len(records) > 1 and self._read_head() is None:
+                raise self._broken(f"{self._head.name} is missing")
+        elif not 0 < head[0] <= len(records) or records[head[0] - 1]["hash"] != head[1]:
+            raise self._broken(f"it has {len(records)} records, {self._head.name} knows of {max(head[0], 0)}")
         return records
 
     @staticmethod
@@ -268,18 +274,15 @@ class SealLog:
         following = _decoded(lines[number]) if number < len(lines) else None
         return following is not None and following.get("prev") == prev
 
-    def _check_head(self, records: Sequence[dict[str, Any]]) -> None:
+    def _read_head(self) -> tuple[int, str] | None:
+        """(records, last hash); (-1, "") when it is no such thing, None when there is none."""
         try:
-            text = self._head.read_text(encoding="utf-8").split()
+            text = self._head.read_text(encoding="utf-8", errors="replace").split()
         except FileNotFoundError:
-            if len(records) > 1:  # a writer that died before its first head leaves one record
-                raise self._broken(f"{self._head.name} is missing") from None
-            return
+            return None
         except OSError as e:
             raise DataError(f"{self._head}: cannot be read ({e.strerror}): no history is read without it") from None
-        count = int(text[0]) if len(text) == 2 and text[0].isdigit() else -1
-        if not 0 < count <= len(records) or records[count - 1]["hash"] != text[1]:
-            raise self._broken(f"it has {len(records)} records, {self._head.name} knows of {max(count, 0)}")
+        return (int(text[0]), text[1]) if len(text) == 2 and text[0].isdecimal() else (-1, "")
 
     def _broken(self, what: str) -> SealedError:
         return SealedError(

@@ -341,6 +341,8 @@ for k in range(10):
 def test_many_processes_may_write_at_once(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "daemon")])}
     jobs = [subprocess.Popen([sys.executable, "-c", _DERIVE, str(tmp_path), str(number)], env=environment) for number in range(4)]
+    while any(job.poll() is None for job in jobs):
+        SealLog(tmp_path).seals()  # a reader in between sees no harm
     assert [job.wait(60) for job in jobs] == [0, 0, 0, 0]
 
     assert len(SealLog(tmp_path).related(["source"])) == 41
