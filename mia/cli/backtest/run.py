@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 
 if TYPE_CHECKING:
+    from mia.backtest.run.counting import Counted
     from mia.backtest.run.result import Result
 
 
@@ -36,16 +37,18 @@ def run(
     half_spread_ticks: o.HalfSpread = 1,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
+    exclude_sealed: ExcludeSealed = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Of the run; else a folder by its id among the runs.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Trade history as live would have: the same engine, features, risk rules and windows; what it cost, and what was refused why.
 
-    Writes run.json, equity, orders, fills, decisions and trades.csv. The same run writes the same bytes.
+    Counts itself as a trial, then writes run.json, equity, orders, fills, decisions and trades.csv. The same run writes the same bytes.
     """
     from mia.backtest.run.artifacts import write
-    from mia.backtest.run.prepare import execute, prepare
+    from mia.backtest.run.counting import counted_run
+    from mia.backtest.run.prepare import prepare
     from mia.cli.output import print_json
     from mia.store.state_dir import data_home
 
@@ -53,29 +56,30 @@ def run(
     frames: list[str | None] = list(timeframe) if timeframe else [None]
     if out is not None and len(frames) > 1:
         raise typer.BadParameter("--out names one place, --timeframe asks for several runs: leave one of them out")
-    results = []
+    runs = []
     for frame in frames:
         request = o.request_of(
             config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=frame, from_=from_, to=to,
             days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed,
+            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed, exclude_sealed=exclude_sealed,
         )  # fmt: skip
-        result = execute(prepare(request))
-        folder = out or data_home() / "runs" / result.id
-        write(result, folder)
-        results.append((folder, result))
+        counted = counted_run(prepare(request))
+        folder = out or data_home() / "runs" / counted.result.id
+        write(counted.result, folder)
+        runs.append((folder, counted))
     if as_json:
-        print_json([{"folder": str(folder), **result.facts()} for folder, result in results])
+        print_json([{"folder": str(f), **c.result.facts(), "trial": c.trial.key, "trials": c.tried._asdict()} for f, c in runs])
         return
-    for k, (folder, result) in enumerate(results):
+    for k, (folder, counted) in enumerate(runs):
         if k:
             print()
-        _print(folder, result)
+        _print(folder, counted)
 
 
-def _print(folder: Path, result: Result) -> None:
+def _print(folder: Path, counted: Counted) -> None:
     from mia.cli.output import amount, print_note, print_pairs
 
+    result = counted.result
     p = result.parts
     pairs: list[tuple[str, str]] = [
         ("run", str(folder)),
@@ -84,9 +88,17 @@ def _print(folder: Path, result: Result) -> None:
     ]
     pairs += [(f"- {name}", amount(value)) for name, value in _costs(result)]
     pairs += [("= net", amount(p.net_e8)), ("trades", str(len(result.trips))), *_decisions(result.gathered.counters)]
+    pairs.append(("tried", _tried(counted)))
     print_pairs(pairs)
     for note in result.notes:
         print_note(note)
+
+
+def _tried(counted: Counted) -> str:
+    """How many looks at this data the numbers are the outcome of."""
+    trials, evaluations = counted.tried.trials, counted.tried.evaluations
+    more = f", {evaluations} evaluations" if evaluations != trials else ""
+    return f"{trials} configuration{'' if trials == 1 else 's'} of {counted.trial.family} on this data{more}"
 
 
 def _costs(result: Result) -> list[tuple[str, int]]:
