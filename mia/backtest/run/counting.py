@@ -45,7 +45,7 @@ def counted_run(prepared: Prepared, by: By = "user", *, compiled: bool = True) -
 def trial_of(spec: RunSpec) -> Trial:
     """family: the strategy without its parameters. params: all of them, defaults too, with the bars; of a model its sha256.
 
-    costs_sha256: of instruments, fills, account, limits and execution.
+    costs_sha256: of instruments, fills, account, limits and execution, and of how many rows there were, sealed ones left out.
     """
     lane = spec.lanes[0]  # all lanes are of one strategy
     strategy = load_strategy(lane, spec.instruments[0].family)
@@ -55,6 +55,7 @@ def trial_of(spec: RunSpec) -> Trial:
     first_ns = max(spec.from_ns, min(facts.first_ns for facts in spec.data))
     last_ns = max(facts.last_ns for facts in spec.data)
     costs = {name: value for name, value in spec.facts().items() if name not in _NO_COSTS}
+    costs["rows"] = [facts.rows for facts in spec.data]
     return Trial(family=family, params=params, data=_data(spec), first_ns=first_ns, last_ns=last_ns, costs_sha256=digest(costs))
 
 
