@@ -11,9 +11,10 @@ from mia.backtest.readers import file_sha256
 from mia.backtest.trials import Registry
 from mia.train.counting import FAMILY, close_fit, open_fit
 from mia.train.evaluate import Result
+from mia.train.known import Known
 from mia.train.parts import Parts
 from mia.train.settings import FitSettings, perpetual
-from mia.train.tapes import Stretch
+from mia.train.tapes import Course, Stretch
 
 SHARES = (0.0, 0.5)
 CHOICES = [(0.0, 1.5, 0.1, 20.0), (0.4, -2.5, 0.1, 12.0)]
@@ -29,6 +30,7 @@ def stretch(name: str, first_ns: int) -> Stretch:
     return Stretch(
         name=name, instrument=perpetual(), columns=(), ts_ns=ts, features=np.zeros((2, 0)), bid_ticks=none, ask_ticks=none,
         labels=none.astype(np.int8), bar_ts_ns=ts, bar_inputs=np.zeros((2, 0)), bar_labels=none.astype(np.int8),
+        course=Course(none, none, none, np.zeros(2)),
     )  # fmt: skip
 
 
@@ -36,6 +38,7 @@ def parts() -> Parts:
     return Parts(
         "time:1s", "quote", 100, [stretch("sim seed 1", 0)], [stretch("sim seed 2", 100)], [stretch("sim seed 3", 200)], [],
         None,  # type: ignore[arg-type]  # the filter is no part of what is counted
+        Known(),
     )  # fmt: skip
 
 
