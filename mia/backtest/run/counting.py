@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from mia.assemble import load_strategy
+from mia.backtest.run.figures import periods_for, track_of
 from mia.backtest.run.prepare import Prepared, execute
 from mia.backtest.run.result import Result
 from mia.backtest.run.spec import RunSpec
+from mia.backtest.stats.inputs import Trials, no_trips
+from mia.backtest.stats.sheet import Sheet
 from mia.backtest.trials import By, Count, DataRef, Registry, Score, Trial, digest
 from mia.backtest.validation.seal import SealLog
 from mia.policy.rules.base import Rule
+from mia.risk.windows import Windows
 
-F64 = npt.NDArray[np.float64]
-I64 = npt.NDArray[np.int64]
-_DAY_NS: Final = 86_400_000_000_000
-_YEAR_DAYS: Final = 365.25
 _NO_COSTS: Final = ("lanes", "data", "span")  # of a run's facts: the trial has these for itself
 
 
@@ -31,13 +30,13 @@ class Counted(NamedTuple):
     tried: Count
 
 
-def counted_run(prepared: Prepared, by: By = "user", *, compiled: bool = True) -> Counted:
+def counted_run(prepared: Prepared, windows: Windows, by: By = "user", *, compiled: bool = True) -> Counted:
     """Count the trial, execute it, store its score. DataError before anything is evaluated when the registry cannot be written."""
     trial = trial_of(prepared.spec)
     with Registry() as registry:
         with registry.counted(trial, by) as scores:
             result = execute(prepared, compiled=compiled)
-            scores.append(score_of(result))
+            scores.append(score_of(result, windows))
         data = sorted(SealLog().related(ref.sha256 for ref in trial.data))
         return Counted(result, trial, registry.count(trial.family, data))
 
@@ -71,36 +70,22 @@ def _data(spec: RunSpec) -> tuple[DataRef, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def score_of(result: Result) -> Score:
-    """The Sharpe ratio a year, and the moments, of the daily returns of equity from where the run may trade."""
-    marks = result.gathered.marks
-    returns, years = daily_returns(marks.ts_ns, marks.equity_e8, result.spec.from_ns)
-    n = len(returns)
-    spread = float(returns.std(ddof=1)) if n > 1 else 0.0
-    if not spread > 0.0:
-        return Score(metric="sharpe", value=None, periods=n, periods_per_year=n / years if years > 0.0 else None)
-    z = (returns - returns.mean()) / returns.std()
-    sharpe, a_year = float(returns.mean()) / spread, n / years
+def score_of(result: Result, windows: Windows) -> Score:
+    """The Sharpe ratio a year, and the moments, of the returns that the summary of a run measures: days, of a short span hours or less."""
+    track = track_of(result.gathered.marks, result.spec.from_ns)
+    periods = periods_for(track.ts_ns, windows, result.spec.instruments[0].family)
+    sheet = Sheet(track, no_trips(), periods)
+    if sheet.n < 2 or not sheet.moments[1] > 0.0:
+        return Score(metric="sharpe", value=None, periods=sheet.n, periods_per_year=periods.per_year)
+    _, _, skew, kurtosis = sheet.moments
     return Score(
-        metric="sharpe", value=sharpe * a_year**0.5, sharpe=sharpe, periods=n, periods_per_year=a_year,
-        skew=float((z**3).mean()), kurtosis=float((z**4).mean()),
+        metric="sharpe", value=sheet.sharpe * math.sqrt(periods.per_year), sharpe=sheet.sharpe, periods=sheet.n,
+        periods_per_year=periods.per_year, skew=skew, kurtosis=kurtosis,
     )  # fmt: skip
 
 
-def daily_returns(ts_ns: I64, equity_e8: I64, from_ns: int = 0) -> tuple[F64, float]:
-    """(simple returns between the last marks of UTC days that have any, years that they span).
-
-    The first return begins at the last mark before from_ns, or at the first of all. The first and the last day may be parts of
-    days. After equity came to nothing there is no further return.
-    """
-    first = max(int(np.searchsorted(ts_ns, from_ns, side="left")) - 1, 0)
-    ts, equity = ts_ns[first:], equity_e8[first:].astype(np.float64)
-    days = (ts[1:] - 1) // _DAY_NS  # a mark at midnight ends the day before
-    ends = np.append(0, np.flatnonzero(np.diff(days, append=days[-1:] + 1)) + 1) if len(days) else np.zeros(1, np.int64)
-    values = equity[ends]
-    if (lost := np.flatnonzero(values <= 0.0)).size:
-        ends, values = ends[: lost[0] + 1], values[: lost[0] + 1]
-    if len(values) < 2 or values[0] <= 0.0:
-        return np.zeros(0), 0.0
-    returns: F64 = values[1:] / values[:-1] - 1.0
-    return returns, (int(ts[ends[-1]]) - int(ts[0])) / _DAY_NS / _YEAR_DAYS
+def deflating(count: Count) -> Trials | None:
+    """What the deflated Sharpe ratio reads; None while the ratios of several trials have no variance yet: one that was never scored."""
+    if count.variance_per_year is None:
+        return Trials(count.trials, 0.0) if count.trials == 1 else None
+    return Trials(count.trials, count.variance_per_year)

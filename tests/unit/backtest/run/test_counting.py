@@ -16,8 +16,8 @@ import pytest
 from mia.backtest.readers import file_sha256, read_for_seal
 from mia.backtest.recordings import open_recording
 from mia.backtest.run import counting
-from mia.backtest.run.counting import daily_returns
-from mia.backtest.trials import Registry
+from mia.backtest.run.counting import deflating
+from mia.backtest.trials import Count, Registry
 from mia.backtest.validation.seal import SealLog
 from mia.cli.main import main
 from mia.domain.errors import SealedError
@@ -83,34 +83,50 @@ def test_other_money_costs_or_spans_are_other_trials(run: Verb, more: tuple[str,
     assert run(*more)["trials"]["trials"] == 2
 
 
-def test_the_score_is_the_sharpe_ratio_of_daily_returns_of_equity(run: Verb) -> None:
+def test_the_score_is_the_sharpe_ratio_that_the_summary_states(run: Verb) -> None:
     facts = run()
 
     equity = pl.read_parquet(Path(facts["folder"]) / "equity.parquet")["equity_e8"].to_list()
-    days = [equity[0], *equity[24::24]]
-    returns = [b / a - 1.0 for a, b in itertools.pairwise(days)]
+    returns = [b / a - 1.0 for a, b in itertools.pairwise(equity)]  # ten days are measured in hours
     mean = sum(returns) / len(returns)
     spread = math.sqrt(sum((r - mean) ** 2 for r in returns) / (len(returns) - 1))
     with Registry() as registry:
         score = registry.trials()[0].score
     assert score is not None
-    assert len(equity) == 241
-    assert (score.metric, score.periods) == ("sharpe", 10)
+    assert (score.metric, score.periods, len(equity)) == ("sharpe", 240, 241)
     assert score.sharpe == pytest.approx(mean / spread)
-    assert score.periods_per_year == pytest.approx(365.25, rel=0.01)
-    assert score.value == pytest.approx(mean / spread * math.sqrt(365.25), rel=0.01)
+    assert score.periods_per_year == pytest.approx(365.25 * 24, rel=1e-3)
+    (stated,) = [f["value"] for f in facts["summary"]["figures"] if f["name"] == "sharpe"]
+    assert score.value == stated
 
 
-def test_daily_returns_begin_where_trading_may_and_end_when_all_is_lost() -> None:
-    ts = START + np.arange(6) * DAY
-    equity = np.array([100, 100, 110, 99, 0, 50], dtype=np.int64)
+def test_the_deflated_figures_read_the_trials_that_were_counted(run: Verb) -> None:
+    def figure(facts: Any, name: str) -> Any:
+        return next(f["value"] for f in facts["summary"]["figures"] if f["name"] == name)
 
-    returns, years = daily_returns(ts, equity, START + 2 * DAY)
+    first = run()
+    second = run("--param", "fast_period=5")
 
-    assert returns.tolist() == pytest.approx([0.1, -0.1, -1.0])
-    assert years == pytest.approx(3 / 365.25)
-    assert daily_returns(ts[:1], equity[:1])[0].tolist() == []
-    assert daily_returns(ts, np.zeros(6, np.int64))[0].tolist() == []
+    sharpes = [figure(facts, "sharpe") for facts in (first, second)]
+    assert [figure(facts, "trials") for facts in (first, second)] == [1, 2]
+    assert second["trials"]["variance_per_year"] == pytest.approx((sharpes[0] - sharpes[1]) ** 2 / 2)
+    assert figure(first, "expected_max_sharpe") == 0.0
+    assert figure(second, "expected_max_sharpe") > 0.0
+
+
+@pytest.mark.parametrize(
+    ("count", "read"),
+    [
+        (Count(1, 3, 0, 1, None), (1, 0.0)),
+        (Count(1, 1, 0, 0, None), (1, 0.0)),
+        (Count(5, 5, 4, 1, None), None),
+        (Count(5, 5, 0, 5, 2.0), (5, 2.0)),
+    ],
+)
+def test_trials_without_a_variance_yet_deflate_nothing_silently(count: Count, read: tuple[int, float] | None) -> None:
+    trials = deflating(count)
+
+    assert (None if trials is None else (trials.count, trials.variance)) == read
 
 
 def test_nothing_is_evaluated_when_the_registry_cannot_be_written(run: Verb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
