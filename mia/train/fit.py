@@ -32,7 +32,8 @@ from mia.train.account import INV_STD, SUPPORTED, PlanAccount
 from mia.train.alpha import AlphaReport, fit_alpha, report, with_account
 from mia.train.bundle_writer import write_bundle
 from mia.train.card import performance_csv, write_card
-from mia.train.compare import BASELINE_COLUMN, choose_alpha_min, compare, metrics_of, recorded_results
+from mia.train.compare import BASELINE_COLUMN, GATE_SHARES, choose_alpha_min, compare, metrics_of, recorded_results
+from mia.train.counting import close_fit, open_fit
 from mia.train.drift_file import write_drift
 from mia.train.env import F32, Tape
 from mia.train.graph import PolicyWeights
@@ -93,6 +94,7 @@ def fit(
         raise ConfigError("--reference: simulated markets have no such series: give candle files with --bars")
     make = functools.partial(bar_parts, files=bar_files) if bar_files else simulated_parts
     parts = make(settings, choose=choose, known=known, say=say)
+    counted = open_fit(settings, bar_files, ranking, parts, GATE_SHARES)
     say(f"data: {sum(len(s.ts_ns) for s in parts.train)} training rows, {time.perf_counter() - started:.1f} s")
     raw = np.concatenate([s.features for s in parts.train])
     observation = _observation(parts, account, raw)
@@ -119,6 +121,7 @@ def fit(
     alpha_min, choices = choose_alpha_min(bundle, parts, account, settings)
     say(f"alpha_min: {alpha_min:.3f}, chosen on validation from {choices}")
     results = compare(bundle, parts.test, parts, account, settings, alpha_min)
+    close_fit(counted, choices, results["policy"])
     seen = recorded_results(bundle, recordings, parts, account, settings, alpha_min)
     metrics = metrics_of(results, alpha, difference, parts.masks)
     manifest = msgspec.structs.replace(manifest, alpha_min=alpha_min, metrics=metrics)
