@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def run(
     strategy: o.Strategy = None,
     policy: o.Policy = None,
+    signals: o.Signals = None,
     param: o.Param = None,
     data: o.Data = None,
     instrument: o.InstrumentOption = None,
@@ -36,6 +37,7 @@ def run(
     half_spread_ticks: o.HalfSpread = 1,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
+    signal_age: o.SignalAge = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Of the run; else a folder by its id among the runs.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -49,7 +51,7 @@ def run(
     from mia.cli.output import print_json
     from mia.store.state_dir import data_home
 
-    name, params = o.strategy_of(strategy, policy, param)
+    name, params = o.strategy_of(strategy, policy, param, signals)
     frames: list[str | None] = list(timeframe) if timeframe else [None]
     if out is not None and len(frames) > 1:
         raise typer.BadParameter("--out names one place, --timeframe asks for several runs: leave one of them out")
@@ -58,7 +60,7 @@ def run(
         request = o.request_of(
             config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=frame, from_=from_, to=to,
             days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed,
+            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed, signals=signals, signal_age=signal_age,
         )  # fmt: skip
         result = execute(prepare(request))
         folder = out or data_home() / "runs" / result.id
