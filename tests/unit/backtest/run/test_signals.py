@@ -130,7 +130,9 @@ def test_a_signal_is_seen_by_the_close_that_it_is_not_later_than(
     assert first.ts_ns == T0_NS + bar * MINUTE_NS
 
 
-def test_a_signal_known_before_the_run_holds_in_it(settings: Settings, candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_known_before_the_run_holds_in_it(
+    settings: Settings, candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [f"{T0_NS - 50 * MINUTE_NS},-1,{T0_NS + 10 * MINUTE_NS}"]
     path = written(tmp_path, "ts_ns,signal,valid_until_ns", rows)
 
