@@ -111,7 +111,9 @@ def _load(lane: LaneSettings, family: str) -> Strategy:
         interval_ms = 100 if lane.min_interval_ms is None else lane.min_interval_ms
         return make_rule(lane.rule, lane.params, trigger=lane.trigger or "bar", min_interval_ms=interval_ms, bar=lane.bars or "time:1s")
     if lane.strategy.startswith(PREFIX):
-        return load_ensemble(_ensemble_file(lane.strategy.removeprefix(PREFIX)), lambda file, member: _member(lane, family, file, member))
+        inputs = {name: feature.inputs for name, feature in shipped_catalogue().by_name.items()}
+        path = _ensemble_file(lane.strategy.removeprefix(PREFIX))
+        return load_ensemble(path, lambda file, member: _member(lane, family, file, member), inputs)
     return load_bundle(
         lane.strategy,
         catalogue_sha256=shipped_catalogue().hash,

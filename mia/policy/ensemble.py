@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,8 +18,6 @@ import msgspec
 import numpy as np
 
 from mia.domain.errors import ConfigError
-from mia.features.catalogue import INPUTS, shipped_catalogue
-from mia.features.distribution import Spread, parse_drift
 from mia.policy.rules.base import Rule
 from mia.policy.strategy import TRIGGERS, Strategy, Target, Trigger
 
@@ -30,6 +28,9 @@ OWN: Final = ("last_action", "last_alpha", "policy_dispersion")  # columns of wh
 _LOWEST: Final = (-1.0, 0.0, 0.0)  # of OWN
 _SUM_OFF: Final = 1e-9
 _SIZE_MAX: Final = 4 << 20
+
+
+Inputs = Mapping[str, Sequence[str]]
 
 
 class Said(NamedTuple):
@@ -90,8 +91,11 @@ def read_ensemble(path: Path) -> tuple[EnsembleFile, str]:
     return found, hashlib.sha256(data).hexdigest()
 
 
-def load_ensemble(path: Path, load: Callable[[EnsembleFile, MemberFile], Strategy]) -> Ensemble:
-    """The ensemble of a file; load makes one member. ConfigError names the file, the member and what does not fit."""
+def load_ensemble(path: Path, load: Callable[[EnsembleFile, MemberFile], Strategy], inputs: Inputs) -> Ensemble:
+    """The ensemble of a file; ConfigError names the file, the member and what does not fit.
+
+    load: makes one member; inputs: what each column of the catalogue reads.
+    """
     found, digest = read_ensemble(path)
     members = []
     for entry in found.members:
@@ -106,7 +110,7 @@ def load_ensemble(path: Path, load: Callable[[EnsembleFile, MemberFile], Strateg
             )
         members.append(strategy)
     bar = (found.bar, found.trigger, found.min_interval_ms * 1_000_000)
-    return Ensemble(found.name, digest, members, [entry.weight for entry in found.members], bar, f"ensemble {path}")
+    return Ensemble(found.name, digest, members, [entry.weight for entry in found.members], bar, inputs, f"ensemble {path}")
 
 
 class _Member:
@@ -139,11 +143,18 @@ class Ensemble:
     """
 
     def __init__(
-        self, name: str, sha256: str, members: Sequence[Strategy], weights: Sequence[float], bar: tuple[str, Trigger, int], where: str
+        self,
+        name: str,
+        sha256: str,
+        members: Sequence[Strategy],
+        weights: Sequence[float],
+        bar: tuple[str, Trigger, int],
+        inputs: Inputs,
+        where: str,
     ) -> None:
         """bar: bars, trigger and least interval of all; weights: add up to 1. ConfigError (`where`) names members that do not fit."""
         _check_one_kind(members, bar, where)
-        _check_masks(members, where)
+        _check_masks(members, inputs, where)
         named = dict.fromkeys(column for member in members for column in member.columns)
         self.columns = tuple(sorted(named, key=lambda column: column.startswith("has(")))  # masks last, else in order of first use
         self.name = name
@@ -153,7 +164,7 @@ class Ensemble:
         self.lo, self.hi = _bounds(members, self.columns)
         self.regime = next((m.regime for m in members if m.regime), b"")
         self.models = next((m.models for m in members if m.models), b"")
-        self.drift = _drift([m.drift for m in members if m.drift], self.columns, where)
+        self.drift = _drift([m.drift for m in members if m.drift])
         self._members = [_Member(m, w, self.columns) for m, w in zip(members, weights, strict=True)]
 
     @property
@@ -225,27 +236,24 @@ def _check_one_kind(members: Sequence[Strategy], bar: tuple[str, Trigger, int], 
             raise ConfigError(f"{where}: {names} bring different {what}: a lane has one; use models that were fitted with the same")
 
 
-def _drift(files: Sequence[bytes], columns: Sequence[str], where: str) -> bytes:
-    """How the columns of all were spread in training; of one that several watch, as the first member says."""
+def _drift(files: Sequence[bytes]) -> bytes:
+    """How the columns of all were spread in training; of one that several watch, as the first member says. The lane checks it."""
     if len(set(files)) < 2:
         return files[0] if files else b""
-    parts = [parse_drift(data, columns, f"{where}: drift.json") for data in files]
-    whole: dict[str, Spread] = {}
-    for part in parts:
-        whole = {**part.columns, **whole}
-    return msgspec.json.encode(msgspec.structs.replace(parts[0], columns=whole))
+    parts = [msgspec.json.decode(data, type=dict[str, Any]) for data in files]
+    columns = {name: spread for part in reversed(parts) for name, spread in part["columns"].items()}
+    return msgspec.json.encode({**parts[0], "columns": columns})
 
 
-def _check_masks(members: Sequence[Strategy], where: str) -> None:
+def _check_masks(members: Sequence[Strategy], inputs: Inputs, where: str) -> None:
     """A mask lets a decision go on without its input: a member that reads the input and not the mask would see a stand-in for a number."""
-    known = shipped_catalogue().by_name
-    for mask in (f"has({name})" for name in INPUTS):
-        with_mask = [m for m in members if mask in m.columns]
-        for member in members if with_mask else ():
-            reads = [c for c in member.columns if c in known and mask[4:-1] in known[c].inputs and c not in OWN]
+    for mask in dict.fromkeys(c for m in members for c in m.columns if c.startswith("has(")):
+        with_mask = next(m for m in members if mask in m.columns)
+        for member in members:
+            reads = [c for c in member.columns if mask[4:-1] in inputs.get(c, ()) and c not in OWN]
             if reads and mask not in member.columns:
                 raise ConfigError(
-                    f"{where}: {with_mask[0].name} can do without {mask[4:-1]} ({mask}), {member.name} cannot ({reads[0]}): "
+                    f"{where}: {with_mask.name} can do without {mask[4:-1]} ({mask}), {member.name} cannot ({reads[0]}): "
                     "they cannot share a lane"
                 )
 

@@ -40,7 +40,7 @@ class Fake:
 
 
 def made(*members: Any, weights: Sequence[float]) -> Ensemble:
-    return Ensemble("e", "f" * 64, members, weights, KIND, "ensemble x.json")
+    return Ensemble("e", "f" * 64, members, weights, KIND, {"ofi_l5": ("depth",), "queue_imb_1": ("depth", "quotes")}, "ensemble x.json")
 
 
 def row(*values: float) -> memoryview:
