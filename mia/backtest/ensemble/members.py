@@ -9,14 +9,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from mia.assemble import load_strategy
+from mia.assemble import calendar_files, load_strategy
 from mia.backtest.ensemble.weights import Past
+from mia.backtest.run.counting import counted_run
 from mia.backtest.run.gathered import ACTED
-from mia.backtest.run.prepare import Params, Prepared, Request, execute, prepare
+from mia.backtest.run.prepare import Params, Prepared, Request, prepare
 from mia.backtest.run.result import Result
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.sizing import Terms
 from mia.policy.strategy import Strategy
+from mia.risk.windows import load_windows
 
 I64 = npt.NDArray[np.int64]
 
@@ -52,6 +54,7 @@ def run_members(request: Request, members: Sequence[Member]) -> Track:
     a member that is stopped looks like one without risk.
     """
     risk = msgspec.structs.replace(request.settings.risk, drawdown_max=1.0)
+    windows = load_windows(*calendar_files())
     request = msgspec.structs.replace(request, settings=msgspec.structs.replace(request.settings, risk=risk))
     if not request.data:
         raise ConfigError("weights are fitted on bars: name candle files with --data")
@@ -67,7 +70,7 @@ def run_members(request: Request, members: Sequence[Member]) -> Track:
         strategy = load_strategy(prepared.spec.lanes[0], prepared.spec.instruments[0].family)
         if strategy.bar != prepared.bars[0].bars.text:
             raise ConfigError(f"member {member.text}: decides on {strategy.bar} bars, the files hold {prepared.bars[0].bars.text}")
-        result = execute(prepared)
+        result = counted_run(prepared, windows).result
         if not result.gathered.fills:
             notes.append(f"{strategy.name}: never traded")
         strategies.append(strategy)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-# The readers' own steps: a table, times and numbers are read as those of candle files are.
-from mia.backtest.readers import _first, _frame, _numbers, _parsed, _placed, _polars, file_sha256, utc
+from mia.backtest.readers.frames import file_sha256, first, numbers, polars_module, read_frame
+from mia.backtest.readers.times import parsed_times, placed_times, utc
 from mia.backtest.run.spec import DataFacts
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import NO_INSTRUMENT, Predicted
@@ -68,7 +68,7 @@ def read_signals(path: Path, instruments: Sequence[Instrument], *, age_max_ns: i
 
     age_max_ns: how long one holds that states no end. tz: zone of times that state none; UTC when None.
     """
-    frame, _ = _frame(path)
+    frame, _ = read_frame(path)
     if frame.height == 0:
         raise DataError(f"{path}: holds no rows")
     ts_ns = _times(path, frame, "ts", tz)
@@ -76,21 +76,21 @@ def read_signals(path: Path, instruments: Sequence[Instrument], *, age_max_ns: i
         raise DataError(f"{path}: column 'ts' (or 'ts_ns') is missing; it has {', '.join(frame.columns)}")
     if "signal" not in frame.columns:
         raise DataError(f"{path}: column 'signal' is missing; it has {', '.join(frame.columns)}")
-    value = _numbers(path, frame, "signal")
+    value = numbers(path, frame, "signal", _rows(frame))
     if (bad := np.abs(value) > 1.0).any():
-        row = _first(bad)
+        row = first(bad)
         raise DataError(f"{path}: row {row + 1} ({utc(ts_ns[row])}): signal is {value[row]:g}: it must lie in -1 .. 1")
-    numbers = _instruments(path, frame, ts_ns, instruments)
-    _check_order(path, ts_ns, numbers)
+    places = _instruments(path, frame, ts_ns, instruments)
+    _check_order(path, ts_ns, places)
     until_ns = _until(path, frame, ts_ns, age_max_ns, tz)
-    keep = numbers >= NO_INSTRUMENT
+    keep = places >= NO_INSTRUMENT
     if not keep.any():
         raise ConfigError(f"{path}: none of its signals is for {_names(instruments)}: name the instrument as in the file with --instrument")
     facts = SignalFacts(
         instrument=_names(instruments), kind="signals", files=(path.name,), sha256=(file_sha256(path),), rows=int(np.count_nonzero(keep)),
         first_ns=int(ts_ns[keep][0]), last_ns=int(ts_ns[keep][-1]), age_max_ns=age_max_ns,
     )  # fmt: skip
-    return Signals(path, ts_ns[keep], value[keep], until_ns[keep], numbers[keep], facts)
+    return Signals(path, ts_ns[keep], value[keep], until_ns[keep], places[keep], facts)
 
 
 def age_max_ns(interval_ns: int) -> int:
@@ -122,7 +122,7 @@ def _names(instruments: Sequence[Instrument]) -> str:
 
 def _times(path: Path, frame: pl.DataFrame, name: str, tz: str | None) -> I64 | None:
     """Unix ns of the column `name` (times) or `name`_ns (whole numbers), 0 where a cell is empty; None without such a column."""
-    polars = _polars()
+    polars = polars_module()
     if f"{name}_ns" in frame.columns:
         name += "_ns"
         column: Any = frame[name]
@@ -130,18 +130,18 @@ def _times(path: Path, frame: pl.DataFrame, name: str, tz: str | None) -> I64 | 
             raise DataError(f"{path}: column {name!r} must hold whole nanoseconds since 1970, it holds {column.dtype}")
         values = column.fill_null(0).to_numpy().astype(np.int64)
         if (bad := (values < _NS_MIN) & ~column.is_null().to_numpy()).any():
-            row = _first(bad)
+            row = first(bad)
             raise DataError(f"{path}: row {row + 1}: {name} is {values[row]}: these are no nanoseconds since 1970")
     elif name in frame.columns:
         column = frame[name]
         if column.dtype == polars.String:
-            column = _utc_text(path, name, column.str.strip_chars())
+            column = _utc_text(path, name, column.str.strip_chars(), _rows(frame))
         elif not isinstance(column.dtype, polars.Datetime):
             raise DataError(f"{path}: column {name!r} must hold times such as 2026-02-17T09:30:00Z, it holds {column.dtype}")
         zone = getattr(column.dtype, "time_zone", None)
         if zone is None:
             empty = column.is_null()
-            column = _placed(path, name, column.fill_null(strategy="zero"), tz or "UTC")
+            column = placed_times(path, name, column.fill_null(strategy="zero"), tz or "UTC", _rows(frame))
             column = column.set(empty, None)
         elif zone not in ("UTC", "Etc/UTC", "GMT", "Z"):
             raise DataError(f"{path}: row 1: {name} is in the time zone {zone}, not in UTC: write it in UTC")
@@ -149,26 +149,31 @@ def _times(path: Path, frame: pl.DataFrame, name: str, tz: str | None) -> I64 | 
     else:
         return None
     if name.startswith("ts") and column.null_count():
-        raise DataError(f"{path}: row {_first(column.is_null().to_numpy()) + 1}: {name} is missing")
+        raise DataError(f"{path}: row {first(column.is_null().to_numpy()) + 1}: {name} is missing")
     found: I64 = values
     return found
 
 
-def _utc_text(path: Path, name: str, column: pl.Series) -> pl.Series:
+def _rows(frame: pl.DataFrame) -> I64:
+    """Their numbers in the file, from 1."""
+    return np.arange(1, frame.height + 1)
+
+
+def _utc_text(path: Path, name: str, column: pl.Series, rows: I64) -> pl.Series:
     """Text as times; an offset that is not zero is refused: who writes local times in one row may forget it in another."""
-    polars = _polars()
+    polars = polars_module()
     text = column.replace("", None)
     hours = text.str.extract_groups(rf"T?\d\d:\d\d.*?{_OFFSET}").struct.unnest()
     off = (hours["1"].cast(polars.Int64, strict=False).fill_null(0) != 0) | (hours["2"].cast(polars.Int64, strict=False).fill_null(0) != 0)
     if off.any():
-        row = _first(off.to_numpy())
+        row = first(off.to_numpy())
         raise DataError(f"{path}: row {row + 1}: {name} {column[row]!r} is not in UTC: write it in UTC")
     filled = text.drop_nulls()
     if not len(filled):
         return text.cast(polars.Datetime("ns"))
     # Parsed with the first filled cell in front, whose form all others must have; row numbers stay those of the file.
     stand_in = text.fill_null(filled[0])
-    parsed = _parsed(path, name, stand_in)
+    parsed = parsed_times(path, name, stand_in, rows)
     return parsed.set(text.is_null(), None) if text.null_count() else parsed
 
 
@@ -177,7 +182,7 @@ def _until(path: Path, frame: pl.DataFrame, ts_ns: I64, age_max: int, tz: str | 
     if stated is None:
         return ts_ns + age_max
     if (bad := (stated != 0) & (stated < ts_ns)).any():
-        row = _first(bad)
+        row = first(bad)
         raise DataError(f"{path}: row {row + 1} ({utc(ts_ns[row])}): valid_until ({utc(stated[row])}) is before ts: the signal never holds")
     return np.where(stated != 0, stated, ts_ns + age_max)
 
@@ -186,27 +191,27 @@ def _instruments(path: Path, frame: pl.DataFrame, ts_ns: I64, instruments: Seque
     """Number of each row's instrument; below NO_INSTRUMENT for one that the run does not have."""
     if "instrument" not in frame.columns:
         return np.full(len(ts_ns), NO_INSTRUMENT, np.int64)
-    column = frame["instrument"].cast(_polars().String).str.strip_chars()
-    numbers = {f"{i.venue}:{i.symbol}": k for k, i in enumerate(instruments)}
+    column = frame["instrument"].cast(polars_module().String).str.strip_chars()
+    known = {f"{i.venue}:{i.symbol}": k for k, i in enumerate(instruments)}
     others: dict[str, int] = {}
     found = np.zeros(len(ts_ns), np.int64)
     for row, name in enumerate(column.to_list()):
         if not name or name.count(":") != 1:
             raise DataError(f"{path}: row {row + 1} ({utc(ts_ns[row])}): instrument is {name!r}: write venue:symbol")
-        found[row] = numbers[name] if name in numbers else others.setdefault(name, NO_INSTRUMENT - 1 - len(others))
+        found[row] = known[name] if name in known else others.setdefault(name, NO_INSTRUMENT - 1 - len(others))
     return found
 
 
 def _check_order(path: Path, ts_ns: I64, instrument: I64) -> None:
     """Times never fall, and rise for each instrument."""
     if (bad := np.diff(ts_ns) < 0).any():
-        row = _first(bad) + 1
+        row = first(bad) + 1
         raise DataError(
             f"{path}: row {row + 1} ({utc(ts_ns[row])}): ts is earlier than that of row {row} ({utc(ts_ns[row - 1])}): sort the rows by ts"
         )
     order = np.lexsort((ts_ns, instrument))  # stable: rows of one instrument stay in order
     same = (np.diff(ts_ns[order]) == 0) & (np.diff(instrument[order]) == 0)
     if same.any():
-        first = _first(same)
-        row, other = int(order[first + 1]), int(order[first])
+        k = first(same)
+        row, other = int(order[k + 1]), int(order[k])
         raise DataError(f"{path}: row {row + 1} ({utc(ts_ns[row])}): repeats the time of row {other + 1}: which signal is meant?")

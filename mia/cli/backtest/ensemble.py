@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.ensemble.members import Member
@@ -50,6 +50,7 @@ def fit(
     on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
     fill: o.FillOption = o.FillAt.next_open,
     half_spread_ticks: o.HalfSpread = 1,
+    exclude_sealed: ExcludeSealed = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,7 +68,7 @@ def fit(
     request = o.request_of(
         config=config, strategy="", params={}, data=data, instrument=instrument, timeframe=timeframe, from_=from_, to=to, days=days,
         warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-        half_spread_ticks=half_spread_ticks, duration=0.0, seed=None,
+        half_spread_ticks=half_spread_ticks, duration=0.0, seed=None, exclude_sealed=exclude_sealed,
     )  # fmt: skip
     track = run_members(request, members)
     found = fit_weights(track.past, track.close_ns, method, windows=windows, lookback=lookback, forgetting=forgetting)

@@ -177,6 +177,7 @@ def request_of(
     half_spread_ticks: int,
     duration: float,
     seed: int | None,
+    exclude_sealed: bool,
     signals: Path | None = None,
     signal_age: str | None = None,
 ) -> Request:
@@ -216,4 +217,5 @@ def request_of(
         seed=seed,
         signals=signals,
         signal_age_ns=age_ns("--signal-age", signal_age),
+        sealed="exclude" if exclude_sealed else "refuse",
     )
