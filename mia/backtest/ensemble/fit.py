@@ -39,7 +39,7 @@ class Figures(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """windows: those that were tested, in order; last: weights by method from all bars. See fit()."""
+    """windows: those that were tested, in order; last: weights by method from all bars; years: of the tested bars. See fit()."""
 
     windows: tuple[Window, ...]
     last: Mapping[str, F64]
@@ -47,6 +47,7 @@ class Fit(NamedTuple):
     blends: Mapping[str, Figures]
     correlation: F64
     without: tuple[Figures | None, ...]
+    years: float
 
 
 def cut(bars: int, windows: int) -> list[tuple[int, int]]:
@@ -76,6 +77,15 @@ def walk(
     return found
 
 
+def check(bars: int, method: str, windows: int, forgetting: float) -> None:
+    """ConfigError and DataError for what cannot be fitted."""
+    if method not in METHODS:
+        raise ConfigError(f"--method {method!r}: use one of {', '.join(METHODS)}")
+    if not (0.5 <= forgetting <= 1.0):
+        raise ConfigError(f"--forgetting {forgetting}: use 0.5 to 1")
+    cut(bars, windows)
+
+
 def fit(past: Past, ts_ns: I64, method: str, *, windows: int, lookback: int = 0, forgetting: float = FORGETTING) -> Fit:
     """Everything about one set of members. ts_ns: int64[n], closes of the bars; method: of which members' shares are told.
 
@@ -83,10 +93,7 @@ def fit(past: Past, ts_ns: I64, method: str, *, windows: int, lookback: int = 0,
     blends: by method, of accounts side by side that are brought to their weights at each bar for nothing. correlation: of members'
     returns out of sample, NaN for one that did not move. without: the blend of `method` fitted and tested without each member in turn.
     """
-    if method not in METHODS:
-        raise ConfigError(f"--method {method!r}: use one of {', '.join(METHODS)}")
-    if not (0.5 <= forgetting <= 1.0):
-        raise ConfigError(f"--forgetting {forgetting}: use 0.5 to 1")
+    check(len(past.market), method, windows, forgetting)
     tested = walk(past, windows, lookback, forgetting)
     begin, k = tested[0].first, past.returns.shape[1]
     out = past.returns[begin:]
@@ -105,6 +112,7 @@ def fit(past: Past, ts_ns: I64, method: str, *, windows: int, lookback: int = 0,
         blends={name: figures(blended(past, tested, name), years) for name in METHODS},
         correlation=correlation(out),
         without=tuple(without),
+        years=years,
     )
 
 

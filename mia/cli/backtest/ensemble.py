@@ -58,7 +58,7 @@ def fit(
 
     The file gets weights fitted on all windows: they have no figures out of sample of their own.
     """
-    from mia.backtest.ensemble.fit import fit as fit_weights
+    from mia.backtest.ensemble.counting import counted_fit
     from mia.backtest.ensemble.making import check_out, facts, file_of, traded, write_file
     from mia.backtest.ensemble.members import run_members
     from mia.cli.output import print_json
@@ -71,11 +71,11 @@ def fit(
         half_spread_ticks=half_spread_ticks, duration=0.0, seed=None, exclude_sealed=exclude_sealed,
     )  # fmt: skip
     track = run_members(request, members)
-    found = fit_weights(track.past, track.close_ns, method, windows=windows, lookback=lookback, forgetting=forgetting)
+    found, tried = counted_fit(track, method, windows, lookback, forgetting)
     by_engine = traded(request, track, found.windows, method)
     told = facts(track, found, method, lookback, forgetting, by_engine)
     write_file(file_of(track, found.last[method], out.stem, method, told), out)
-    notes = [*track.notes, *notes_of(told)]
+    notes = [*track.notes, *notes_of(told, tried)]
     if as_json:
         print_json({"file": str(out), **told, "notes": notes})
         return
@@ -94,13 +94,14 @@ def member_of(text: str) -> Member:
     return Member(strategy, o.strategy_of(strategy.removeprefix("rule:"), None, params)[1] if params else {})
 
 
-def notes_of(told: dict[str, Any]) -> list[str]:
+def notes_of(told: dict[str, Any], tried: int) -> list[str]:
     """What a reader must know of the figures."""
     return [
         "members run alone and without the drawdown stop; blends are of their accounts side by side, brought to their weights at each bar "
         "without cost; `traded` is the ensemble itself through the engine, every window begun flat, with all costs and stops",
         f"the file holds the last weights ({told['method']}), fitted on everything up to {told['out_of_sample']['to']} UTC: no figure here "
         "is theirs; whoever chooses a method by these figures has looked at them",
+        f"{tried} ensembles were tried on this data so far, the four of this fit included (`mia backtest trials`)",
     ]
 
 

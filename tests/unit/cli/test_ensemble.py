@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mia.backtest.trials import Registry
+
 Mia = Callable[..., Any]
 BARS = 500
 NAME = "binance_usdm:BTCUSDT"
@@ -77,6 +79,19 @@ def test_the_report_shows_members_blends_and_what_the_engine_made_of_it(mia: Mia
     words = ("ema_cross(fast_period=3", "equal", "inverse_volatility", "min_variance", "likelihood", "traded", "the file", "added by")
     assert [w for w in words if w not in result.out] == []
     assert "no figure here is theirs" in result.err
+
+
+def test_members_and_methods_are_counted_as_trials(mia: Mia, candles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+    fitted(mia, candles, tmp_path / "two.json")
+    again = fitted(mia, candles, tmp_path / "two.json", "--method", "equal")
+    other = fitted(mia, candles, tmp_path / "two.json", "--lookback", 1)
+
+    with Registry(tmp_path / "data" / "mia" / "trials.db") as registry:
+        assert (registry.count("ema_cross").trials, registry.count("donchian").trials, registry.count("ensemble").trials) == (1, 1, 8)
+    assert "4 ensembles were tried on this data so far" in again.err
+    assert "8 ensembles were tried on this data so far" in other.err
 
 
 def test_an_ensemble_of_one_rule_runs_as_the_rule_does(mia: Mia, candles: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from mia.assemble import load_strategy
 from mia.domain.errors import ConfigError
 from mia.engine.settings import LaneSettings
+from mia.features.distribution import parse_drift
 from mia.policy.ensemble import Ensemble, Said
 from mia.policy.rules import make_rule
 from mia.policy.strategy import Target
@@ -119,6 +120,21 @@ def test_models_of_different_regimes_cannot_share_a_lane_and_rules_do_not_mind()
     assert made(one, make_rule("ema_cross"), weights=[0.5, 0.5]).regime == b"one"
     with pytest.raises(ConfigError, match=r"fake1 and fake2 bring different regime\.json"):
         made(one, Fake(("ret_20", "rsi_14"), 0.0, regime=b"two"), weights=[0.5, 0.5])
+
+
+def test_drift_is_watched_for_the_columns_of_every_model() -> None:
+    """Of a column that two watch, the first model's spread counts."""
+    first, second = Fake(("ret_20", "rsi_14"), 0.0), Fake(("rsi_14", "adx_14"), 0.0)
+    head = {"format": 1, "catalogue_sha256": "c", "bars": "time:1s", "rows": 9}
+    spreads = [{"edges": [float(k)], "shares": [0.5, 0.5], "present": 1.0} for k in range(3)]
+    first.drift = msgspec.json.encode({**head, "columns": {"rsi_14": spreads[0]}})
+    second.drift = msgspec.json.encode({**head, "columns": {"rsi_14": spreads[1], "adx_14": spreads[2]}})
+
+    both = made(first, make_rule("ema_cross"), second, weights=[0.5, 0.25, 0.25])
+
+    found = parse_drift(both.drift, both.columns, "test").columns
+    assert {name: spread.edges for name, spread in found.items()} == {"rsi_14": [0.0], "adx_14": [2.0]}
+    assert made(first, weights=[1.0]).drift == first.drift
 
 
 def test_members_of_other_bars_are_refused() -> None:
