@@ -36,14 +36,14 @@ def times_of(path: Path, frame: pl.DataFrame, tz: str | None, naive_is_utc: bool
         if column.null_count():
             raise DataError(f"{path}: row {rows[first(column.is_null().to_numpy())]}: time is missing")
     if column.dtype == polars.String:
-        column = _parsed(path, name, column.str.strip_chars(), rows)
+        column = parsed_times(path, name, column.str.strip_chars(), rows)
     elif column.dtype == polars.Date:
         column = column.cast(polars.Datetime("ns"))
     elif not isinstance(column.dtype, polars.Datetime):
         raise DataError(f"{path}: column {name!r} holds no times but {column.dtype}")
     if getattr(column.dtype, "time_zone", None) is None:
         zone = tz or ("America/Chicago" if name == "ts_chicago" else None) or ("UTC" if naive_is_utc else None)
-        column = _placed(path, name, column, zone, rows)
+        column = placed_times(path, name, column, zone, rows)
     return column.dt.cast_time_unit("ns").dt.timestamp("ns").to_numpy().astype(np.int64), name
 
 
@@ -63,7 +63,7 @@ def _epoch(path: Path, name: str, column: pl.Series, rows: I64) -> I64:
     return np.rint(values * unit).astype(np.int64)
 
 
-def _parsed(path: Path, name: str, column: pl.Series, rows: I64) -> pl.Series:
+def parsed_times(path: Path, name: str, column: pl.Series, rows: I64) -> pl.Series:
     """Text as times, by the first format that reads the first cell."""
     for form in _FORMATS:
         if column[:1].str.to_datetime(form, strict=False, time_unit="ns").null_count() == 0:
@@ -77,7 +77,7 @@ def _parsed(path: Path, name: str, column: pl.Series, rows: I64) -> pl.Series:
     raise DataError(f"{path}: row {rows[0]}: {name} {column[0]!r} is not a time such as 2026-02-17 09:30:00")
 
 
-def _placed(path: Path, name: str, column: pl.Series, tz: str | None, rows: I64) -> pl.Series:
+def placed_times(path: Path, name: str, column: pl.Series, tz: str | None, rows: I64) -> pl.Series:
     """Local times in their zone; one that happens twice or never there is an error, not a guess."""
     if tz is None:
         raise ConfigError(f"{path}: {name} states no time zone: name it with --tz, such as --tz UTC or America/Chicago")

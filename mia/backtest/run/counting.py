@@ -51,8 +51,11 @@ def trial_of(spec: RunSpec) -> Trial:
     family, params = strategy.name, dict[str, Any](sha256=strategy.sha256)
     if isinstance(strategy, Rule):
         family, params = strategy.spec.name, {**strategy.values, "bars": strategy.bar}
-    first_ns = max(spec.from_ns, min(facts.first_ns for facts in spec.data))
-    last_ns = max(facts.last_ns for facts in spec.data)
+    market = [facts for facts in spec.data if facts.kind != "signals"]
+    if len(market) < len(spec.data):  # signals are what is tried, not what it is tried on
+        params["signals"] = [facts.sha256 for facts in spec.data if facts.kind == "signals"]
+    first_ns = max(spec.from_ns, min(facts.first_ns for facts in market))
+    last_ns = max(facts.last_ns for facts in market)
     costs = {name: value for name, value in spec.facts().items() if name not in _NO_COSTS}
     costs["rows"] = [facts.rows for facts in spec.data]
     return Trial(family=family, params=params, data=_data(spec), first_ns=first_ns, last_ns=last_ns, costs_sha256=digest(costs))
@@ -62,6 +65,8 @@ def _data(spec: RunSpec) -> tuple[DataRef, ...]:
     """Files by their bytes; a simulated market by what makes it."""
     found: list[DataRef] = []
     for facts in spec.data:
+        if facts.kind == "signals":
+            continue
         if facts.kind == "simulated":
             market = msgspec.structs.replace(spec.settings.sim, seed=spec.seed)
             made = digest([facts.instrument, facts.first_ns, facts.last_ns, market])

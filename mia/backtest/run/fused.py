@@ -39,6 +39,7 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 _WORD: Final = 1 << 59  # products of money and a fraction's parts stay below it, doubled sums below 2^63
 _ARENA_BYTES: Final = 64 << 20
+SIGNALS: Final = "signals"  # the rule whose column nothing but events can fill
 _TYPES: Final = ("market", "stop", "take")  # by kind of order
 _PURPOSES: Final = ("entry", "stop", "take")
 
@@ -76,6 +77,8 @@ def why_not(spec: RunSpec) -> str:
         return "several instruments or lanes share one account"
     if not spec.lanes[0].rule:
         return "a model is asked at each decision"
+    if spec.lanes[0].rule == SIGNALS:
+        return "its signals come from outside"
     if spec.settings.execution.entry != "market":
         return "entries rest in the book"
     return ""

@@ -14,6 +14,7 @@ from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 def run(
     strategy: o.Strategy = None,
     policy: o.Policy = None,
+    signals: o.Signals = None,
     param: o.Param = None,
     data: o.Data = None,
     instrument: o.InstrumentOption = None,
@@ -33,6 +34,7 @@ def run(
     half_spread_ticks: o.HalfSpread = 1,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
+    signal_age: o.SignalAge = None,
     exclude_sealed: ExcludeSealed = False,
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", min=0, max=100_000, help="Resamples behind each interval; 0: none.")
@@ -55,7 +57,7 @@ def run(
     from mia.risk.windows import load_windows
     from mia.store.state_dir import data_home
 
-    name, params = o.strategy_of(strategy, policy, param)
+    name, params = o.strategy_of(strategy, policy, param, signals)
     frames: list[str | None] = list(timeframe) if timeframe else [None]
     if out is not None and len(frames) > 1:
         raise typer.BadParameter("--out names one place, --timeframe asks for several runs: leave one of them out")
@@ -65,7 +67,8 @@ def run(
         request = o.request_of(
             config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=frame, from_=from_, to=to,
             days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed, exclude_sealed=exclude_sealed,
+            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed, exclude_sealed=exclude_sealed, signals=signals,
+            signal_age=signal_age,
         )  # fmt: skip
         counted = counted_run(prepare(request), windows)
         folder = out or data_home() / "runs" / counted.result.id
