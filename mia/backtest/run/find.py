@@ -98,5 +98,5 @@ def _listed(folder: Path) -> Listed:
 
 
 def strategy_name(facts: dict[str, Any]) -> str:
-    """Of all lanes, each once."""
-    return ", ".join(dict.fromkeys(str(s["name"]) for s in facts["strategies"]))
+    """Of all lanes, each once; parameters apart, so that a line can break between them."""
+    return "; ".join(dict.fromkeys(str(s["name"]).replace(",", ", ") for s in facts["strategies"]))

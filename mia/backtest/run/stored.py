@@ -14,11 +14,15 @@ from mia.domain.errors import DataError
 
 
 class StoredRun(NamedTuple):
-    """A run read back: its facts, its marks, and what its figures are computed from."""
+    """A run read back: its facts, its marks, and what its figures are computed from.
+
+    came_to: of each code, how often the decisions that it ended in: {"dead_band": {"hold": 120}}.
+    """
 
     facts: dict[str, Any]
     marks: Marks
     columns: RunColumns
+    came_to: dict[str, dict[str, int]]
 
 
 def stored(files: RunFiles) -> StoredRun:
@@ -28,11 +32,15 @@ def stored(files: RunFiles) -> StoredRun:
         marks = _marks(files)
         track = track_of(marks, int(facts["span"]["from_ns"]))
         market = market_of(marks, track, int(facts["cash_e8"]))
+        came_to: dict[str, dict[str, int]] = {}
+        for code, verb, times in files.decisions.select("code", "decision", "times").iter_rows():
+            verbs = came_to.setdefault(code, {})
+            verbs[verb] = verbs.get(verb, 0) + times
         columns = RunColumns(track, _trips(files), market, str(facts["instruments"][0]["family"]), int(facts["seed"]))
     except (KeyError, IndexError, TypeError, polars().exceptions.ColumnNotFoundError) as e:
         what = str(e).splitlines()[0]
         raise DataError(f"{files.folder / RUN_FILE}: made by another version, which lacks {what}: run it again") from None
-    return StoredRun(facts, marks, columns)
+    return StoredRun(facts, marks, columns, came_to)
 
 
 def _marks(files: RunFiles) -> Marks:
