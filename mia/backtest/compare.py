@@ -18,6 +18,7 @@ from mia.backtest.stats.registry import PERIODS_MIN, counted, utc
 from mia.backtest.stats.resample import LEVEL, SAMPLES, Difference, compare
 from mia.backtest.stats.summary import Summary
 from mia.domain.errors import ConfigError, DataError
+from mia.execution.attribution import Parts
 from mia.risk.windows import Windows
 
 Kind = Literal["data", "costs", "currency", "span", "bars", "cash", "other"]
@@ -122,8 +123,16 @@ def _compared(run: StoredRun, windows: Windows, trials: Trials | None, samples: 
         strategy=strategy_name(run.facts),
         currency=str(run.facts["currency"]),
         summary=summary_from(run.columns, windows, trials=trials, samples=samples, has_groups=False),
-        attribution={name.removesuffix("_e8"): value / 1e8 for name, value in run.facts["attribution_e8"].items()},
+        attribution={name: value / 1e8 for name, value in parts_of(run.facts["attribution_e8"]).items()},
     )
+
+
+def parts_of(attribution_e8: Mapping[str, int]) -> dict[str, int]:
+    """Where the money went, e8, in the order in which it is told: gross, what was taken from it, net. One unknown here comes last but one."""
+    parts = {name.removesuffix("_e8"): int(value) for name, value in attribution_e8.items()}
+    known = [name.removesuffix("_e8") for name in Parts.__struct_fields__]
+    order = [*(name for name in known if name in parts), *(name for name in parts if name not in known and name != "net"), "net"]
+    return {name: parts[name] for name in order}
 
 
 def _pair(a: StoredRun, b: StoredRun, windows: Windows, samples: int, level: float, is_forced: bool) -> Pair:

@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from mia.backtest.compare import parts_of
 from mia.backtest.stats.catalogue import BY_NAME
 from mia.backtest.stats.groups import GroupTable
 from mia.backtest.stats.registry import UNIT_TEXT, Figure, interval_text, text, value_text
@@ -35,10 +36,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") ->
 
 def waterfall(attribution_e8: Mapping[str, int], currency: str) -> str:
     """Bars from gross to net, each beginning where the last one ended. Every part of the run is there, those of 0 in one line."""
-    parts = {name.removesuffix("_e8"): int(value) for name, value in attribution_e8.items()}
+    parts = parts_of(attribution_e8)
     gross, net = parts.pop("gross"), parts.pop("net")
-    order = [*(name for name in _ALWAYS if name in parts), *(name for name in parts if name not in _ALWAYS)]
-    shown = [name for name in order if parts[name] or name in _ALWAYS]
+    shown = [name for name in parts if parts[name] or name in _ALWAYS]
     steps: list[tuple[str, int, int]] = [("gross", 0, gross)]
     at = gross
     for name in shown:
@@ -48,7 +48,7 @@ def waterfall(attribution_e8: Mapping[str, int], currency: str) -> str:
     low, high = min(min(a, b) for _, a, b in steps), max(max(a, b) for _, a, b in steps)
     scale = (high - low) or 1
     rows = "".join(_bar(name, a, b, low, scale) for name, a, b in steps)
-    none = [name for name in order if name not in shown]
+    none = [name for name in parts if name not in shown]
     rest = f" {escaped(', '.join(none))}: 0.00." if none else ""
     check = "" if at == net else f" <strong>The parts come to {_money(at)}, not to the net.</strong>"
     return (

@@ -41,10 +41,12 @@ svg path.dot{stroke-width:7px;stroke-linecap:round}svg path.hole{stroke:var(--bg
 .plot b.y{right:calc(100% + 6px);transform:translateY(-50%)}.plot b.x{top:calc(100% + 4px);transform:translateX(-50%)}
 .fall{display:grid;grid-template-columns:max-content 1fr max-content;gap:4px 12px;align-items:center;max-width:900px}
 .track{position:relative;height:20px;background:var(--soft)}.track i{position:absolute;top:0;height:100%;min-width:1.5px}
-.track i.zero{width:1px;min-width:1px;background:var(--fg)}i.cost{background:var(--down)}i.gain{background:var(--c4)}i.total{background:var(--c0)}
+.track i.zero{width:1px;min-width:1px;background:var(--fg)}i.cost{background:var(--down)}i.gain{background:var(--c4)}
+i.total{background:var(--c0)}
 i.total.bad{background:var(--no)}.amount{text-align:right;font-variant-numeric:tabular-nums}
 .year{display:grid;grid-template-columns:76px repeat(12,1fr);gap:2px;margin-bottom:2px;font-size:12px;line-height:1.35;text-align:center}
-.year strong{text-align:left;align-self:center}.year b{display:block}.year span{padding:6px 1px;white-space:nowrap;font-variant-numeric:tabular-nums}
+.year strong{text-align:left;align-self:center}.year b{display:block}
+.year span{padding:6px 1px;white-space:nowrap;font-variant-numeric:tabular-nums}
 .year span.none{color:var(--dim);background:var(--soft)}
 .scroll{overflow-x:auto;max-width:100%}table{border-collapse:collapse;margin:4px 0 10px;font-size:13.5px}
 th,td{padding:3px 12px 3px 0;text-align:right;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums;vertical-align:top}
