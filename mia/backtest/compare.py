@@ -128,7 +128,7 @@ def _compared(run: StoredRun, windows: Windows, trials: Trials | None, samples: 
 
 
 def parts_of(attribution_e8: Mapping[str, int]) -> dict[str, int]:
-    """Where the money went, e8, in the order in which it is told: gross, what was taken from it, net. One unknown here comes last but one."""
+    """Where the money went, e8, in the order in which it is told: gross, what was taken from it, net. One unknown here comes before it."""
     parts = {name.removesuffix("_e8"): int(value) for name, value in attribution_e8.items()}
     known = [name.removesuffix("_e8") for name in Parts.__struct_fields__]
     order = [*(name for name in known if name in parts), *(name for name in parts if name not in known and name != "net"), "net"]

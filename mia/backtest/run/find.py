@@ -41,15 +41,15 @@ def runs_home() -> Path:
 def find_run(text: str) -> Path:
     """The folder of a run, given as a folder or as the first digits of its id; DataError lists what is there instead."""
     folder = Path(text).expanduser()
-    if (folder / RUN_FILE).is_file():
+    if text and (folder / RUN_FILE).is_file():
         return folder
-    if folder.is_dir():
-        raise DataError(f"{folder}: no run: there is no {RUN_FILE} in it; {_there(_folders())}")
     found = [path for path in _folders() if path.name.startswith(text)] if text else []
     if len(found) == 1:
         return found[0]
     if found:
         raise DataError(f"run {text}: could be {', '.join(sorted(path.name for path in found)[:_NAMED_MAX])}: give more digits")
+    if text and folder.is_dir():
+        raise DataError(f"{folder}: no run: there is no {RUN_FILE} in it; {_there(_folders())}")
     raise DataError(f"run {text or '(empty)'}: no such folder, and no run whose id begins so; {_there(_folders())}")
 
 
