@@ -11,13 +11,15 @@ import numpy as np
 
 from mia.backtest.axes import nice_step, round_times
 from mia.backtest.report.view import Prices
-from mia.backtest.stats.inputs import F64, I64, Trips
+from mia.backtest.stats.inputs import F64, I64, Bool, Trips
 from mia.backtest.stats.registry import utc
 
 WIDTH: Final = 1000  # columns of a curve: what a screen shows
 _HEIGHT: Final = 400
 _ROOM: Final = 0.04  # above and below a curve
 _CELL: Final = 4  # points nearer than that are one on a screen
+_CROWD: Final = 400  # more trades than that hide each other
+_DETAIL: Final = 200
 _LABEL_SHARE: Final = 0.075  # of the width, for one time
 
 
@@ -167,20 +169,37 @@ def _times(frame: Frame) -> list[tuple[float, str]]:
 
 
 def trades_on_price(prices: Prices, number: int, trips: Trips) -> str:
-    """Where the trades of one instrument opened and closed, on its price."""
-    mine = trips.instrument == number
-    side, won = trips.side[mine], trips.profit_e8[mine] > 0
-    opened, closed = trips.opened_ns[mine], trips.closed_ns[mine]
-    entry, left = trips.entry_price[mine], trips.exit_price[mine]
-    curve = Curve("price", "s3", prices.ts_ns, prices.price)
-    points = [
-        Points("opened long", "s0", False, opened[side > 0], entry[side > 0]),
-        Points("opened short", "s1", False, opened[side < 0], entry[side < 0]),
-        Points("closed with a gain", "s4", True, closed[won], left[won]),
-        Points("closed with a loss", "s2", True, closed[~won], left[~won]),
+    """Where the trades of one instrument opened and closed, on its price; of many the newest once more, where they can be told apart."""
+    mine = Trips._make(column[trips.instrument == number] for column in trips)
+    if len(mine.side) <= _CROWD:
+        return _trades(f"Trades of {prices.name}", prices, mine, is_crowd=False)
+    newest = Trips._make(column[-_DETAIL:] for column in mine)
+    from_ns, to_ns = int(newest.opened_ns.min()), int(newest.closed_ns.max())
+    within = slice(
+        max(int(np.searchsorted(prices.ts_ns, from_ns)) - 1, 0), int(np.searchsorted(prices.ts_ns, to_ns, side="right")) + 1
+    )  # fmt: skip
+    near = Prices(prices.name, prices.ts_ns[within], prices.price[within])
+    return _trades(f"Trades of {prices.name}", prices, mine, is_crowd=True) + _trades(
+        f"The newest {_DETAIL} trades", near, newest, is_crowd=False
+    )
+
+
+def _trades(title: str, prices: Prices, trips: Trips, *, is_crowd: bool) -> str:
+    is_long, won = trips.side > 0, trips.profit_e8 > 0
+    kind = " small" if is_crowd else ""
+
+    def points(name: str, style: str, mine: Bool, ts_ns: I64, price: F64, *, is_exit: bool) -> Points:
+        return Points(name, style + kind, is_exit and not is_crowd, ts_ns[mine], price[mine])
+
+    found = [
+        points("opened long", "s0", is_long, trips.opened_ns, trips.entry_price, is_exit=False),
+        points("opened short", "s1", ~is_long, trips.opened_ns, trips.entry_price, is_exit=False),
+        points("closed with a gain", "s4", won, trips.closed_ns, trips.exit_price, is_exit=True),
+        points("closed with a loss", "s2", ~won, trips.closed_ns, trips.exit_price, is_exit=True),
     ]
-    ends = [curve, *(Curve("", "", np.sort(p.ts_ns), p.y) for p in points if len(p.ts_ns))]
-    return chart(f"Trades of {prices.name}", frame_of(ends), [curve], points)
+    curve = Curve("price", "s3", prices.ts_ns, prices.price)
+    ends = [curve, *(Curve("", "", np.sort(p.ts_ns), p.y) for p in found if len(p.ts_ns))]
+    return chart(title, frame_of(ends), [curve], found)
 
 
 def _text(text: str) -> str:

@@ -36,7 +36,7 @@ i.s0{color:var(--c0)}i.s1{color:var(--c1)}i.s2{color:var(--c2)}i.s3{color:var(--
 svg path{fill:none;stroke-width:1.4px;vector-effect:non-scaling-stroke;stroke-linejoin:round}
 path.s0{stroke:var(--c0)}path.s1{stroke:var(--c1)}path.s2{stroke:var(--c2)}path.s3{stroke:var(--c3)}path.s4{stroke:var(--c4)}
 path.flat{stroke:var(--dim);stroke-dasharray:5 4}svg path.grid{stroke:var(--line);stroke-width:1px}
-svg path.dot{stroke-width:7px;stroke-linecap:round}svg path.hole{stroke:var(--bg);stroke-width:3.5px}
+svg path.dot{stroke-width:7px;stroke-linecap:round}svg path.small{stroke-width:3px}svg path.hole{stroke:var(--bg);stroke-width:3.5px}
 .plot b{position:absolute;font-weight:400;font-size:12px;color:var(--dim);white-space:nowrap;font-variant-numeric:tabular-nums}
 .plot b.y{right:calc(100% + 6px);transform:translateY(-50%)}.plot b.x{top:calc(100% + 4px);transform:translateX(-50%)}
 .fall{display:grid;grid-template-columns:max-content 1fr max-content;gap:4px 12px;align-items:center;max-width:900px}
