@@ -151,11 +151,14 @@ def _pair(a: StoredRun, b: StoredRun, windows: Windows, samples: int, level: flo
 def paired(
     a: Track, b: Track, windows: Windows, family: str, *, seed: int = 0, samples: int = SAMPLES, level: float = LEVEL
 ) -> Tested:  # fmt: skip
-    """a - b by the paired stationary bootstrap on the span that both cover; never on less than 20 periods, nor past a ruin."""
+    """a - b by the paired stationary bootstrap on the span that both cover; never on less than 20 periods and marks, nor past a ruin."""
     first_ns, last_ns = common_span([a, b])
     if first_ns >= last_ns:
         return Tested("they share no time", first_ns, last_ns, "", 0, [])
     periods = _periods(first_ns, last_ns, windows, family)
+    marks = min(int(np.count_nonzero((t.ts_ns >= first_ns) & (t.ts_ns <= last_ns))) for t in (a, b))
+    if marks < PERIODS_MIN:
+        return Tested(f"{counted(marks, 'mark')} in common, {PERIODS_MIN} are needed", first_ns, last_ns, periods.noun, 0, [])
     try:
         r_a, r_b = common_returns([a, b], periods)
         if len(r_a) < PERIODS_MIN:
