@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from mia.backtest.compare import flattened
 
+SIMULATED: Final = "The market is simulated: it shows that the parts work together and what costs do, not that money can be made."
 _FILLS: Final = {
     "next_open": "A market order decided at a bar's close fills at the next bar's open.",
     "close": "A market order decided at a bar's close fills at that same close: a price that was already over when it was decided.",
@@ -23,7 +24,7 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
     kinds = {str(d["kind"]) for d in facts["data"]}
     found = []
     if "simulated" in kinds:
-        found.append("The market is simulated: it shows that the parts work together and what costs do, not that money can be made.")
+        found.append(SIMULATED)
     if kinds == {"bars"}:
         found.append(_FILLS.get(str(facts.get("fill_at")), f"Market orders fill at: {facts.get('fill_at')}."))
         found.append("When stop and take lie within one bar, the worse of the two happens; a gap beyond a stop fills at the gap.")

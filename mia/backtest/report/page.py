@@ -14,9 +14,11 @@ from mia.backtest.report.style import STYLE
 from mia.backtest.report.verdict import overall
 from mia.backtest.report.view import View
 from mia.backtest.stats.inputs import F64, Track
+from mia.backtest.stats.periods import DAY_NS
 from mia.backtest.stats.registry import interval_text, text, utc
 
 _FIRST: Final = ("trials", "deflated_sharpe", "probabilistic_sharpe", "return", "sharpe", "max_drawdown", "alpha", "trades")
+_DAYS_MIN: Final = 60  # a span with fewer is no year
 _CHARTS_MAX: Final = 6  # of trades on price
 _ALONE_SHARE: Final = 0.4  # a run that takes less of the picture than that is drawn once more by itself
 _WORDS: Final = {"yes": "Yes.", "no": "No.", "not shown": "Not shown."}
@@ -76,11 +78,20 @@ def _answer(view: View) -> Iterator[str]:
         yield f'<li><b class="{mark}">{_WORDS[a.word].rstrip(".")}</b><span>'
         yield f"<strong>{escaped(a.question)}</strong> {escaped(a.because)}</span></li>"
     yield "</ul>\n"
-    for note in [*facts["notes"], *s.notes]:
+    for note in [*_warnings(view), *facts["notes"], *s.notes]:
         yield f'<p class="note">{escaped(note)}</p>\n'
     for rival in view.rivals:
         if rival.differs:
             yield f'<p class="note">{escaped(rival.name)} differs in more than its strategy: {escaped("; ".join(rival.differs))}.</p>\n'
+
+
+def _warnings(view: View) -> Iterator[str]:
+    """What a reader must know before the figures."""
+    if any(d["kind"] == "simulated" for d in view.facts["data"]):
+        yield assumptions.SIMULATED
+    days = (view.summary.last_ns - view.summary.first_ns) / DAY_NS
+    if days < _DAYS_MIN:
+        yield f"The span is {days:,.1f} days long: every figure a year is drawn out from it and says little."
 
 
 # --- curves --------------------------------------------------------------------------------------------------------------

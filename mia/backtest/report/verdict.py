@@ -101,7 +101,8 @@ def _rival(summary: Summary, name: str, own: float, its: float, test: Tested) ->
     if found is None:
         why = test.refused or "no interval"
         return Answer(question, "not shown", f"that it beats {name} is not shown", f"{both}; the difference cannot be tested: {why}.")
-    is_sure = found.interval is not None and found.interval.low is not None and found.interval.low > 0.0
+    is_above = found.interval is not None and found.interval.low is not None and found.interval.low > 0.0
+    is_sure = is_above and found.p_value is not None and found.p_value <= 1.0 - summary.level
     short = "" if is_sure else f"its lead over {name} may be chance"
     return Answer(question, "yes" if is_sure else "no", short, f"{both}.{_difference(summary, test)}")
 
