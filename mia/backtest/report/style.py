@@ -52,7 +52,8 @@ i.total.bad{background:var(--no)}.amount{text-align:right;font-variant-numeric:t
 th,td{padding:3px 12px 3px 0;text-align:right;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums;vertical-align:top}
 th{font-weight:600;vertical-align:bottom}th:first-child,td:first-child{text-align:left}
 .words th,.words td{text-align:left}.codes td:nth-child(2){text-align:right}
-.codes td:nth-child(odd){overflow-wrap:anywhere;min-width:76px}.codes td:last-child{overflow-wrap:anywhere;min-width:110px}.loss{color:var(--no)}
+.codes td:nth-child(odd){overflow-wrap:anywhere;min-width:76px}.codes td:last-child{overflow-wrap:anywhere;min-width:110px}
+.loss{color:var(--no)}
 table{overflow-wrap:break-word}.figures{width:100%}.figures td:nth-child(3){white-space:nowrap}.figures td:nth-child(2){min-width:78px}
 .groups{overflow-wrap:normal}.groups th{min-width:76px}
 .groups td small{display:block;max-width:90px;margin-left:auto}.words td{overflow-wrap:break-word;min-width:64px}

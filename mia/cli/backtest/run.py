@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 
 
 def run(
@@ -33,6 +33,7 @@ def run(
     half_spread_ticks: o.HalfSpread = 1,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
+    exclude_sealed: ExcludeSealed = False,
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", min=0, max=100_000, help="Resamples behind each interval; 0: none.")
     ] = 1_000,
@@ -42,12 +43,13 @@ def run(
 ) -> None:
     """Trade history as live would have: the same engine, features, risk rules and windows; what it cost, and what was refused why.
 
-    Writes run.json, equity, orders, fills, decisions and trades.csv. The same run writes the same bytes.
+    Counts itself as a trial, then writes run.json, equity, orders, fills, decisions and trades.csv. The same run writes the same bytes.
     """
     from mia.assemble import calendar_files
     from mia.backtest.run.artifacts import write
+    from mia.backtest.run.counting import counted_run, deflating
     from mia.backtest.run.figures import summary_of
-    from mia.backtest.run.prepare import execute, prepare
+    from mia.backtest.run.prepare import prepare
     from mia.cli.backtest.table import print_run
     from mia.cli.output import print_json
     from mia.risk.windows import load_windows
@@ -57,23 +59,28 @@ def run(
     frames: list[str | None] = list(timeframe) if timeframe else [None]
     if out is not None and len(frames) > 1:
         raise typer.BadParameter("--out names one place, --timeframe asks for several runs: leave one of them out")
-    results = []
+    windows = load_windows(*calendar_files())
+    runs = []
     for frame in frames:
         request = o.request_of(
             config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=frame, from_=from_, to=to,
             days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed,
+            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed, exclude_sealed=exclude_sealed,
         )  # fmt: skip
-        result = execute(prepare(request))
-        folder = out or data_home() / "runs" / result.id
-        write(result, folder)
-        results.append((folder, result))
-    windows = load_windows(*calendar_files())
-    summaries = [summary_of(result, windows, samples=samples) for _, result in results]
+        counted = counted_run(prepare(request), windows)
+        folder = out or data_home() / "runs" / counted.result.id
+        write(counted.result, folder)
+        runs.append((folder, counted))
+    summaries = [summary_of(c.result, windows, trials=deflating(c.tried), samples=samples) for _, c in runs]
     if as_json:
-        print_json([{"folder": str(f), **r.facts(), "summary": s} for (f, r), s in zip(results, summaries, strict=True)])
+        print_json(
+            [
+                {"folder": str(f), **c.result.facts(), "trial": c.trial.key, "trials": c.tried._asdict(), "summary": s}
+                for (f, c), s in zip(runs, summaries, strict=True)
+            ]
+        )
         return
-    for k, ((folder, result), summary) in enumerate(zip(results, summaries, strict=True)):
+    for k, ((folder, counted), summary) in enumerate(zip(runs, summaries, strict=True)):
         if k:
             print()
-        print_run(folder, result, summary)
+        print_run(folder, counted, summary)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mia.backtest.run.counting import Counted
     from mia.backtest.run.result import Result
     from mia.backtest.stats.registry import Figure
     from mia.backtest.stats.summary import Summary
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 _BEFORE_SPAN = "before the span"
 
 
-def print_run(folder: Path, result: Result, summary: Summary) -> None:
+def print_run(folder: Path, counted: Counted, summary: Summary) -> None:
     """All of it; notes on stderr."""
     from mia.backtest.stats.summary import headline
     from mia.cli.output import print_note, print_pairs, print_table
 
-    print_pairs(_about(folder, result, summary))
+    result = counted.result
+    print_pairs([*_about(folder, result, summary), ("tried", _tried(counted))])
     print()
     print_table(("figure", "value", f"{summary.level:.0%} interval"), [_row(figure) for figure in headline(summary)], right=("value",))
     print()
@@ -41,6 +43,13 @@ def _about(folder: Path, result: Result, summary: Summary) -> list[tuple[str, st
         ("span", f"{utc(summary.first_ns)} to {utc(summary.last_ns)}, {summary.periods} {summary.period}s"),
         ("equity", f"{amount(equity[0])} -> {amount(equity[-1])} {spec.currency}"),
     ]
+
+
+def _tried(counted: Counted) -> str:
+    """How many looks at this data the numbers are the outcome of."""
+    trials, evaluations = counted.tried.trials, counted.tried.evaluations
+    more = f", {evaluations} evaluations" if evaluations != trials else ""
+    return f"{trials} configuration{'' if trials == 1 else 's'} of {counted.trial.family} on this data{more}"
 
 
 def _row(figure: Figure) -> tuple[str, str, str]:
