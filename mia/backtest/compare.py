@@ -94,14 +94,14 @@ def compare_runs(
     runs: Sequence[StoredRun],
     windows: Windows,
     *,
-    trials: Trials | None = None,
+    trials: Sequence[Trials | None] = (),
     samples: int = SAMPLES,
     level: float = LEVEL,
     is_forced: bool = False,
 ) -> Comparison:
     """The runs beside each other; the first is tested against each other one. ConfigError for fewer than two.
 
-    is_forced: test across different data and costs, too. Seeded by the first run's seed.
+    trials: of each run, or none. is_forced: test across different data and costs, too. Seeded by the first run's seed.
     """
     if len(runs) < 2:
         raise ConfigError("compare: needs two runs at least")
@@ -109,7 +109,8 @@ def compare_runs(
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
         raise ConfigError(f"compare: run {', '.join(twice)} is named twice")
-    compared = [_compared(run, windows, trials, samples) for run in runs]
+    tried = trials or [None] * len(runs)
+    compared = [_compared(run, windows, t, samples) for run, t in zip(runs, tried, strict=True)]
     pairs = [_pair(runs[0], other, windows, samples, level, is_forced) for other in runs[1:]]
     against_first, against_flat, why = _superior(runs, pairs, windows, samples)
     return Comparison(

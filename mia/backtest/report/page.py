@@ -78,7 +78,7 @@ def _answer(view: View) -> Iterator[str]:
         yield f'<li><b class="{mark}">{_WORDS[a.word].rstrip(".")}</b><span>'
         yield f"<strong>{escaped(a.question)}</strong> {escaped(a.because)}</span></li>"
     yield "</ul>\n"
-    for note in [*_warnings(view), *facts["notes"], *s.notes]:
+    for note in [*_warnings(view), *view.notes, *s.notes]:
         yield f'<p class="note">{escaped(note)}</p>\n'
     for rival in view.rivals:
         if rival.differs:

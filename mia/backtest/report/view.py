@@ -47,6 +47,7 @@ class View(NamedTuple):
     prices: list[Prices]
     rivals: list[Rival]
     answers: list[Answer]
+    notes: list[str]  # of the run and of holdouts on its data
 
     @property
     def name(self) -> str:
@@ -55,9 +56,18 @@ class View(NamedTuple):
 
 
 def view_of(
-    run: StoredRun, windows: Windows, *, against: Sequence[StoredRun] = (), trials: Trials | None = None, samples: int = SAMPLES
+    run: StoredRun,
+    windows: Windows,
+    *,
+    against: Sequence[StoredRun] = (),
+    trials: Trials | None = None,
+    seals: Sequence[str] = (),
+    samples: int = SAMPLES,
 ) -> View:
-    """A run beside its baselines; DataError when one of `against` shares no time with it. Same run and seed, same view."""
+    """A run beside its baselines; DataError when one of `against` shares no time with it. Same run and seed, same view.
+
+    seals: what is known of holdouts on the run's data.
+    """
     columns = run.columns
     summary = summary_from(columns, windows, trials=trials, samples=samples)
     rivals = []
@@ -75,7 +85,8 @@ def view_of(
         rivals.append(_rival(name, run, other.columns.track, windows, samples, differs))
     net_e8 = int(columns.track.equity_e8[-1]) - int(columns.track.equity_e8[0])
     judged = [(r.name, r.run_total, r.total, r.test) for r in rivals]
-    return View(run.facts, run, summary, _prices(run), rivals, answers(summary, net_e8 / 1e8, str(run.facts["currency"]), judged))
+    found = answers(summary, net_e8 / 1e8, str(run.facts["currency"]), judged)
+    return View(run.facts, run, summary, _prices(run), rivals, found, list(dict.fromkeys([*seals, *run.facts["notes"]])))
 
 
 def _rival(name: str, run: StoredRun, track: Track, windows: Windows, samples: int, differs: tuple[str, ...]) -> Rival:

@@ -30,13 +30,16 @@ def compare(
     from mia.assemble import calendar_files
     from mia.backtest.compare import compare_runs
     from mia.backtest.run.artifacts import read
+    from mia.backtest.run.counting import trials_of
     from mia.backtest.run.find import find_run
     from mia.backtest.run.stored import stored
     from mia.cli.output import print_json
     from mia.risk.windows import load_windows
 
     found = [stored(read(find_run(name))) for name in runs]
-    result = compare_runs(found, load_windows(*calendar_files()), samples=samples, is_forced=anyway)
+    result = compare_runs(
+        found, load_windows(*calendar_files()), trials=[trials_of(run.facts) for run in found], samples=samples, is_forced=anyway
+    )
     if as_json:
         print_json(result)
         return

@@ -26,6 +26,7 @@ def report_backtest(
     from mia.backtest.report import page, view_of
     from mia.backtest.report.verdict import overall
     from mia.backtest.run.artifacts import read
+    from mia.backtest.run.counting import seals_of, trials_of
     from mia.backtest.run.find import find_run
     from mia.backtest.run.stored import stored
     from mia.cli.output import print_json
@@ -34,7 +35,10 @@ def report_backtest(
 
     folder = find_run(run)
     others = [stored(read(find_run(other))) for other in against or ()]
-    view = view_of(stored(read(folder)), load_windows(*calendar_files()), against=others, samples=samples)
+    shown = stored(read(folder))
+    view = view_of(
+        shown, load_windows(*calendar_files()), against=others, trials=trials_of(shown.facts), seals=seals_of(shown.facts), samples=samples
+    )
     file = out or folder / "report.html"
     try:
         file.write_text(page(view), encoding="utf-8")

@@ -97,3 +97,28 @@ def test_one_run_cannot_be_compared(mia: Mia, runs: list[str]) -> None:
 
     assert result.code == 4
     assert "needs two runs at least" in result.err
+
+
+def test_a_run_is_deflated_by_the_trials_of_its_family_on_its_data(mia: Mia, runs: list[str], home: Path) -> None:
+    def counted(run: str) -> int:
+        figures = json.loads(mia("report", "backtest", run, "--samples", "0", "--json").out)["summary"]["figures"]
+        return next(f["value"] for f in figures if f["name"] == "trials")
+
+    before = counted(runs[0])
+    options = ("--strategy", "ema_cross", "--param", "fast_period=5", "--duration", "120", "--samples", "0", "--out", home / "other")
+    told = json.loads(mia("backtest", "run", *options, "--json").out)
+    mia("backtest", "run", "--strategy", "ema_cross", "--duration", "240", "--samples", "0", "--out", home / "longer")
+
+    assert (before, counted(runs[0]), counted(home / "other")) == (1, 2, 2)
+    assert told[0]["trials"]["trials"] == 2
+    assert counted(runs[1]) == 1
+
+
+def test_a_page_counts_no_trial_and_makes_no_registry(mia: Mia, runs: list[str], home: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    folder = home / "mia" / "runs" / runs[0]
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+
+    told = json.loads(mia("report", "backtest", folder, "--out", tmp_path / "page.html", "--json").out)
+
+    assert told["answers"][-1]["word"] == "not shown"
+    assert not (tmp_path / "mia").exists()

@@ -215,6 +215,12 @@ def test_another_run_is_a_baseline(run: StoredRun, make_run: Callable[..., Resul
         view_of(run, windows, against=[run])
 
 
+def test_an_opened_holdout_is_told_before_the_figures(run: StoredRun, windows: Windows) -> None:
+    words = made(run, windows, seals=["holdout h1 was opened on 2026-01-01"]).words
+
+    assert words.index("holdout h1 was opened") < words.index("Equity and drawdown")
+
+
 # --- runs at the edge ----------------------------------------------------------------------------------------------------
 
 
