@@ -21,6 +21,7 @@ _CELL: Final = 4  # points nearer than that are one on a screen
 _CROWD: Final = 400  # more trades than that hide each other
 _DETAIL: Final = 200
 _LABEL_SHORT: Final = 8  # characters
+_LABELS_FEW: Final = 3
 _LABEL_SHARE: Final = 0.075  # of the width, for one time
 
 
@@ -153,7 +154,7 @@ def _x_labels(frame: Frame) -> Iterator[str]:
     shown = [(x, text) for x, text in _times(frame) if 0.03 < x / WIDTH < 0.97]
     if not shown:
         yield f'<b class="x" style="left:50%">{utc(frame.first_ns)}</b>'
-    apart = 3 if any(len(text) > _LABEL_SHORT for _, text in shown) else 2  # shown on a phone
+    apart = 1 if len(shown) <= _LABELS_FEW else 3 if any(len(text) > _LABEL_SHORT for _, text in shown) else 2  # shown on a phone
     for k, (x, text) in enumerate(shown):
         yield f'<b class="x{" odd" if k % apart else ""}" style="left:{x / WIDTH:.2%}">{text}</b>'
 

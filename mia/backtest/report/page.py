@@ -15,7 +15,7 @@ from mia.backtest.report.verdict import overall
 from mia.backtest.report.view import View
 from mia.backtest.stats.inputs import F64, Track
 from mia.backtest.stats.periods import DAY_NS
-from mia.backtest.stats.registry import interval_text, text, utc
+from mia.backtest.stats.registry import interval_text, text, utc, value_text
 
 _FIRST: Final = ("trials", "deflated_sharpe", "probabilistic_sharpe", "return", "sharpe", "max_drawdown", "alpha", "trades")
 _DAYS_MIN: Final = 60  # a span with fewer is no year
@@ -89,9 +89,9 @@ def _warnings(view: View) -> Iterator[str]:
     """What a reader must know before the figures."""
     if any(d["kind"] == "simulated" for d in view.facts["data"]):
         yield assumptions.SIMULATED
-    days = (view.summary.last_ns - view.summary.first_ns) / DAY_NS
-    if days < _DAYS_MIN:
-        yield f"The span is {days:,.1f} days long: every figure a year is drawn out from it and says little."
+    span_ns = view.summary.last_ns - view.summary.first_ns
+    if span_ns < _DAYS_MIN * DAY_NS:
+        yield f"The span is {value_text(span_ns, 'duration')} long: every figure a year is drawn out from it and says little."
 
 
 # --- curves --------------------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ def _chance(summary: Summary) -> Answer:
     total = summary.figure("return")
     if total.value is None or total.interval is None:
         why = total.why or (f"{summary.periods} {summary.period}s" if summary.samples else "no resamples were asked for")
-        return Answer(question, "not shown", "how sure that is cannot be told", f"No interval of the return: {why}.")
+        return Answer(question, "not shown", "how sure that is cannot be told", f"The return has no interval: {why}.")
     inside = f"the {summary.level:.0%} interval of the return, {interval_text(total)}, includes 0"
     between = f"The {summary.level:.0%} interval of the return is {interval_text(total)}"
     likely = summary.figure("probabilistic_sharpe")
