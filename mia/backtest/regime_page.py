@@ -5,12 +5,12 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from mia.backtest.axes import nice_step, round_times
 from mia.backtest.readers import utc
 from mia.backtest.regimes import I8, UNDECIDED, LabelStats, Part, Regimes
 from mia.domain.regime import STATES, RegimeParams
@@ -170,7 +170,7 @@ def _blocks(x: F64, label: I8, k: int, top: float, height: float, opacity: float
 def _price_axis(low: float, high: float) -> Iterator[str]:
     top, height = _PRICE
     yield from _panel("price", top, height)
-    step = _nice((high - low) / 5)
+    step = nice_step((high - low) / 5)
     digits = max(0, -math.floor(math.log10(step))) if step > 0.0 else 0
     value = math.ceil(low / step) * step
     while value <= high:
@@ -178,12 +178,6 @@ def _price_axis(low: float, high: float) -> Iterator[str]:
         yield f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="#000" stroke-opacity="0.1"/>'
         yield f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:,.{digits}f}</text>'
         value += step
-
-
-def _nice(x: float) -> float:
-    """The smallest of 1, 2, 5 times a power of ten that is not below x."""
-    power = 10.0 ** math.floor(math.log10(x))
-    return next(k * power for k in (1, 2, 5, 10) if k * power >= x * (1 - 1e-9))
 
 
 def _panel(name: str, top: float, height: float) -> Iterator[str]:
@@ -222,7 +216,7 @@ def _lanes(x: F64, label: I8) -> Iterator[str]:
 def _time_axis(ts_ns: I64, x: F64) -> Iterator[str]:
     bottom = _LANES[0] + 4 * _LANES[1]
     after = -1.0
-    for at_ns, text in _moments(int(ts_ns[0]), int(ts_ns[-1])):
+    for at_ns, text in round_times(int(ts_ns[0]), int(ts_ns[-1])):
         k = int(np.searchsorted(ts_ns, at_ns))
         at = float(x[k])
         if at < after or at > _WIDTH - _RIGHT - 24:
@@ -230,28 +224,6 @@ def _time_axis(ts_ns: I64, x: F64) -> Iterator[str]:
         after = at + 7.5 * len(text) + 10
         yield f'<path d="M{at:.1f} {_PRICE[0]}V{bottom + 5}" stroke="#000" stroke-opacity="0.12"/>'
         yield f'<text x="{at:.1f}" y="{bottom + 18}" text-anchor="middle">{text}</text>'
-
-
-def _moments(first_ns: int, last_ns: int) -> Iterator[tuple[int, str]]:
-    """Round times of the span with their texts: about ten, months when it is long."""
-    span_s = (last_ns - first_ns) / 1e9
-    if span_s > 90 * 86_400:
-        months = int(span_s / (30.44 * 86_400) / 10) + 1
-        step = next((k for k in (1, 2, 3, 6, 12) if k >= months), 12 * math.ceil(months / 12))
-        first = datetime.fromtimestamp(first_ns / 1e9, UTC)
-        number = (first.year * 12 + first.month - 1) // step * step + step
-        while True:
-            moment = datetime(number // 12, number % 12 + 1, 1, tzinfo=UTC)
-            at_ns = int(moment.timestamp()) * 10**9
-            if at_ns > last_ns:
-                return
-            yield at_ns, f"{moment:%Y-%m}"
-            number += step
-    steps = (1, 5, 15, 60, 300, 900, 3_600, 10_800, 21_600, 43_200, 86_400, 2 * 86_400, 7 * 86_400, 14 * 86_400)
-    step_ns = next((s for s in steps if s * 10 >= span_s), steps[-1]) * 10**9
-    form = "%m-%d" if step_ns >= 86_400 * 10**9 else "%m-%d %H:%M" if step_ns >= 60 * 10**9 else "%H:%M:%S"
-    for at_ns in range((first_ns // step_ns + 1) * step_ns, last_ns + 1, step_ns):
-        yield at_ns, datetime.fromtimestamp(at_ns / 1e9, UTC).strftime(form)
 
 
 def _fit_line(report: Regimes, ts_ns: I64, x: F64) -> Iterator[str]:

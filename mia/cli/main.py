@@ -30,6 +30,7 @@ from mia.cli import (
     operate,
     paper,
     replay,
+    report,
     show_config,
     status,
     venue,
@@ -76,9 +77,8 @@ app.add_typer(docs.app, name="docs", short_help="Pages generated from the code: 
 app.add_typer(backtest.app, name="backtest", short_help="Strategies on history, and how far to trust the numbers.")
 app.add_typer(data.app, name="data", short_help="Candle files: resample, report, roll, compare.")
 app.add_typer(db.app, name="db", short_help="Ask the database, export, copy it.")
-app.add_typer(backtest.app, name="backtest", short_help="Strategies on history, and how far to trust the numbers.")
 app.add_typer(features.app, name="features", short_help="What the features are; compute and check columns.")
-app.add_typer(backtest.app, name="backtest", short_help="What trading would have made; the classic strategies.")
+app.add_typer(report.app, name="report", short_help="Pages to read in a browser: a backtest.")
 app.add_typer(models.app, name="models", short_help="Which models are here; show, check.")
 app.add_typer(windows.app, name="windows", short_help="Sessions of an exchange for trade_windows.toml.")
 app.add_typer(venue.app, name="venue", short_help="Which venues there are; run the demo exchange.")

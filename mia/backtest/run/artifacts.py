@@ -30,6 +30,9 @@ TRIP_COLUMNS: Final = (
     "trade_id", "instrument", "side", "opened_ns", "closed_ns", "entry_price", "exit_price", "qty", "profit", "gross", "fees", "spread",
     "slippage", "impact", "funding", "mae", "mfe", "bars", "regime",
 )  # fmt: skip
+_TRIP_TEXTS: Final = ("trade_id",)
+_TRIP_REALS: Final = ("entry_price", "exit_price", "qty")
+_TRIP_WHOLES: Final = ("instrument", "side", "opened_ns", "closed_ns", "bars", "regime")
 
 
 def polars() -> Any:
@@ -114,6 +117,12 @@ def _trades(result: Result) -> str:
     return out.getvalue()
 
 
+def _trip_schema(pl: Any) -> dict[str, Any]:
+    """Stated, not guessed: money stays exact, and a run without a trade has the same columns."""
+    plain = dict.fromkeys(_TRIP_TEXTS, pl.String) | dict.fromkeys(_TRIP_REALS, pl.Float64) | dict.fromkeys(_TRIP_WHOLES, pl.Int64)
+    return {name: plain.get(name, pl.Decimal(38, 8)) for name in TRIP_COLUMNS}
+
+
 class RunFiles(msgspec.Struct, frozen=True, kw_only=True):
     """A run read back: its facts and its tables."""
 
@@ -123,7 +132,7 @@ class RunFiles(msgspec.Struct, frozen=True, kw_only=True):
     orders: Any
     fills: Any
     decisions: Any
-    trades: Any
+    trades: Any  # money as Decimal with 8 places
 
     @property
     def id(self) -> str:
@@ -147,7 +156,7 @@ def read(folder: Path) -> RunFiles:
         except (OSError, pl.exceptions.PolarsError) as e:
             raise DataError(f"{folder / name}.parquet: cannot be read: {str(e).splitlines()[0]}") from None
     try:
-        trades = pl.read_csv(folder / "trades.csv", infer_schema_length=None)
+        trades = pl.read_csv(folder / "trades.csv", schema_overrides=_trip_schema(pl))
     except (OSError, pl.exceptions.PolarsError) as e:
         raise DataError(f"{folder / 'trades.csv'}: cannot be read: {str(e).splitlines()[0]}") from None
     return RunFiles(folder=folder, facts=facts, trades=trades, **tables)

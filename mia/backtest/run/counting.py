@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,9 +16,10 @@ from mia.backtest.run.spec import RunSpec
 from mia.backtest.stats.inputs import Trials, no_trips
 from mia.backtest.stats.sheet import Sheet
 from mia.backtest.trials import By, Count, DataRef, Registry, Score, Trial, digest
-from mia.backtest.validation.seal import SealLog
+from mia.backtest.validation.seal import SealLog, seal_notes, span_reading
 from mia.policy.rules.base import Rule
 from mia.risk.windows import Windows
+from mia.store.state_dir import data_home
 
 _NO_COSTS: Final = ("lanes", "data", "span")  # of a run's facts: the trial has these for itself
 
@@ -94,3 +96,42 @@ def deflating(count: Count) -> Trials | None:
     if count.variance_per_year is None:
         return Trials(count.trials, 0.0) if count.trials == 1 else None
     return Trials(count.trials, count.variance_per_year)
+
+
+def tried_of(facts: Mapping[str, Any]) -> Count | None:
+    """How often the family of a stored run (facts of run.json) was tried on its data until now; None where no registry knows it.
+
+    A simulated market is known by its name, its seed and its span.
+    """
+    if not (data_home() / "trials.db").is_file():  # a page makes no registry
+        return None
+    family = str(facts["strategies"][0]["name"]).partition("(")[0]
+    files = {digest for data in facts["data"] for digest in data["sha256"]}
+    with Registry() as registry:
+        related = SealLog().related(files) if files else _made(registry, family, facts)
+        found = registry.count(family, sorted(related)) if related else None
+    return found if found is not None and found.trials else None
+
+
+def trials_of(facts: Mapping[str, Any]) -> Trials | None:
+    """The same as the deflated Sharpe ratio reads it."""
+    found = tried_of(facts)
+    return deflating(found) if found is not None else None
+
+
+def _made(registry: Registry, family: str, facts: Mapping[str, Any]) -> set[str]:
+    names = {f"{data['instrument']} {', '.join(data['files'])}" for data in facts["data"]}
+    first_ns = max(int(facts["span"]["from_ns"]), min(int(data["first_ns"]) for data in facts["data"]))
+    last_ns = max(int(data["last_ns"]) for data in facts["data"])
+    rows = [row for row in registry.trials(family, span=(first_ns, last_ns)) if (row.first_ns, row.last_ns) == (first_ns, last_ns)]
+    return {ref.sha256 for row in rows for ref in row.data if ref.name in names}
+
+
+def seals_of(facts: Mapping[str, Any]) -> list[str]:
+    """What a report on a stored run has to say of holdouts on its data, as they stand now."""
+    notes: list[str] = []
+    for data in facts["data"]:
+        files = dict(zip(data["sha256"], data["files"], strict=False))
+        if files:
+            notes += seal_notes(span_reading(files, int(data["first_ns"]), int(data["last_ns"])))
+    return list(dict.fromkeys(notes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,23 @@ _DAYS_MIN: Final = 20  # a span with fewer is measured in hours, then in minutes
 SAMPLES: Final = 1_000
 
 
+class RunColumns(NamedTuple):
+    """What the figures of a run are computed from. market: holding its first instrument; family: of that."""
+
+    track: Track
+    trips: Trips
+    market: Track | None
+    family: str
+    seed: int
+
+
+def columns_of(result: Result) -> RunColumns:
+    """Of a run in memory (mia.backtest.run.stored has those of a run directory)."""
+    spec, marks = result.spec, result.gathered.marks
+    track = track_of(marks, spec.from_ns)
+    return RunColumns(track, trips_of(result.trips), market_of(marks, track, spec.cash_e8), spec.instruments[0].family, spec.seed)
+
+
 def summary_of(
     result: Result,
     windows: Windows,
@@ -33,15 +50,20 @@ def summary_of(
     has_groups: bool = True,
 ) -> Summary:
     """All figures of a run, beside holding its first instrument; seeded by the run's seed."""
-    marks, from_ns = result.gathered.marks, result.spec.from_ns
-    track = track_of(marks, from_ns)
+    return summary_from(columns_of(result), windows, trials=trials, samples=samples, has_groups=has_groups)
+
+
+def summary_from(
+    columns: RunColumns, windows: Windows, *, trials: Trials | None = None, samples: int = SAMPLES, has_groups: bool = True
+) -> Summary:
+    """The same from its columns."""
     return summarize(
-        track,
-        trips_of(result.trips),
-        periods=periods_for(track.ts_ns, windows, result.spec.instruments[0].family),
-        benchmark=market_of(marks, track, result.spec.cash_e8),
+        columns.track,
+        columns.trips,
+        periods=periods_for(columns.track.ts_ns, windows, columns.family),
+        benchmark=columns.market,
         trials=trials,
-        seed=result.spec.seed,
+        seed=columns.seed,
         samples=samples,
         has_groups=has_groups,
     )

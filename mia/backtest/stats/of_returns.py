@@ -13,15 +13,18 @@ from mia.backtest.stats.sheet import Sheet
 from mia.kernels import bootstrap as kernel
 
 NO_VARIANCE: Final = "zero variance"
+_YEARS_MIN: Final = 30.0 / 365.25  # a shorter span compounded to a year says nothing
 _RETURN: Final = "return"
 _RISK: Final = "risk"
 _SHAPE: Final = "shape of returns"
 
 
 def growth(equity_first: float, equity_last: float, years: float) -> float | str:
-    """Compound growth a year as a share; -1.0 of an account that lost all."""
+    """Compound growth a year as a share, -1.0 of an account that lost all; a reason in words for a span that says nothing of a year."""
     if not years > 0.0:
         return "no time passed"
+    if years < _YEARS_MIN:
+        return "less than 30 days"
     if equity_last <= 0.0:
         return -1.0
     exponent = math.log(equity_last / equity_first) / years

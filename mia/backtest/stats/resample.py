@@ -151,7 +151,8 @@ def compare(
     plain = [_headlines(x, per_year, _of_itself(x)) for x in (a, b)]
     found = []
     for (name, unit, drawn_a), (_, _, drawn_b), (_, _, point_a), (_, _, point_b) in zip(*rows, *plain, strict=True):
-        d, drawn = float(point_a[0] - point_b[0]), drawn_a - drawn_b
+        with np.errstate(invalid="ignore"):  # of two ratios without bound
+            d, drawn = float(point_a[0] - point_b[0]), drawn_a - drawn_b
         is_known = math.isfinite(d) and bool(np.isfinite(drawn).all())
         p = (1 + int(np.count_nonzero(np.abs(drawn - d) >= abs(d)))) / (1 + samples) if is_known else None
         found.append(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from mia.cli.backtest import ensemble, run, seal, strategies, trials
+from mia.cli.backtest import compare, ensemble, run, runs, seal, strategies, trials
 
 app = typer.Typer(help="Strategies on history, and how far to trust the numbers.", rich_markup_mode=None, no_args_is_help=True)
 app.command("run", short_help="A strategy or a policy on history, with every cost.")(run.run)
+app.command("runs", short_help="Which runs there are, newest first.")(runs.runs)
+app.command("compare", short_help="Runs side by side; is the difference more than chance?")(compare.compare)
 app.add_typer(strategies.app, name="strategies", short_help="The classic strategies; show one with its parameters.")
 app.add_typer(ensemble.app, name="ensemble", short_help="Several strategies as one target: fit their weights.")
 app.add_typer(trials.app, name="trials", short_help="Every configuration that was ever scored.")

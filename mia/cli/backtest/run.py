@@ -40,12 +40,14 @@ def run(
         int, typer.Option("--samples", metavar="N", min=0, max=100_000, help="Resamples behind each interval; 0: none.")
     ] = 1_000,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Of the run; else a folder by its id among the runs.")] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html beside the run's files.")] = True,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Trade history as live would have: the same engine, features, risk rules and windows; what it cost, and what was refused why.
 
-    Counts itself as a trial, then writes run.json, equity, orders, fills, decisions and trades.csv. The same run writes the same bytes.
+    Counts itself as a trial, then writes run.json, equity, orders, fills, decisions and trades.csv: the same run, the same bytes. The page
+    beside them, report.html, tells the trial registry as it stands.
     """
     from mia.assemble import calendar_files
     from mia.backtest.run.artifacts import write
@@ -75,6 +77,7 @@ def run(
         write(counted.result, folder)
         runs.append((folder, counted))
     summaries = [summary_of(c.result, windows, trials=deflating(c.tried), samples=samples) for _, c in runs]
+    pages = [_page(folder, samples) for folder, _ in runs] if report else []
     if as_json:
         print_json(
             [
@@ -87,3 +90,13 @@ def run(
         if k:
             print()
         print_run(folder, counted, summary)
+        if pages:
+            print(f"\n{pages[k]}")
+
+
+def _page(folder: Path, samples: int) -> str:
+    from mia.backtest.report.file import write_page
+
+    file = folder / "report.html"
+    _, word, sentence = write_page(folder, file, [], samples)
+    return f"{word[:1].upper()}{word[1:]}. {sentence}\n{file}"
