@@ -96,7 +96,7 @@ _N: Final = ("n",)
 _KINDS: Final[Mapping[str, _Kind]] = {
     **{kind: _Kind((), _one, _plain(kind)) for kind in ("close", "mid")},
     **{kind: _Kind(_N, _own, _plain(kind)) for kind in ("ema", "sma", "std", "highest", "lowest")},
-    **{kind: _Kind(_N, _one_more, _plain(kind)) for kind in ("rsi", "atr", "prior_highest", "prior_lowest", "momentum")},
+    **{kind: _Kind(_N, _one_more, _plain(kind)) for kind in ("rsi", "atr", "prior_highest", "prior_lowest", "momentum", "prior_sma")},
     **{kind: _Kind((), _one, _clock(kind)) for kind in ("bar_day", "bar_second", "session_age", "session_left")},
     **{kind: _Kind(("minutes",), _one, _clock(kind)) for kind in ("opening_high", "opening_low")},
     "volatility": _Kind(_N, _one_more, _volatility),

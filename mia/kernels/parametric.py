@@ -17,7 +17,9 @@ else:
     from mia.kernels.num import div, ln_ratio, root
     from mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
 
-KINDS = ("close", "mid", "ema", "sma", "std", "rsi", "atr", "highest", "lowest", "prior_highest", "prior_lowest", "momentum")
+KINDS = (
+    "close", "mid", "ema", "sma", "std", "rsi", "atr", "highest", "lowest", "prior_highest", "prior_lowest", "momentum", "prior_sma",
+)  # fmt: skip
 _YEAR_S = cython.declare(cython.double, 31557600.0)  # 365.25 days
 
 
@@ -25,7 +27,7 @@ _YEAR_S = cython.declare(cython.double, 31557600.0)  # 365.25 days
 class Parametric(Block):  # type: ignore[misc]
     """One slot: the column KINDS[kind] of length n, over closed bars (mid: as of the last quote).
 
-    prior_highest, prior_lowest: of the n bars before the last one; momentum: log of the close over that of n bars before.
+    prior_highest, prior_lowest, prior_sma: of the n bars before the last one; momentum: log of the close over that of n bars before.
     """
 
     kind: cython.Py_ssize_t
@@ -42,7 +44,7 @@ class Parametric(Block):  # type: ignore[misc]
         Block.__init__(self, arena, pool, base, hist)
         self.kind = kind
         self.ema = Ema(arena, 2.0 / (n + 1.0))
-        self.window = Window(arena, n if kind in (3, 4) else 1)
+        self.window = Window(arena, n if kind in (3, 4, 12) else 1)
         self.extreme = Extreme(arena, n if kind in (7, 8, 9, 10) else 1, -1 if kind in (8, 10) else 1)
         self.first = Wilder(arena, n)
         self.second = Wilder(arena, n)
@@ -80,6 +82,11 @@ class Parametric(Block):  # type: ignore[misc]
         if self.kind == 11:
             self.closes.push(x.c[i])
             return ln_ratio(x.c[i], self.closes.back(self.n))
+        if self.kind == 12:
+            gain = self.prior[0]
+            self.window.push(x.c[i])
+            self.prior[0] = self.window.mean()
+            return gain
         if bars_pushed(x) < 2:
             return 0.0
         if self.kind == 6:

@@ -32,8 +32,11 @@ def run(
     kind: o.KindOption = o.Kind.perpetual,
     tz: o.Tz = None,
     on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
-    fill: o.FillOption = o.FillAt.next_open,
-    half_spread_ticks: o.HalfSpread = 1,
+    fill: o.FillOption = None,
+    half_spread_ticks: o.HalfSpread = None,
+    costs: o.CostsFile = None,
+    cost: o.Cost = None,
+    preset: o.Preset = None,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Of the run; else a folder by its id among the runs.")] = None,
@@ -58,7 +61,7 @@ def run(
         request = o.request_of(
             config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=frame, from_=from_, to=to,
             days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed,
+            half_spread_ticks=half_spread_ticks, costs=costs, cost=cost, preset=preset, duration=duration, seed=seed,
         )  # fmt: skip
         result = execute(prepare(request))
         folder = out or data_home() / "runs" / result.id
@@ -74,6 +77,7 @@ def run(
 
 
 def _print(folder: Path, result: Result) -> None:
+    from mia.backtest.run.assumptions import assumptions
     from mia.cli.output import amount, print_note, print_pairs
 
     p = result.parts
@@ -85,6 +89,9 @@ def _print(folder: Path, result: Result) -> None:
     pairs += [(f"- {name}", amount(value)) for name, value in _costs(result)]
     pairs += [("= net", amount(p.net_e8)), ("trades", str(len(result.trips))), *_decisions(result.gathered.counters)]
     print_pairs(pairs)
+    print("\nassumptions")
+    for line in assumptions(result.spec):
+        print(f"  {line}")
     for note in result.notes:
         print_note(note)
 
