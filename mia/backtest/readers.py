@@ -279,6 +279,8 @@ def _times(path: Path, frame: pl.DataFrame, tz: str | None, naive_is_utc: bool) 
     """Unix ns and the column they came from."""
     polars = _polars()
     name = next((c for c in _TIMES if c in frame.columns), None)
+    if name is None and frame.columns[0] == "" and not frame.to_series(0).dtype.is_numeric():
+        name = ""  # the index, as pandas writes it
     if name is None:
         raise DataError(f"{path}: a time column is missing: ts_ms, date, datetime or date_time (it has {', '.join(frame.columns)})")
     column: pl.Series = frame[name]

@@ -48,20 +48,18 @@ class BarVenue:
         *,
         cash_e8: int = 0,
         at_close: bool = False,
-        protective: bool = True,
         equity_share_e9: int = 0,
     ) -> None:
         """cash_e8: at the start, for liquidation and sizes at the fill.
 
         at_close: market orders fill at the close that they were decided on (as vectorised backtests do), not at the next open.
-        protective: False: stops and takes rest here and never trigger. equity_share_e9: above 0, market orders are sized where they
-        fill: the share of the account that they stood for when they were decided. ConfigError, DataError: see CostModel.
+        equity_share_e9: above 0, market orders are sized where they fill: the share of the account that they stood for when they were
+        decided. ConfigError, DataError: see CostModel.
         """
         self._books = BarFills(instruments, costs or Costs(), cash_e8, equity_share_e9)
         self._desks = self._books.desks
         self._costs = self._books.costs
         self._at_close = at_close
-        self._protective = protective
         self._steps: list[tuple[int, int, int]] = []  # of the running bars: time, what, instrument
         self._requests: list[tuple[int, int, AnyEffect]] = []
         self._sent = self._orders = 0
@@ -206,7 +204,7 @@ class BarVenue:
             order = resting.order
             if order.client_order_id not in desk.orders:
                 continue  # its group was done
-            if resting.is_market or (self._triggers(order) and is_beyond(order, bar.open_ticks)):
+            if resting.is_market or (order.order_type in TRIGGERED and is_beyond(order, bar.open_ticks)):
                 books.take(desk, resting, 2 * bar.open_ticks, bar.open_ns)
             elif order.order_type == "limit" and is_beyond(order, bar.open_ticks):
                 books.make(desk, resting, bar.open_ns)  # it stood there: no gift
@@ -242,11 +240,7 @@ class BarVenue:
     def _take(self, desk: BarDesk, resting: Resting, now_ns: int) -> bool:
         return self._books.take(desk, resting, 2 * resting.order.stop_ticks, now_ns)
 
-    def _triggers(self, order: VenueOrder) -> bool:
-        return self._protective and order.order_type in TRIGGERED
-
-    def _waiting(self, desk: BarDesk, kind: str) -> list[Resting]:
+    @staticmethod
+    def _waiting(desk: BarDesk, kind: str) -> list[Resting]:
         """Orders of a kind that have not been triggered yet."""
-        if kind in TRIGGERED and not self._protective:
-            return []
         return [r for r in desk.orders.values() if r.order.order_type == kind and not r.is_market]

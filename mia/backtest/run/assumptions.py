@@ -18,8 +18,8 @@ def _fills(spec: RunSpec) -> list[str]:
         lines.append("size: the share of the account that was decided, in lots of the fill's price")
     if spec.settings.execution.keeps_size:
         lines.append("size: a position is kept as it was opened until its side changes")
-    if not spec.protective:
-        lines.append("protection: NONE: stops and takes never trigger, which live never does")
+    if not spec.protects:
+        lines.append("protection: NONE: positions have neither stop nor take, which live never does")
     if not spec.uses_windows:
         lines.append("windows: NONE: traded at all hours and through all events, which live never does")
     if spec.closes_at_end:

@@ -81,7 +81,7 @@ def why_not(spec: RunSpec) -> str:
         return "entries rest in the book"
     if spec.settings.execution.keeps_size or spec.size_at != "decision":
         return "positions are sized by other rules"
-    if not (spec.protective and spec.uses_windows) or spec.closes_at_end:
+    if not (spec.protects and spec.uses_windows) or spec.closes_at_end:
         return "orders are sent or triggered by other rules"
     return costly(spec.costs)
 

@@ -67,7 +67,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     on_duplicate: OnDuplicate = "error"
     fill_at: FillAt = "next_open"
     size_at: SizeAt = "decision"
-    protective: bool = True
+    protects: bool = True
     closes_at_end: bool = False
     uses_windows: bool = True
     costs: Costs = Costs()
@@ -135,7 +135,7 @@ def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int)
     bars = request.timeframe or SIM_BARS
     lanes = tuple(_lane(request, i, bars, is_bars=False) for i in history.instruments)
     settings = _account(request, history.instruments)
-    if request.size_at == "fill" or not (request.protective and request.uses_windows) or request.closes_at_end:
+    if request.size_at == "fill" or not (request.protects and request.uses_windows) or request.closes_at_end:
         raise ConfigError("presets of other libraries are for bars: give candle files with --data")
     spec = RunSpec(
         settings=settings,
@@ -180,7 +180,7 @@ def _candles(request: Request) -> Prepared:
         to_ns=request.to_ns,
         fill_at=request.fill_at,
         size_at=request.size_at,
-        protective=request.protective,
+        protects=request.protects,
         closes_at_end=request.closes_at_end,
         uses_windows=request.uses_windows,
         costs=request.costs,
@@ -288,7 +288,6 @@ def bar_venue(spec: RunSpec) -> BarVenue:
         spec.costs,
         cash_e8=spec.cash_e8,
         at_close=spec.fill_at == "close",
-        protective=spec.protective,
         equity_share_e9=Limits.of(spec.settings.risk).equity_share_max_e9 if spec.size_at == "fill" else 0,
     )
 

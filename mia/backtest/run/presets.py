@@ -35,7 +35,7 @@ _NO_LIMITS: Final = RiskSettings(
 _KEPT: Final = ExecutionSettings(entry="market", dead_band_share=0.0, keeps_size=True)
 _SHARED: Final = (
     "all equity, long or short, from one signal to the next; nothing is resized in between",
-    "no limits, no trade windows, no drawdown stop; stops and takes never trigger",
+    "no limits, no trade windows, no drawdown stop; neither stop nor take",
 )
 
 
@@ -83,7 +83,7 @@ PRESETS: Final = {
         ),
     )
 }
-_COMMON: Final = {"protective": False, "uses_windows": False, "costs": Costs.free(), "warm_up": 0}
+_COMMON: Final = {"protects": False, "uses_windows": False, "costs": Costs.free(), "warm_up": 0}
 
 
 def preset(name: str) -> Preset:

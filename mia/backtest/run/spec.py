@@ -50,8 +50,8 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     lanes: one for each instrument and strategy. from_ns: nothing is traded before it, it only warms up; 0: from the beginning.
     costs, cost_files: what trading costs, and the files it is read from. seed: of the simulated market.
     fill_at, size_at: of market orders on bars; size_at fill: the share of the account that was decided, in lots of the fill's price.
-    protective: False: stops and takes are sent, as always, and the bar venue never triggers them. closes_at_end: what is open after the
-    last bar but one is closed at the last bar's open. uses_windows: False: trade windows and calendar events forbid nothing.
+    protects: False: positions have neither stop nor take. closes_at_end: what is open after the last bar but one is closed at the last
+    bar's open. uses_windows: False: trade windows and calendar events forbid nothing.
     """
 
     settings: Settings
@@ -62,7 +62,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     to_ns: int = 0
     fill_at: FillAt = "next_open"
     size_at: SizeAt = "decision"
-    protective: bool = True
+    protects: bool = True
     closes_at_end: bool = False
     uses_windows: bool = True
     costs: Costs = Costs()
@@ -89,7 +89,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
             "span": {"from_ns": self.from_ns, "to_ns": self.to_ns},
             "fill_at": self.fill_at,
             "size_at": self.size_at,
-            "protective": self.protective,
+            "protects": self.protects,
             "closes_at_end": self.closes_at_end,
             "uses_windows": self.uses_windows,
             "costs": _without_folders(self.costs),
@@ -147,6 +147,7 @@ def build(spec: RunSpec) -> Engine:
             calendars=calendars_of(windows, families),
             cash_e8=spec.cash_e8,
             currency=spec.currency,
+            protects=spec.protects,
             out_of_range_max=spec.settings.engine.out_of_range_max,
         )
     )
