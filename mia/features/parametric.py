@@ -76,6 +76,13 @@ def _macd(parts: Parts, base: int, fast: int, slow: int, smooth: int) -> Block:
     return parametric.MacdHistogram(parts.arena, parts.pool, base, parts.hist, fast, slow, smooth)
 
 
+def _gap(is_prior: bool) -> Callable[..., Block]:
+    def build(parts: Parts, base: int, fast: int, slow: int) -> Block:
+        return parametric.SmaGap(parts.arena, parts.pool, base, parts.hist, fast, slow, is_prior)
+
+    return build
+
+
 def _volatility(parts: Parts, base: int, n: int) -> Block:
     return parametric.Volatility(parts.arena, parts.pool, base, parts.hist, n)
 
@@ -96,9 +103,11 @@ _N: Final = ("n",)
 _KINDS: Final[Mapping[str, _Kind]] = {
     **{kind: _Kind((), _one, _plain(kind)) for kind in ("close", "mid")},
     **{kind: _Kind(_N, _own, _plain(kind)) for kind in ("ema", "sma", "std", "highest", "lowest")},
-    **{kind: _Kind(_N, _one_more, _plain(kind)) for kind in ("rsi", "atr", "prior_highest", "prior_lowest", "momentum", "prior_sma")},
+    **{kind: _Kind(_N, _one_more, _plain(kind)) for kind in ("rsi", "atr", "prior_highest", "prior_lowest", "momentum")},
     **{kind: _Kind((), _one, _clock(kind)) for kind in ("bar_day", "bar_second", "session_age", "session_left")},
     **{kind: _Kind(("minutes",), _one, _clock(kind)) for kind in ("opening_high", "opening_low")},
+    "sma_gap": _Kind(("fast", "slow"), max, _gap(False)),
+    "prior_sma_gap": _Kind(("fast", "slow"), lambda fast, slow: max(fast, slow) + 1, _gap(True)),
     "volatility": _Kind(_N, _one_more, _volatility),
     "macd_histogram": _Kind(("fast", "slow", "smooth"), lambda fast, slow, smooth: max(fast, slow) + smooth, _macd),
 }

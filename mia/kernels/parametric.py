@@ -10,16 +10,14 @@ if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
     from cython.cimports.mia.kernels.history import BarHistory, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import div, ln_ratio, root
-    from cython.cimports.mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
+    from cython.cimports.mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window, sum_of
 else:
     from mia.kernels.block import Block
     from mia.kernels.history import BarHistory, bars_pushed, last_bar
     from mia.kernels.num import div, ln_ratio, root
-    from mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
+    from mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window, sum_of
 
-KINDS = (
-    "close", "mid", "ema", "sma", "std", "rsi", "atr", "highest", "lowest", "prior_highest", "prior_lowest", "momentum", "prior_sma",
-)  # fmt: skip
+KINDS = ("close", "mid", "ema", "sma", "std", "rsi", "atr", "highest", "lowest", "prior_highest", "prior_lowest", "momentum")
 _YEAR_S = cython.declare(cython.double, 31557600.0)  # 365.25 days
 
 
@@ -27,7 +25,7 @@ _YEAR_S = cython.declare(cython.double, 31557600.0)  # 365.25 days
 class Parametric(Block):  # type: ignore[misc]
     """One slot: the column KINDS[kind] of length n, over closed bars (mid: as of the last quote).
 
-    prior_highest, prior_lowest, prior_sma: of the n bars before the last one; momentum: log of the close over that of n bars before.
+    prior_highest, prior_lowest: of the n bars before the last one; momentum: log of the close over that of n bars before.
     """
 
     kind: cython.Py_ssize_t
@@ -44,7 +42,7 @@ class Parametric(Block):  # type: ignore[misc]
         Block.__init__(self, arena, pool, base, hist)
         self.kind = kind
         self.ema = Ema(arena, 2.0 / (n + 1.0))
-        self.window = Window(arena, n if kind in (3, 4, 12) else 1)
+        self.window = Window(arena, n if kind in (3, 4) else 1)
         self.extreme = Extreme(arena, n if kind in (7, 8, 9, 10) else 1, -1 if kind in (8, 10) else 1)
         self.first = Wilder(arena, n)
         self.second = Wilder(arena, n)
@@ -82,11 +80,6 @@ class Parametric(Block):  # type: ignore[misc]
         if self.kind == 11:
             self.closes.push(x.c[i])
             return ln_ratio(x.c[i], self.closes.back(self.n))
-        if self.kind == 12:
-            gain = self.prior[0]
-            self.window.push(x.c[i])
-            self.prior[0] = self.window.mean()
-            return gain
         if bars_pushed(x) < 2:
             return 0.0
         if self.kind == 6:
@@ -128,6 +121,50 @@ class MacdHistogram(Block):  # type: ignore[misc]
         line: cython.double = fast - slow
         self.pool[self.base] = line - self.smooth.push(line)
         return 0
+
+
+@cython.final
+@cython.cclass
+class SmaGap(Block):  # type: ignore[misc]
+    """One slot: the plain mean of the last `fast` closes less that of the last `slow` ones, in ticks; is_prior: as it was one bar before.
+
+    Of whole ticks the sums are exact, so that the sign is: two means that are equal give 0.0, and none that differ do.
+    """
+
+    closes: Ring
+    prior: cython.double[::1]
+    fast: cython.Py_ssize_t
+    slow: cython.Py_ssize_t
+    is_prior: cython.bint
+
+    def __init__(
+        self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, fast: int, slow: int, is_prior: bool
+    ) -> None:
+        Block.__init__(self, arena, pool, base, hist)
+        self.closes = Ring(arena, max(fast, slow))
+        self.prior = arena.doubles(1)
+        self.fast = fast
+        self.slow = slow
+        self.is_prior = is_prior
+
+    @cython.cfunc
+    def bar(self) -> cython.longlong:
+        """A bar was pushed: write the column."""
+        self.closes.push(self.hist.c[last_bar(self.hist)])
+        gap: cython.double = self._gap()
+        self.pool[self.base] = self.prior[0] if self.is_prior else gap
+        self.prior[0] = gap
+        return 0
+
+    @cython.cfunc
+    def _gap(self) -> cython.double:
+        count: cython.longlong = self.closes.count()
+        if count < self.fast or count < self.slow:
+            return 0.0
+        f: cython.double = self.fast
+        s: cython.double = self.slow
+        last: cython.Py_ssize_t = self.closes.last()
+        return div(sum_of(self.closes.x, last, self.fast) * s - sum_of(self.closes.x, last, self.slow) * f, f * s)
 
 
 @cython.final
