@@ -137,9 +137,7 @@ class SmaGap(Block):  # type: ignore[misc]
     slow: cython.Py_ssize_t
     is_prior: cython.bint
 
-    def __init__(
-        self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, fast: int, slow: int, is_prior: bool
-    ) -> None:
+    def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, fast: int, slow: int, is_prior: bool) -> None:
         Block.__init__(self, arena, pool, base, hist)
         self.closes = Ring(arena, max(fast, slow))
         self.prior = arena.doubles(1)

@@ -193,7 +193,7 @@ def _candles(request: Request) -> Prepared:
 def _check_bars(request: Request) -> None:
     costs = request.costs
     if costs.spread.kind == "column":
-        raise ConfigError("[costs] spread.kind = \"column\": candle files carry no spreads: give quotes with kind = \"file\"")
+        raise ConfigError('[costs] spread.kind = "column": candle files carry no spreads: give quotes with kind = "file"')
     if request.fill_at == "close" and costs.latency.kind != "off":
         raise ConfigError("[costs] latency: an order that is filled at the close it was decided on has none: use fill next_open")
 

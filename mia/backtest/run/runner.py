@@ -94,8 +94,12 @@ class Runner:
         """groups: bars that end at one time, in order of time and, within, of instrument."""
         venue = self._venue
         assert isinstance(venue, BarVenue)
+        last_ns = 0
         for group, is_next_last in _with_end(groups):
             close_ns = group[0].event.ts_recv_ns
+            if close_ns <= last_ns:
+                raise DataError(f"the clock goes back: a bar that ends at {close_ns} ns after one that ends at {last_ns} ns")
+            last_ns = close_ns
             if not self._seq:
                 self.begin(min(row.prices.open_ns for row in group))
             self._warm(close_ns)

@@ -66,12 +66,16 @@ Fee = Annotated[str | None, typer.Option("--fee", metavar="SHARE", help="Of noti
 KindOption = Annotated[Kind, typer.Option("--kind", help="Of a file that no instrument fits.")]
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Of times that state none: America/Chicago; else UTC.")]
 OnDuplicateOption = Annotated[OnDuplicate, typer.Option("--on-duplicate", help="Late or repeated rows: an error, or left out.")]
-FillOption = Annotated[FillAt | None, typer.Option("--fill", help="Market orders fill at the next bar's open (the default), or at the close that they follow.")]
+FillOption = Annotated[
+    FillAt | None, typer.Option("--fill", help="Market orders fill at the next bar's open (the default), or at the close that they follow.")
+]
 HalfSpread = Annotated[
     int | None,
     typer.Option("--half-spread-ticks", metavar="N", min=0, max=100_000, help="Short for --cost spread.kind=ticks --cost spread.half=N."),
 ]
-CostsFile = Annotated[Path | None, typer.Option("--costs", metavar="FILE", help="TOML with [costs]: fees, spread, impact, funding and more.")]
+CostsFile = Annotated[
+    Path | None, typer.Option("--costs", metavar="FILE", help="TOML with [costs]: fees, spread, impact, funding and more.")
+]
 Cost = Annotated[
     list[str] | None,
     typer.Option("--cost", metavar="PART.FIELD=VALUE", help="One of the costs, over the file's: impact.kind=square_root. May be repeated."),

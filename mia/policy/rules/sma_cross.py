@@ -8,7 +8,6 @@ from mia.kernels.rule_sma_cross import SmaCross
 from mia.policy.rules.base import RuleSpec
 from mia.policy.rules.params import LONG_ONLY, below, period, sides, size
 
-
 SPEC: Final = RuleSpec(
     name="sma_cross",
     summary="Long from the bar on at which the fast mean of closes crosses above the slow one, short from the one at which it crosses below.",

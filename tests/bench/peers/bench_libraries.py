@@ -88,7 +88,9 @@ def compared(name: str, args: argparse.Namespace, candles: Path) -> bool:
     wrong = differences(theirs, result, equity, at_open=PRESETS[name].fields["fill_at"] == "next_open")
     state = "equal" if not wrong else f"{len(wrong)} differences, the first: {'; '.join(wrong[:3])}"
     speeds = f"{theirs['bars'] / theirs['seconds']:,.0f} bars/s, ours {theirs['bars'] / seconds:,.0f} (event engine)"
-    print(f"{name} {theirs['version']}: {len(result.trips)} trades, equity {equity:,.2f} against {theirs['equity']:,.2f}: {state}; {speeds}")
+    print(
+        f"{name} {theirs['version']}: {len(result.trips)} trades, equity {equity:,.2f} against {theirs['equity']:,.2f}: {state}; {speeds}"
+    )
     return not wrong
 
 

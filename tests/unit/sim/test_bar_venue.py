@@ -12,7 +12,8 @@ from mia.domain.events import BUY, SELL, CashFlow, OrderCanceled, OrderExpired, 
 from mia.domain.instruments import Instrument
 from mia.domain.orders import OrderType, Purpose
 from mia.execution.attribution import Moments
-from mia.sim.bar_venue import BarPrices, BarVenue
+from mia.sim.bar_desk import BarPrices
+from mia.sim.bar_venue import BarVenue
 from mia.sim.cost_settings import (
     BorrowCosts,
     CommissionCosts,
@@ -356,7 +357,9 @@ def test_what_is_due_between_bars_is_charged_at_the_last_close() -> None:
 
 
 def test_a_short_pays_for_what_it_borrowed_each_midnight() -> None:
-    m = Market(Costs(spread=SpreadCosts(kind="off"), borrow=BorrowCosts(kind="annual", annual_rate=Decimal("0.365"), instruments=("perpetual",))))
+    m = Market(
+        Costs(spread=SpreadCosts(kind="off"), borrow=BorrowCosts(kind="annual", annual_rate=Decimal("0.365"), instruments=("perpetual",)))
+    )
     m.order(SELL, 10)
 
     found = m.bar(100, 100, 100, 100, length_ns=DAY_NS)
@@ -385,7 +388,11 @@ def test_a_future_pays_commission_with_its_fill_and_two_legs_at_a_roll(tmp_path:
 
 # --- liquidation -----------------------------------------------------------------------------------------------------------
 
-MARGIN = Costs(spread=SpreadCosts(kind="off"), fees=FeeCosts(kind="off"), margin=MarginCosts(maintenance=Decimal("0.05"), liquidation_fee=Decimal("0.01")))
+MARGIN = Costs(
+    spread=SpreadCosts(kind="off"),
+    fees=FeeCosts(kind="off"),
+    margin=MarginCosts(maintenance=Decimal("0.05"), liquidation_fee=Decimal("0.01")),
+)
 
 
 def test_equity_below_maintenance_is_liquidated_at_the_bars_worse_price() -> None:

@@ -26,8 +26,8 @@ from mia.kernels.book import Book
 from mia.risk.windows import load_windows
 from mia.settings import Settings, load_settings
 from mia.shipped import config_file
-from mia.sim.costs import Costs
 from mia.sim.cost_settings import FeeCosts, SpreadCosts
+from mia.sim.costs import Costs
 
 N = 500
 MINUTE_NS = 60_000_000_000
