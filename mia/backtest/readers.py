@@ -278,7 +278,7 @@ def _named(path: Path, frame: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
 def _times(path: Path, frame: pl.DataFrame, tz: str | None, naive_is_utc: bool) -> tuple[I64, str]:
     """Unix ns and the column they came from."""
     polars = _polars()
-    name = next((c for c in _TIMES if c in frame.columns), None)
+    name: str | None = next((c for c in _TIMES if c in frame.columns), None)
     if name is None and frame.columns[0] == "" and not frame.to_series(0).dtype.is_numeric():
         name = ""  # the index, as pandas writes it
     if name is None:

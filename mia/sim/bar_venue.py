@@ -5,7 +5,7 @@ from its open to its close. Stops and takes that the open lies beyond fill at th
 price, once the market goes through it. Within the bar the path is unknown, so the worse one happens: of stop and take in one bar the stop,
 an order that came to be within a bar meets the bar's worst price but a better one only where the close proves it, and a position that
 the bar's worse price brings below its maintenance margin is liquidated there, unless a nearer stop had closed it before.
-Prices, fees, caps and latencies are the cost model's (`mia.sim.costs`). What a bar's volume leaves of an order goes on in the bars after it.
+Prices, fees, caps and latencies are the cost model's (`mia.sim.costs`). What a bar's volume leaves of an order goes on in the next bars.
 What is due at an instant (funding, borrow, rolls) is charged on what is held then: at the close's price at a bar's end, at the open's
 within it, at the last close between bars.
 Owns our orders and what is on its way; it has no clock, and what is drawn follows from the settings' seed and a number. One call of
@@ -210,7 +210,7 @@ class BarVenue:
                 books.make(desk, resting, bar.open_ns)  # it stood there: no gift
 
     def _within(self, desk: BarDesk, now_ns: int) -> bool:
-        """The first order that the bar's path reaches: stops, then a liquidation, then all others. Nobody knows when; known by the close."""
+        """The first order that the bar's path reaches: stops, then a liquidation, then all others; known by the close."""
         bar = desk.bar
         assert bar is not None
         for resting in self._waiting(desk, "stop"):

@@ -29,20 +29,20 @@ def _fills(spec: RunSpec) -> list[str]:
 
 def _costs(spec: RunSpec, on_bars: bool) -> list[str]:
     costs = spec.costs
-    parts = {
-        "fees": (costs.fees, costs.fees.kind != "off"),
-        "spread": (costs.spread, costs.spread.kind != "off"),
-        "latency": (costs.latency, costs.latency.kind != "off"),
-        "queue": (costs.queue, True),
-        "participation": (costs.participation, costs.participation.share_max > 0),
-        "impact": (costs.impact, costs.impact.kind != "off"),
-        "funding": (costs.funding, costs.funding.kind != "off"),
-        "borrow": (costs.borrow, costs.borrow.kind != "off"),
-        "commission": (costs.commission, costs.commission.per_contract > 0),
-        "margin": (costs.margin, costs.margin.initial > 0 or costs.margin.maintenance > 0),
-        "roll": (costs.roll, costs.roll.kind != "off"),
+    parts: dict[str, tuple[str, bool]] = {
+        "fees": (costs.fees.words(), costs.fees.kind != "off"),
+        "spread": (costs.spread.words(), costs.spread.kind != "off"),
+        "latency": (costs.latency.words(), costs.latency.kind != "off"),
+        "queue": (costs.queue.words(), True),
+        "participation": (costs.participation.words(), costs.participation.share_max > 0),
+        "impact": (costs.impact.words(), costs.impact.kind != "off"),
+        "funding": (costs.funding.words(), costs.funding.kind != "off"),
+        "borrow": (costs.borrow.words(), costs.borrow.kind != "off"),
+        "commission": (costs.commission.words(), costs.commission.per_contract > 0),
+        "margin": (costs.margin.words(), costs.margin.initial > 0 or costs.margin.maintenance > 0),
+        "roll": (costs.roll.words(), costs.roll.kind != "off"),
     }
     parts.pop("queue" if on_bars else "spread")
-    lines = [part.words() for part, is_active in parts.values() if is_active]
+    lines = [words for words, is_active in parts.values() if is_active]
     idle = [name if name != "margin" else "liquidation" for name, (_, is_active) in parts.items() if not is_active]
     return [*lines, f"not charged: {', '.join(idle)}"] if idle else lines

@@ -1,4 +1,4 @@
-"""The rules of other backtest libraries as settings of ours, so that the same strategy gives the same trades: for comparison, not for money.
+"""The rules of other backtest libraries as settings of ours, so that a strategy gives the same trades: for comparison, not for money.
 
 Each is everything that the library does by default and we do not, in words and in fields; docs/backtest.md has what still differs.
 """
@@ -40,7 +40,7 @@ _SHARED: Final = (
 
 
 class Preset(NamedTuple):
-    """Rules of a library. lot: of a file that no instrument fits, unless another is given; fields: of `mia.backtest.run.prepare.Request`."""
+    """Rules of a library. lot: of a file of no known instrument, unless one is given; fields: of `mia.backtest.run.prepare.Request`."""
 
     name: str
     words: tuple[str, ...]

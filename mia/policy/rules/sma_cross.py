@@ -10,7 +10,7 @@ from mia.policy.rules.params import LONG_ONLY, below, period, sides, size
 
 SPEC: Final = RuleSpec(
     name="sma_cross",
-    summary="Long from the bar on at which the fast mean of closes crosses above the slow one, short from the one at which it crosses below.",
+    summary="Long from the bar at which the fast mean of closes crosses above the slow one, short from the one at which it crosses below.",
     formula="sign(sma(fast_period) - sma(slow_period)) size from its first change on; as before while 0",
     source="the variable-length moving average without a band of Brock, Lakonishok, LeBaron (1992), J. Finance 47(5)",
     params=(period("fast_period", 10, "length of the fast mean"), period("slow_period", 30, "length of the slow mean"), size(), LONG_ONLY),
