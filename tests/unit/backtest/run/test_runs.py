@@ -239,3 +239,23 @@ def test_fees_by_tier_need_a_schedule_of_the_venue(asked: Asked, tmp_path: Path)
 
     with pytest.raises(ConfigError, match="has no schedule of file"):
         prepare(asked(costs=table, data=(write_candles(tmp_path / "unknown.csv"),), instruments=(), fee=Decimal("0.001")))
+
+
+def test_ticks_pay_the_same_model_and_their_fills_know_their_touch(asked: Asked) -> None:
+    costs = Costs(
+        latency=LatencyCosts(kind="fixed", submit_ms=Decimal(20), report_ms=Decimal(20)),
+        funding=FundingCosts(kind="fixed", rate=Decimal("0.01"), hours=(22,)),
+    )
+    request = asked(data=(), instruments=(), duration_s=120.0, params={"fast_period": 2, "slow_period": 5}, costs=costs)
+
+    result = execute(prepare(request))
+
+    p = result.parts
+    equity = result.gathered.marks.equity_e8
+    assert result.gathered.fills
+    assert p.net_e8 == equity[-1] - equity[0]
+    assert p.spread_e8 > 0
+    for fill in result.gathered.fills:
+        moments = result.gathered.moments[fill.fill_id]
+        assert moments.touch_ticks > 0
+        assert (2 * moments.touch_ticks - moments.arrival_mid2) * fill.side > 0
