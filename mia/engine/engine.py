@@ -55,6 +55,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     cash_e8: int
     currency: str
     venue_holds_stops: bool = True
+    protects: bool = True  # False: positions have neither stop nor take; of no setting, for comparing backtests alone
     calendars: dict[str, Calendar] = {}  # by family; UTC days where there is none
     out_of_range_max: int = 200  # decisions refused in a row for features out of range before an alert
 

@@ -57,6 +57,8 @@ class Orders:
     def protect(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
         """Bring the stop and the take of one position in line with it."""
         state, config = self._engine.state, self._engine.config
+        if not config.protects:
+            return
         protect.arm(market.position, config.execution)
         if not config.venue_holds_stops:
             return
@@ -75,6 +77,8 @@ class Orders:
     def watch_stops(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
         """The engine's own watch over a position whose level is reached and that no order at the venue closes."""
         known, position = market.state, market.position
+        if not self._engine.config.protects:
+            return
         if protect.breached(position, known.bid_ticks, known.ask_ticks) is None:
             return
         state = self._engine.state

@@ -91,6 +91,8 @@ def plan(
         return _hold(code, position_lots, cap, exposure, table)
     if target != 0 and abs(change) * SHARE_SCALE < int(settings.dead_band_share * SHARE_SCALE) * cap:
         return _hold(Code.DEAD_BAND if code is Code.OK else code, position_lots, cap, exposure, table)
+    if settings.keeps_size and target * position_lots > 0:
+        return _hold(Code.DEAD_BAND if code is Code.OK else code, position_lots, cap, exposure, table)
     is_flip = target * position_lots < 0
     if is_flip and settings.entry == "limit":
         target, change, is_flip = 0, -position_lots, False  # out at market; the next decision rests the entry

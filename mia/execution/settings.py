@@ -15,6 +15,7 @@ class ExecutionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     entry: Literal["market", "limit"] = "market"  # orders that raise exposure; reductions always go at market
     dead_band_share: float = 0.05  # of the lane's cap: smaller changes are not traded, a full exit always is
+    keeps_size: bool = False  # True: a position on the wanted side stays as it was opened, whatever size is wanted now
     stop_share: float = 0.02  # protective stop, distance from average entry
     take_share: float = 0.05  # protective take, distance from average entry
     protect_hysteresis_share: float = 0.0005  # of price: a venue-held trigger is moved only when it is off by more

@@ -77,6 +77,13 @@ def _macd(parts: Parts, base: int, fast: int, slow: int, smooth: int) -> Block:
     return parametric.MacdHistogram(parts.arena, parts.pool, base, parts.hist, fast, slow, smooth)
 
 
+def _gap(is_prior: bool) -> Callable[..., Block]:
+    def build(parts: Parts, base: int, fast: int, slow: int) -> Block:
+        return parametric.SmaGap(parts.arena, parts.pool, base, parts.hist, fast, slow, is_prior)
+
+    return build
+
+
 def _volatility(parts: Parts, base: int, n: int) -> Block:
     return parametric.Volatility(parts.arena, parts.pool, base, parts.hist, n)
 
@@ -113,6 +120,8 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     **{kind: _Kind(("minutes",), _one, _clock(kind)) for kind in ("opening_high", "opening_low")},
     "signal": _Kind((), _none, _signal(False)),
     "signal_else_flat": _Kind((), _none, _signal(True)),
+    "sma_gap": _Kind(("fast", "slow"), max, _gap(False)),
+    "prior_sma_gap": _Kind(("fast", "slow"), lambda fast, slow: max(fast, slow) + 1, _gap(True)),
     "volatility": _Kind(_N, _one_more, _volatility),
     "macd_histogram": _Kind(("fast", "slow", "smooth"), lambda fast, slow, smooth: max(fast, slow) + smooth, _macd),
 }

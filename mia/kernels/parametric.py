@@ -10,12 +10,12 @@ if cython.compiled:
     from cython.cimports.mia.kernels.block import Block
     from cython.cimports.mia.kernels.history import BarHistory, bars_pushed, last_bar
     from cython.cimports.mia.kernels.num import div, ln_ratio, root
-    from cython.cimports.mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
+    from cython.cimports.mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window, sum_of
 else:
     from mia.kernels.block import Block
     from mia.kernels.history import BarHistory, bars_pushed, last_bar
     from mia.kernels.num import div, ln_ratio, root
-    from mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window
+    from mia.kernels.roll import Ema, Extreme, Ring, Wilder, Window, sum_of
 
 KINDS = ("close", "mid", "ema", "sma", "std", "rsi", "atr", "highest", "lowest", "prior_highest", "prior_lowest", "momentum")
 _YEAR_S = cython.declare(cython.double, 31557600.0)  # 365.25 days
@@ -121,6 +121,48 @@ class MacdHistogram(Block):  # type: ignore[misc]
         line: cython.double = fast - slow
         self.pool[self.base] = line - self.smooth.push(line)
         return 0
+
+
+@cython.final
+@cython.cclass
+class SmaGap(Block):  # type: ignore[misc]
+    """One slot: the plain mean of the last `fast` closes less that of the last `slow` ones, in ticks; is_prior: as it was one bar before.
+
+    Of whole ticks the sums are exact, so that the sign is: two means that are equal give 0.0, and none that differ do.
+    """
+
+    closes: Ring
+    prior: cython.double[::1]
+    fast: cython.Py_ssize_t
+    slow: cython.Py_ssize_t
+    is_prior: cython.bint
+
+    def __init__(self, arena: Arena, pool: memoryview[float], base: int, hist: BarHistory, fast: int, slow: int, is_prior: bool) -> None:
+        Block.__init__(self, arena, pool, base, hist)
+        self.closes = Ring(arena, max(fast, slow))
+        self.prior = arena.doubles(1)
+        self.fast = fast
+        self.slow = slow
+        self.is_prior = is_prior
+
+    @cython.cfunc
+    def bar(self) -> cython.longlong:
+        """A bar was pushed: write the column."""
+        self.closes.push(self.hist.c[last_bar(self.hist)])
+        gap: cython.double = self._gap()
+        self.pool[self.base] = self.prior[0] if self.is_prior else gap
+        self.prior[0] = gap
+        return 0
+
+    @cython.cfunc
+    def _gap(self) -> cython.double:
+        count: cython.longlong = self.closes.count()
+        if count < self.fast or count < self.slow:
+            return 0.0
+        f: cython.double = self.fast
+        s: cython.double = self.slow
+        last: cython.Py_ssize_t = self.closes.last()
+        return div(sum_of(self.closes.x, last, self.fast) * s - sum_of(self.closes.x, last, self.slow) * f, f * s)
 
 
 @cython.final

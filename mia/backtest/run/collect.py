@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from mia.backtest.run.gathered import ACTED, DecisionRow, Gathered, Marks, OrderRow, exposure_of
 from mia.domain.effects import AnyEffect, RaiseAlert, RecordDecision, RecordTrade, SubmitOrder
 from mia.domain.events import CashFlow, OrderFilled
+from mia.domain.orders import OrderType
 from mia.execution.attribution import Moments
 
 if TYPE_CHECKING:
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
     from mia.engine.engine import Engine
 
 
+_STANDING: Final = (OrderType.STOP, OrderType.TAKE)  # what they cost begins where they trigger: nothing was decided then
+
+
 class Collector:
     """Hears every event and its effects; a mark of the account is taken when the runner says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, moments: Callable[[str, str, int], Moments]) -> None:
+        """moments: of the venue: (client order id, fill id, doubled mid at the decision, 0 where none was made) -> prices behind a fill."""
+        self._moments_of = moments
         self.marks: list[tuple[int, int, int, int, int]] = []  # ts, equity, cash, notional, regime
         self.lots: list[tuple[int, ...]] = []  # beside the marks
         self.mids2: list[tuple[int, ...]] = []  # beside the marks: doubled
@@ -39,7 +45,7 @@ class Collector:
         """One event and what the engine wished for."""
         kind: type = type(event)
         if kind is OrderFilled:
-            self._fill(event, engine)  # type: ignore[arg-type]
+            self._fill(event)  # type: ignore[arg-type]
         elif kind is CashFlow:
             self.money.append(event)  # type: ignore[arg-type]
         for effect in effects:
@@ -55,17 +61,16 @@ class Collector:
                 code = effect.code  # type: ignore[union-attr]
                 self.alerts[code] = self.alerts.get(code, 0) + 1
 
-    def _fill(self, fill: OrderFilled, engine: Engine) -> None:
+    def _fill(self, fill: OrderFilled) -> None:
         self.fills.append(fill)
         self.money.append(fill)
-        known = engine.markets[fill.instrument].state
-        mid2 = known.bid_ticks + known.ask_ticks if known.has_quote else 0
-        touch = (known.ask_ticks if fill.side > 0 else known.bid_ticks) if mid2 else 0
-        self.moments[fill.fill_id] = Moments(self._decided.get(fill.client_order_id, mid2), mid2, touch)
+        decided = self._decided.get(fill.client_order_id, 0)
+        self.moments[fill.fill_id] = self._moments_of(fill.client_order_id, fill.fill_id, decided)
 
     def _submit(self, ts_ns: int, order: SubmitOrder, engine: Engine) -> None:
         number = self._numbers[order.client_order_id] = len(self.orders) + 1
-        self._decided[order.client_order_id] = engine.state.mid2[order.instrument]
+        if order.order_type not in _STANDING:
+            self._decided[order.client_order_id] = engine.state.mid2[order.instrument]
         self.orders.append(
             OrderRow(
                 number, ts_ns, order.instrument, order.side, str(order.order_type), order.qty_lots, order.price_ticks, order.stop_ticks,
@@ -114,7 +119,7 @@ class Collector:
             ),
             orders=self.orders,
             fills=self.fills,
-            fill_orders=[self._numbers[fill.client_order_id] for fill in self.fills],
+            fill_orders=[self._numbers.get(fill.client_order_id, 0) for fill in self.fills],
             money=self.money,
             moments=self.moments,
             decisions=self._decisions,

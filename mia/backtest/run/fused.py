@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mia.backtest.run.spec import RunSpec
     from mia.features.calendars import Calendar
     from mia.risk.windows import Windows
+    from mia.sim.cost_settings import Costs
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -81,7 +82,35 @@ def why_not(spec: RunSpec) -> str:
         return "its signals come from outside"
     if spec.settings.execution.entry != "market":
         return "entries rest in the book"
-    return ""
+    if spec.settings.execution.keeps_size or spec.size_at != "decision":
+        return "positions are sized by other rules"
+    if not (spec.protects and spec.uses_windows) or spec.closes_at_end:
+        return "orders are sent or triggered by other rules"
+    return costly(spec.costs)
+
+
+def costly(costs: Costs) -> str:
+    """What costs more than the kernel counts: a fixed half spread in whole ticks and a fixed taker's fee; "" when nothing does."""
+    switches = {
+        "fees by tier": costs.fees.kind == "table",
+        "fees in the base": costs.fees.currency == "base",
+        "a spread that changes": costs.spread.kind not in ("off", "ticks") or costs.spread.half % 1 != 0,
+        "latency": costs.latency.kind != "off",
+        "a cap on the share of volume": costs.participation.share_max > 0,
+        "impact": costs.impact.kind != "off",
+        "funding": costs.funding.kind != "off",
+        "borrow": costs.borrow.kind != "off",
+        "commission": costs.commission.per_contract > 0,
+        "liquidation": costs.margin.maintenance > 0,
+        "rolls": costs.roll.kind != "off",
+    }
+    found = ", ".join(name for name, is_on in switches.items() if is_on)
+    return f"costs: {found}" if found else ""
+
+
+def half_spread_ticks(costs: Costs) -> int:
+    """Of costs that are not `costly`."""
+    return int(costs.spread.half) if costs.spread.kind == "ticks" else 0
 
 
 def parameters(spec: RunSpec) -> array[int]:
@@ -99,7 +128,7 @@ def parameters(spec: RunSpec) -> array[int]:
         "stop_short": 1 + stop,
         "take_long": 1 + take,
         "take_short": 1 - take,
-        "fee": Fraction(instrument.taker_fee),
+        "fee": Fraction(instrument.taker_fee if spec.costs.fees.kind != "off" else 0),
     }
     values = {
         "unit": terms.unit_e8,
@@ -111,7 +140,7 @@ def parameters(spec: RunSpec) -> array[int]:
         "exposure_max": limits.exposure_notional_max_e8,
         "rate_max": limits.orders_per_minute_max,
         "cool_down": int(settings.risk.cool_down_s * 1_000_000_000),
-        "half_spread": spec.half_spread_ticks,
+        "half_spread": half_spread_ticks(spec.costs),
         "at_close": int(spec.fill_at == "close"),
         "from_ns": spec.from_ns,
     }
@@ -206,9 +235,9 @@ def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) ->
         OrderFilled(0, ts, ts, str(order), f"F{k}", 0, side, price, lots, fee, False)
         for k, (_, ts, side, lots, price, _, _, fee, _, order) in enumerate(found.fills.tolist(), 1)
     ]
-    half = spec.half_spread_ticks
+    half = half_spread_ticks(spec.costs)
     moments = {
-        f"F{k}": Moments(2 * mark, 2 * market, market + side * half)
+        f"F{k}": Moments(2 * mark, 2 * market, max(1, market + side * half))
         for k, (_, _, side, _, _, market, mark, _, _, _) in enumerate(found.fills.tolist(), 1)
     }
     orders = [

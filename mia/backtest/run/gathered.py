@@ -65,7 +65,10 @@ class DecisionRow(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """moments: the prices behind a fill, by fill id; fill_orders: number of each fill's order; end_mids2: last doubled marks."""
+    """moments: the prices behind a fill, by fill id; fill_orders: number of each fill's order, 0 for one of the venue's own.
+
+    end_mids2: last doubled marks.
+    """
 
     marks: Marks
     orders: Sequence[OrderRow]

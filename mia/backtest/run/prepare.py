@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from mia.assemble import numbered
-from mia.backtest.readers import OnDuplicate, is_candle_file
+from mia.backtest.readers import OnDuplicate, file_sha256, is_candle_file
 from mia.backtest.run import fused
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.resample import resampled
@@ -20,7 +20,7 @@ from mia.backtest.run.result import Result, result_of
 from mia.backtest.run.runner import Runner, merged
 from mia.backtest.run.signals import Signals, age_max_ns, check_span, note_of, read_signals
 from mia.backtest.run.sources import BarHistory, EventHistory, candle_history, recorded, simulated
-from mia.backtest.run.spec import FillAt, RunSpec, build, strategies_of
+from mia.backtest.run.spec import FileFacts, FillAt, RunSpec, SizeAt, build, strategies_of
 from mia.backtest.run.trips import Path as PricePath
 from mia.backtest.run.trips import Paths
 from mia.backtest.validation.seal import Sealed
@@ -28,10 +28,11 @@ from mia.domain.errors import ConfigError
 from mia.domain.events import AnyEvent, Predicted
 from mia.domain.instruments import Instrument
 from mia.engine.settings import LaneSettings
-from mia.execution.attribution import Moments
 from mia.features.bars import BarSpec
+from mia.risk.limits import Limits
 from mia.settings import Settings
-from mia.sim.bar_venue import BarVenue, HalfSpread
+from mia.sim.bar_venue import BarVenue
+from mia.sim.costs import CostModel, Costs
 from mia.sim.venue import SimVenue
 
 SIM: Final = "sim:SIMUSD"
@@ -67,7 +68,11 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tz: str | None = None
     on_duplicate: OnDuplicate = "error"
     fill_at: FillAt = "next_open"
-    half_spread_ticks: int = 1
+    size_at: SizeAt = "decision"
+    protects: bool = True
+    closes_at_end: bool = False
+    uses_windows: bool = True
+    costs: Costs = Costs()
     duration_s: float = 3600.0
     seed: int | None = None
     signals: Path | None = None  # of the strategy rule:signals
@@ -89,6 +94,7 @@ def prepare(request: Request) -> Prepared:
     """The run of a request; ConfigError and DataError name what does not fit and what to do."""
     if (request.signals is None) == (request.strategy == f"rule:{fused.SIGNALS}"):
         raise ConfigError(f"rule:{fused.SIGNALS} trades the signals of a file, and nothing else does: name it with --signals FILE")
+    request = _on_margin(request)
     prepared = _market(request)
     return prepared if request.signals is None else _with_signals(request, prepared, request.signals)
 
@@ -118,6 +124,27 @@ def _with_signals(request: Request, prepared: Prepared, path: Path) -> Prepared:
     return msgspec.structs.replace(prepared, spec=spec, signals=signals, notes=tuple(notes))
 
 
+def _on_margin(request: Request) -> Request:
+    """The account's own initial margin in place of the instruments': the engine sizes by what the venue asks for."""
+    if not request.costs.margin.initial:
+        return request
+    settings = request.settings
+    instruments = tuple(_margined(i, request.costs) for i in settings.instruments)
+    return msgspec.structs.replace(request, settings=msgspec.structs.replace(settings, instruments=instruments))
+
+
+def _margined(instrument: Instrument, costs: Costs) -> Instrument:
+    if not (costs.margin.initial and instrument.is_derivative):
+        return instrument
+    return msgspec.structs.replace(instrument, initial_margin=costs.margin.initial)
+
+
+def _cost_files(costs: Costs, instruments: Sequence[Instrument]) -> tuple[FileFacts, ...]:
+    """What the costs are read from; what cannot be used is refused here, before anything runs."""
+    files = CostModel(costs, dict(enumerate(instruments))).files
+    return tuple(FileFacts(file=path.name, sha256=file_sha256(path)) for path in files)
+
+
 def _simulated(request: Request) -> Prepared:
     name = request.instruments[0] if request.instruments else SIM
     instrument = _known(request.settings, name)
@@ -137,8 +164,18 @@ def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int)
     bars = request.timeframe or SIM_BARS
     lanes = tuple(_lane(request, i, bars, is_bars=False) for i in history.instruments)
     settings = _account(request, history.instruments)
+    if request.size_at == "fill" or not (request.protects and request.uses_windows) or request.closes_at_end:
+        raise ConfigError("presets of other libraries are for bars: give candle files with --data")
     spec = RunSpec(
-        settings=settings, instruments=history.instruments, lanes=lanes, data=history.facts, from_ns=from_ns, to_ns=request.to_ns, seed=seed
+        settings=settings,
+        instruments=history.instruments,
+        lanes=lanes,
+        data=history.facts,
+        from_ns=from_ns,
+        to_ns=request.to_ns,
+        costs=request.costs,
+        cost_files=_cost_files(request.costs, history.instruments),
+        seed=seed,
     )
     return Prepared(spec=spec, events=history, notes=history.notes)
 
@@ -166,6 +203,7 @@ def _candles(request: Request) -> Prepared:
         from_ns = max(from_ns, end_ns - request.days * 86_400_000_000_000)
     histories = [h.between(from_ns, request.to_ns, request.warm_up) for h in histories]
     instruments = tuple(h.instrument for h in histories)
+    _check_bars(request)
     spec = RunSpec(
         settings=_account(request, instruments),
         instruments=instruments,
@@ -174,10 +212,23 @@ def _candles(request: Request) -> Prepared:
         from_ns=from_ns,
         to_ns=request.to_ns,
         fill_at=request.fill_at,
-        half_spread_ticks=request.half_spread_ticks,
+        size_at=request.size_at,
+        protects=request.protects,
+        closes_at_end=request.closes_at_end,
+        uses_windows=request.uses_windows,
+        costs=request.costs,
+        cost_files=_cost_files(request.costs, instruments),
         seed=request.seed or 0,
     )
     return Prepared(spec=spec, bars=tuple(histories), notes=tuple(notes))
+
+
+def _check_bars(request: Request) -> None:
+    costs = request.costs
+    if costs.spread.kind == "column":
+        raise ConfigError('[costs] spread.kind = "column": candle files carry no spreads: give quotes with kind = "file"')
+    if request.fill_at == "close" and costs.latency.kind != "off":
+        raise ConfigError("[costs] latency: an order that is filled at the close it was decided on has none: use fill next_open")
 
 
 def _lane(request: Request, instrument: Instrument, bars: str, *, is_bars: bool) -> LaneSettings:
@@ -218,7 +269,7 @@ def _by_instrument(request: Request) -> list[tuple[Instrument, list[Path]]]:
         changed = {k: v for k, v in (("tick_size", request.tick), ("lot_size", request.lot)) if v is not None}
         if request.fee is not None:
             changed |= {"maker_fee": request.fee, "taker_fee": request.fee}
-        instrument = msgspec.structs.replace(instrument, **changed)
+        instrument = _margined(msgspec.structs.replace(instrument, **changed), request.costs)
         groups.setdefault(f"{instrument.venue}:{instrument.symbol}", (instrument, []))[1].append(path)
     return list(groups.values())
 
@@ -257,13 +308,21 @@ def execute(prepared: Prepared, *, compiled: bool = True) -> Result:
         found = fused.gather(spec, prepared.bars[0])
         if found is not None:
             return result_of(spec, *found, paths, list(prepared.notes))
-    engine, collector = build(spec), Collector()
-    venue = BarVenue(dict(enumerate(spec.instruments)), HalfSpread(spec.half_spread_ticks), at_close=spec.fill_at == "close")
+    engine, venue = build(spec), bar_venue(spec)
+    collector = Collector(venue.moments)
     Runner(engine, venue, collector, spec, _outside(prepared)).bars(merged([history.iterate(i) for i, history in enumerate(prepared.bars)]))
-    collector.moments = {
-        n.fill_id: Moments(2 * n.mark_ticks, 2 * n.market_ticks, n.market_ticks + n.side * n.spread_ticks) for n in venue.notes
-    }
     return result_of(spec, strategies_of(engine), collector.gather(engine), paths, list(prepared.notes))
+
+
+def bar_venue(spec: RunSpec) -> BarVenue:
+    """The venue of a run on bars."""
+    return BarVenue(
+        dict(enumerate(spec.instruments)),
+        spec.costs,
+        cash_e8=spec.cash_e8,
+        at_close=spec.fill_at == "close",
+        equity_share_e9=Limits.of(spec.settings.risk).equity_share_max_e9 if spec.size_at == "fill" else 0,
+    )
 
 
 def _outside(prepared: Prepared) -> Iterator[Predicted]:
@@ -273,10 +332,11 @@ def _outside(prepared: Prepared) -> Iterator[Predicted]:
 def _events(prepared: Prepared) -> Result:
     history, spec = prepared.events, prepared.spec
     assert history is not None
-    engine, collector = build(spec), Collector()
+    engine = build(spec)
     for market in engine.markets:
         market.reads_book = True  # the venue fills against it
-    venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper)
+    venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper, spec.costs)
+    collector = Collector(venue.moments)
     Runner(engine, venue, collector, spec, _outside(prepared)).events(_until(history, spec.to_ns), MARK_EVERY_NS)
     ends = np.array([mark[0] for mark in collector.marks], dtype=np.int64)
     mids = np.array(collector.mids2, dtype=np.float64).reshape(len(ends), len(engine.markets)) / 2.0

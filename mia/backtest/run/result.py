@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from mia.assemble import versions
 from mia.backtest.readers import utc
@@ -68,4 +70,9 @@ def result_of(
         refused = [row.first_ns for row in gathered.decisions if row.code == "drawdown_stop"]
         when = f" ({utc(refused[0])})" if refused else ""
         notes = [*notes, f"the drawdown stop tripped{when}: nothing was opened after it, as live, where only the operator resets it"]
+    below = np.flatnonzero(equity <= 0)
+    if len(below):
+        at = datetime.fromtimestamp(int(gathered.marks.ts_ns[below[0]]) // 1_000_000_000, UTC)
+        lowest = int(equity.min()) / 1e8
+        notes = [*notes, f"equity was gone at {at:%Y-%m-%d %H:%M:%S} UTC, {lowest:.2f} at the lowest: nothing can be opened on it"]
     return Result(spec=spec, id=spec.id(strategies), strategies=strategies, gathered=gathered, trips=trips, parts=parts, notes=list(notes))

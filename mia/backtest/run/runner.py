@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from mia.domain.events import (
     AnyEvent,
     Bar,
     FeedGap,
+    Flatten,
     InstrumentDefined,
     Predicted,
     RunStarted,
@@ -24,7 +26,8 @@ from mia.domain.events import (
     TradingEnabled,
 )
 from mia.engine.engine import Engine
-from mia.sim.bar_venue import BarPrices, BarVenue
+from mia.sim.bar_desk import BarPrices
+from mia.sim.bar_venue import BarVenue
 from mia.sim.venue import SimVenue
 
 WARM_UP: Final = "warm_up"  # a block: bars before the span teach the features and are not traded
@@ -108,8 +111,12 @@ class Runner:
         """groups: bars that end at one time, in order of time and, within, of instrument."""
         venue = self._venue
         assert isinstance(venue, BarVenue)
-        for group in groups:
+        last_ns = 0
+        for group, is_next_last in _with_end(groups):
             close_ns = group[0].event.ts_recv_ns
+            if close_ns <= last_ns:
+                raise DataError(f"the clock goes back: a bar that ends at {close_ns} ns after one that ends at {last_ns} ns")
+            last_ns = close_ns
             if not self._seq:
                 self.begin(min(row.prices.open_ns for row in group))
             self._warm(close_ns)
@@ -119,19 +126,14 @@ class Runner:
             self._hear(close_ns)
             for row in group:
                 self.accept(msgspec.structs.replace(row.event, seq=self._seq + 1))
-            self._drain_ready(venue, close_ns)
+            if is_next_last and self._spec.closes_at_end:
+                self.accept(Flatten(self._seq + 1, 0, close_ns, "end of the history"))
+            self._drain(venue, close_ns)
             self.accept(Timer(self._seq + 1, 0, close_ns))
             self.collector.mark(close_ns, self.engine)
 
     def _drain(self, venue: BarVenue, until_ns: int) -> None:
         while (report := venue.pop(until_ns, self._seq + 1)) is not None:
-            self.accept(report)
-
-    def _drain_ready(self, venue: BarVenue, until_ns: int) -> None:
-        """What the venue answers at once: nothing more happens in the bars that are over."""
-        while venue.next_due_ns <= until_ns:
-            report = venue.pop(until_ns, self._seq + 1)
-            assert report is not None
             self.accept(report)
 
     # --- events ----------------------------------------------------------------------------------------------------
@@ -172,6 +174,17 @@ class Runner:
                 self.accept(Timer(self._seq + 1, 0, timer))
             else:
                 return
+
+
+def _with_end(groups: Iterable[Sequence[BarRow]]) -> Iterator[tuple[Sequence[BarRow], bool]]:
+    """Each group, and whether the one after it is the last."""
+    held: deque[Sequence[BarRow]] = deque()
+    for group in groups:
+        held.append(group)
+        if len(held) > 2:
+            yield held.popleft(), False
+    while held:
+        yield held.popleft(), len(held) == 1
 
 
 def merged(markets: Sequence[Iterator[BarRow]]) -> Iterator[list[BarRow]]:

@@ -21,7 +21,7 @@ from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import AnyEvent, Bar
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.features.bars import BarSpec
-from mia.sim.bar_venue import BarPrices
+from mia.sim.bar_desk import BarPrices
 from mia.sim.market import SimFeed, SimMarket
 from mia.sim.settings import SimMarketSettings
 

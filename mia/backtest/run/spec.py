@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
@@ -13,11 +15,13 @@ from mia.domain.instruments import MONEY_SCALE, Instrument
 from mia.engine.engine import Engine, EngineConfig
 from mia.engine.lane import LaneSpec
 from mia.engine.settings import LaneSettings
-from mia.risk.windows import load_windows
+from mia.risk.windows import Family, Windows, load_windows
 from mia.settings import Settings
+from mia.sim.cost_settings import Costs
 
 FORMAT: Final = 1
 FillAt = Literal["next_open", "close"]
+SizeAt = Literal["decision", "fill"]
 
 
 class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +37,21 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     bars: str = ""  # of bars: time:5m
 
 
+class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that costs are read from, without its folder."""
+
+    file: str
+    sha256: str
+
+
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides a run; two runs of equal specs write the same bytes.
 
     lanes: one for each instrument and strategy. from_ns: nothing is traded before it, it only warms up; 0: from the beginning.
-    half_spread_ticks: what a market order pays beyond the bar's price. seed: of whatever is drawn.
+    costs, cost_files: what trading costs, and the files it is read from. seed: of the simulated market.
+    fill_at, size_at: of market orders on bars; size_at fill: the share of the account that was decided, in lots of the fill's price.
+    protects: False: positions have neither stop nor take. closes_at_end: what is open after the last bar but one is closed at the last
+    bar's open. uses_windows: False: trade windows and calendar events forbid nothing.
     """
 
     settings: Settings
@@ -47,7 +61,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     from_ns: int = 0
     to_ns: int = 0
     fill_at: FillAt = "next_open"
-    half_spread_ticks: int = 1
+    size_at: SizeAt = "decision"
+    protects: bool = True
+    closes_at_end: bool = False
+    uses_windows: bool = True
+    costs: Costs = Costs()
+    cost_files: tuple[FileFacts, ...] = ()
     seed: int = 0
 
     @property
@@ -69,7 +88,12 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
             "data": self.data,
             "span": {"from_ns": self.from_ns, "to_ns": self.to_ns},
             "fill_at": self.fill_at,
-            "half_spread_ticks": self.half_spread_ticks,
+            "size_at": self.size_at,
+            "protects": self.protects,
+            "closes_at_end": self.closes_at_end,
+            "uses_windows": self.uses_windows,
+            "costs": _without_folders(self.costs),
+            "cost_files": self.cost_files,
             "seed": self.seed,
             "cash_e8": self.cash_e8,
             "currency": self.currency,
@@ -82,6 +106,15 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
         """Of the run: 12 digits of the digest of its facts, its strategies and the versions that decide its bits."""
         whole = {"format": FORMAT, "strategies": strategies, "versions": versions(), **self.facts()}
         return hashlib.sha256(msgspec.json.encode(whole, order="deterministic")).hexdigest()[:12]
+
+
+def _without_folders(costs: Costs) -> Costs:
+    changed = {}
+    for name in costs.__struct_fields__:
+        part = getattr(costs, name)
+        if getattr(part, "file", ""):
+            changed[name] = msgspec.structs.replace(part, file=Path(part.file).name)
+    return msgspec.structs.replace(costs, **changed)
 
 
 def build(spec: RunSpec) -> Engine:
@@ -100,6 +133,7 @@ def build(spec: RunSpec) -> Engine:
         )
         for lane in spec.lanes
     )
+    families = sorted({i.family for i in spec.instruments})
     for instrument in spec.instruments:
         windows.state(0, instrument.family)  # a family without a table is refused now
     return Engine(
@@ -109,13 +143,19 @@ def build(spec: RunSpec) -> Engine:
             lanes=lanes,
             risk=spec.settings.risk,
             execution=spec.settings.execution,
-            windows=windows,
-            calendars=calendars_of(windows, {i.family for i in spec.instruments}),
+            windows=windows if spec.uses_windows else _always_open(families),
+            calendars=calendars_of(windows, families),
             cash_e8=spec.cash_e8,
             currency=spec.currency,
+            protects=spec.protects,
             out_of_range_max=spec.settings.engine.out_of_range_max,
         )
     )
+
+
+def _always_open(families: Iterable[str]) -> Windows:
+    always = Family(time_zone="UTC", sessions=["mon-sun 00:00-24:00"], valid_until="2261-01-01T00:00:00Z", macro="ignore")
+    return Windows(dict.fromkeys(families, always), ())
 
 
 def strategies_of(engine: Engine) -> tuple[tuple[str, str], ...]:

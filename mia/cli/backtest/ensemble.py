@@ -48,8 +48,10 @@ def fit(
     kind: o.KindOption = o.Kind.perpetual,
     tz: o.Tz = None,
     on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
-    fill: o.FillOption = o.FillAt.next_open,
-    half_spread_ticks: o.HalfSpread = 1,
+    fill: o.FillOption = None,
+    half_spread_ticks: o.HalfSpread = None,
+    costs: o.CostsFile = None,
+    cost: o.Cost = None,
     exclude_sealed: ExcludeSealed = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -68,7 +70,7 @@ def fit(
     request = o.request_of(
         config=config, strategy="", params={}, data=data, instrument=instrument, timeframe=timeframe, from_=from_, to=to, days=days,
         warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-        half_spread_ticks=half_spread_ticks, duration=0.0, seed=None, exclude_sealed=exclude_sealed,
+        half_spread_ticks=half_spread_ticks, costs=costs, cost=cost, preset=None, duration=0.0, seed=None, exclude_sealed=exclude_sealed,
     )  # fmt: skip
     track = run_members(request, members)
     found, tried = counted_fit(track, method, windows, lookback, forgetting)

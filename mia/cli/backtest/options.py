@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -74,9 +74,23 @@ Fee = Annotated[str | None, typer.Option("--fee", metavar="SHARE", help="Of noti
 KindOption = Annotated[Kind, typer.Option("--kind", help="Of a file that no instrument fits.")]
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Of times that state none: America/Chicago; else UTC.")]
 OnDuplicateOption = Annotated[OnDuplicate, typer.Option("--on-duplicate", help="Late or repeated rows: an error, or left out.")]
-FillOption = Annotated[FillAt, typer.Option("--fill", help="Market orders fill at the next bar's open, or at the close that they follow.")]
+FillOption = Annotated[
+    FillAt | None, typer.Option("--fill", help="Market orders fill at the next bar's open (the default), or at the close that they follow.")
+]
 HalfSpread = Annotated[
-    int, typer.Option("--half-spread-ticks", metavar="N", min=0, max=1_000_000, help="What a taker pays beyond the price.")
+    int | None,
+    typer.Option("--half-spread-ticks", metavar="N", min=0, max=100_000, help="Short for --cost spread.kind=ticks --cost spread.half=N."),
+]
+CostsFile = Annotated[
+    Path | None, typer.Option("--costs", metavar="FILE", help="TOML with [costs]: fees, spread, impact, funding and more.")
+]
+Cost = Annotated[
+    list[str] | None,
+    typer.Option("--cost", metavar="PART.FIELD=VALUE", help="One of the costs, over the file's: impact.kind=square_root. May be repeated."),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="NAME", help="Rules of another library, to compare with it: backtesting.py or vectorbt."),
 ]
 Duration = Annotated[float, typer.Option("--duration", metavar="S", help="Of the simulated market, in seconds.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the simulated market.")]
@@ -173,8 +187,11 @@ def request_of(
     kind: Kind,
     tz: str | None,
     on_duplicate: OnDuplicate,
-    fill: FillAt,
-    half_spread_ticks: int,
+    fill: FillAt | None,
+    half_spread_ticks: int | None,
+    costs: Path | None,
+    cost: Sequence[str] | None,
+    preset: str | None,
     duration: float,
     seed: int | None,
     exclude_sealed: bool,
@@ -184,10 +201,22 @@ def request_of(
     """The options as one value; a wrong one is named."""
     import msgspec
 
+    from mia.backtest.run.cost_options import costs_of
     from mia.backtest.run.prepare import Request
+    from mia.backtest.run.presets import preset as preset_of
     from mia.settings import load_settings
 
     settings = load_settings(config).settings
+    rules = preset_of(preset) if preset is not None else None
+    fields: dict[str, Any] = {"warm_up": warm_up, "fill_at": "next_open"} | dict(rules.fields if rules else {})
+    if rules is not None:
+        settings = rules.settings(settings)
+        lot, fee = lot or str(rules.lot), fee or "0"
+    if fill is not None:
+        if rules is not None and fill.value != fields["fill_at"]:
+            raise typer.BadParameter(f"--fill {fill.value}: {rules.name} fills at {fields['fill_at']}: leave one of them out")
+        fields["fill_at"] = fill.value
+    fields["costs"] = costs_of(costs, cost or (), half_spread_ticks, fields.get("costs"))
     money = decimal("--cash", cash)
     if money is not None:
         settings = msgspec.structs.replace(settings, paper=msgspec.structs.replace(settings.paper, cash=money))
@@ -204,18 +233,16 @@ def request_of(
         from_ns=from_ns,
         to_ns=to_ns,
         days=days or 0,
-        warm_up=warm_up,
         tick=decimal("--tick", tick),
         lot=decimal("--lot", lot),
         fee=decimal("--fee", fee),
         kind=kind.value,
         tz=tz,
         on_duplicate=on_duplicate.value,
-        fill_at=fill.value,
-        half_spread_ticks=half_spread_ticks,
         duration_s=duration,
         seed=seed,
         signals=signals,
         signal_age_ns=age_ns("--signal-age", signal_age),
         sealed="exclude" if exclude_sealed else "refuse",
+        **fields,
     )

@@ -30,8 +30,11 @@ def run(
     kind: o.KindOption = o.Kind.perpetual,
     tz: o.Tz = None,
     on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
-    fill: o.FillOption = o.FillAt.next_open,
-    half_spread_ticks: o.HalfSpread = 1,
+    fill: o.FillOption = None,
+    half_spread_ticks: o.HalfSpread = None,
+    costs: o.CostsFile = None,
+    cost: o.Cost = None,
+    preset: o.Preset = None,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
     signal_age: o.SignalAge = None,
@@ -69,8 +72,8 @@ def run(
         request = o.request_of(
             config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=frame, from_=from_, to=to,
             days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed, exclude_sealed=exclude_sealed, signals=signals,
-            signal_age=signal_age,
+            half_spread_ticks=half_spread_ticks, costs=costs, cost=cost, preset=preset, duration=duration, seed=seed,
+            exclude_sealed=exclude_sealed, signals=signals, signal_age=signal_age,
         )  # fmt: skip
         counted = counted_run(prepare(request), windows)
         folder = out or data_home() / "runs" / counted.result.id

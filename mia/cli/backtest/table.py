@@ -11,11 +11,10 @@ if TYPE_CHECKING:
     from mia.backtest.stats.registry import Figure
     from mia.backtest.stats.summary import Summary
 
-_BEFORE_SPAN = "before the span"
-
 
 def print_run(folder: Path, counted: Counted, summary: Summary) -> None:
     """All of it; notes on stderr."""
+    from mia.backtest.run.assumptions import assumptions
     from mia.backtest.stats.summary import headline
     from mia.cli.output import print_note, print_pairs, print_table
 
@@ -25,6 +24,9 @@ def print_run(folder: Path, counted: Counted, summary: Summary) -> None:
     print_table(("figure", "value", f"{summary.level:.0%} interval"), [_row(figure) for figure in headline(summary)], right=("value",))
     print()
     print_pairs([*_money(result), *_decisions(result.gathered.counters)])
+    print("\nassumptions")
+    for line in assumptions(result.spec):
+        print(f"  {line}")
     for note in [*result.notes, *summary.notes]:
         print_note(note)
 

@@ -17,6 +17,7 @@ from mia.policy.rules import (
     random,
     rsi_reversion,
     signals,
+    sma_cross,
     ts_momentum,
     vol_target,
     vwap_reversion,
@@ -26,7 +27,7 @@ from mia.policy.rules.params import checked_params
 from mia.policy.strategy import TRIGGERS, Trigger
 
 _SPECS: Final = (
-    flat.SPEC, buy_and_hold.SPEC, random.SPEC, ema_cross.SPEC, macd.SPEC, donchian.SPEC, ts_momentum.SPEC, vol_target.SPEC,
+    flat.SPEC, buy_and_hold.SPEC, random.SPEC, ema_cross.SPEC, sma_cross.SPEC, macd.SPEC, donchian.SPEC, ts_momentum.SPEC, vol_target.SPEC,
     opening_range.SPEC, bollinger_atr.SPEC, rsi_reversion.SPEC, vwap_reversion.SPEC,
 )  # fmt: skip
 RULES: Final[Mapping[str, RuleSpec]] = {spec.name: spec for spec in _SPECS}

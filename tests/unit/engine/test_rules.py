@@ -25,6 +25,7 @@ PARAMS: Mapping[str, dict[str, Any]] = {
     "buy_and_hold": {"size": 0.1},
     "random": {"turnover": 0.05, "size": 0.1},
     "ema_cross": {"fast_period": 2, "slow_period": 5, "size": 0.1},
+    "sma_cross": {"fast_period": 2, "slow_period": 5, "size": 0.1},
     "macd": {"fast_period": 2, "slow_period": 5, "signal_period": 3, "size": 0.1},
     "donchian": {"entry_period": 6, "exit_period": 3, "size": 0.1},
     "ts_momentum": {"lookback": 5, "volatility_period": 5, "target_volatility": 0.02, "size": 0.1, "rebalance_band": 0.01},

@@ -103,6 +103,15 @@ def test_change_inside_the_dead_band_is_held(target: int, position: int) -> None
     assert go(target, position) == Plan(Code.DEAD_BAND, position)
 
 
+@pytest.mark.parametrize(("target", "lots"), [(90, 0), (20, 0), (0, -40), (-60, -100)])
+def test_a_size_that_is_kept_changes_with_the_side_alone(target: int, lots: int) -> None:
+    planned = go(target, 40, settings=ExecutionSettings(keeps_size=True, dead_band_share=0.0))
+
+    sent = [effect.side * effect.qty_lots for effect in planned.effects if isinstance(effect, SubmitOrder)]
+    assert sent == ([lots] if lots else [])
+    assert planned.code is (Code.OK if lots else Code.DEAD_BAND)
+
+
 def test_full_exit_passes_the_dead_band() -> None:
     assert only_order(go(0, 2)).qty_lots == 2
 

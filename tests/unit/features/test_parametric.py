@@ -172,3 +172,12 @@ def test_every_listed_column_parses(name: str) -> None:
 )
 def test_other_forms_are_none(name: str) -> None:
     assert parse_parametric(name) is None
+
+
+def test_the_gap_of_two_means_is_zero_only_where_they_are_equal(uneven: Callable[..., Bars]) -> None:
+    b = uneven(["sma_gap(3,7)", "prior_sma_gap(3,7)"])
+
+    gaps = [math.nan if k < 6 else (sum(b.close[k - 2 : k + 1]) * 7 - sum(b.close[k - 6 : k + 1]) * 3) / 21 for k in range(300)]
+    for k in range(300):
+        assert b.rows[k][:2] == pytest.approx([gaps[k], gaps[k - 1] if k else math.nan], nan_ok=True)
+        assert k < 6 or (b.rows[k][0] == 0.0) == (gaps[k] == 0.0)

@@ -27,6 +27,7 @@ from mia.kernels.rule_macd import Macd
 from mia.kernels.rule_opening_range import OpeningRange
 from mia.kernels.rule_random import Random
 from mia.kernels.rule_rsi_reversion import RsiReversion
+from mia.kernels.rule_sma_cross import SmaCross
 from mia.kernels.rule_ts_momentum import TsMomentum
 from mia.kernels.rule_vol_target import VolTarget
 from mia.kernels.rule_vwap_reversion import VwapReversion
@@ -34,6 +35,7 @@ from mia.kernels.rule_vwap_reversion import VwapReversion
 KERNELS: dict[str, Any] = {
     "constant": Constant(0.7),
     "ema_cross": EmaCross(0.7, -0.7),
+    "sma_cross": SmaCross(0.7, -0.7),
     "macd": Macd(0.7, -0.7),
     "bollinger_atr": BollingerAtr(0.7, -0.7, 2.0, 3.0),
     "donchian": Donchian(0.7, -0.7),

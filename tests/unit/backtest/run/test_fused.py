@@ -12,6 +12,7 @@ import pytest
 from mia.assemble import calendar_files
 from mia.backtest.run import fused
 from mia.backtest.run.collect import Collector
+from mia.backtest.run.prepare import bar_venue
 from mia.backtest.run.runner import Runner, merged
 from mia.backtest.run.sources import BarHistory
 from mia.backtest.run.spec import DataFacts, RunSpec, build
@@ -25,7 +26,8 @@ from mia.kernels.book import Book
 from mia.risk.windows import load_windows
 from mia.settings import Settings, load_settings
 from mia.shipped import config_file
-from mia.sim.bar_venue import BarVenue, HalfSpread
+from mia.sim.cost_settings import FeeCosts, SpreadCosts
+from mia.sim.costs import Costs
 
 N = 500
 MINUTE_NS = 60_000_000_000
@@ -99,11 +101,12 @@ def test_the_compiled_account_fills_marks_and_refuses_as_the_event_engine(seed: 
         lanes=(lane,),
         data=(history.facts,),
         fill_at=rng.choice(["next_open", "close"]),
-        half_spread_ticks=rng.choice([0, 1, 7]),
+        costs=Costs(spread=SpreadCosts(half=Decimal(rng.choice([0, 1, 7]))), fees=FeeCosts(kind=rng.choice(["instrument", "off"]))),
         from_ns=rng.choice([0, int(history.close_ns[50])]),
     )
-    engine, collector = build(spec), Collector()
-    venue = BarVenue({0: instrument}, HalfSpread(spec.half_spread_ticks), at_close=spec.fill_at == "close")
+    assert not fused.why_not(spec)
+    engine, venue = build(spec), bar_venue(spec)
+    collector = Collector(venue.moments)
     rule = engine.lanes[0].strategy
     arena = Arena(64 << 20)
     ts, matrix = batch.compute_bars(

@@ -69,6 +69,27 @@ def ema_cross(m: Any, fast_period: int, slow_period: int, size: float) -> Signal
         yield None if k + 1 < slow_period else size * sign(fast - slow)
 
 
+def sma_cross(m: Any, fast_period: int, slow_period: int, long_only: bool = False) -> Signals:
+    side = None  # of the last bar that had one; in the market once it has changed
+    state = 0.0
+    for k in range(len(m.close)):
+        if k < slow_period:
+            yield None
+            continue
+        now, before = (
+            sign(
+                math.fsum(m.close[j + 1 - fast_period : j + 1]) * slow_period
+                - math.fsum(m.close[j + 1 - slow_period : j + 1]) * fast_period
+            )
+            for j in (k, k - 1)
+        )
+        side = before if side is None else side
+        if now and (state or now != side or (long_only and state == 0.0 and now < 0 < side)):
+            state = float(now)
+        side = now or side
+        yield max(0.0, state) if long_only else state
+
+
 def macd(m: Any, fast_period: int, slow_period: int, signal_period: int) -> Signals:
     line = [a - b for a, b in zip(ema(m.close, fast_period), ema(m.close, slow_period), strict=True)]
     for k, (a, b) in enumerate(zip(line, ema(line, signal_period), strict=True)):
@@ -206,6 +227,8 @@ CASES: list[tuple[str, Callable[..., Signals], Mapping[str, Any]]] = [
     ("random", by_lot, {"turnover": 0.07, "seed": 42, "size": 0.7, "long_only": False}),
     ("random", by_lot, {"turnover": 0.1, "seed": 7, "size": 1.0, "long_only": True}),
     ("ema_cross", ema_cross, {"fast_period": 5, "slow_period": 21, "size": 0.4}),
+    ("sma_cross", sma_cross, {"fast_period": 5, "slow_period": 21}),
+    ("sma_cross", sma_cross, {"fast_period": 3, "slow_period": 34, "long_only": True}),
     ("macd", macd, {"fast_period": 6, "slow_period": 13, "signal_period": 4}),
     ("donchian", donchian, {"entry_period": 20, "exit_period": 7}),
     ("donchian", donchian, {"entry_period": 12, "exit_period": 12, "long_only": True}),

@@ -1,0 +1,48 @@
+"""What a run assumed, in words: its fills and every part of its costs that takes something, one line each."""
+
+from __future__ import annotations
+
+from mia.backtest.run.spec import RunSpec
+
+
+def assumptions(spec: RunSpec) -> list[str]:
+    """One line for each rule and each active part; the last one names what was not charged."""
+    on_bars = all(facts.kind == "bars" for facts in spec.data)
+    return [*(_fills(spec) if on_bars else ["fills: against the recorded book and quotes, after the latency"]), *_costs(spec, on_bars)]
+
+
+def _fills(spec: RunSpec) -> list[str]:
+    when = "at the next bar's open" if spec.fill_at == "next_open" else "at the close that they are decided on"
+    lines = [f"fills: market orders {when}; stop and take in one bar: the worse one; gaps fill at the gap; limits when traded through"]
+    if spec.size_at == "fill":
+        lines.append("size: the share of the account that was decided, in lots of the fill's price")
+    if spec.settings.execution.keeps_size:
+        lines.append("size: a position is kept as it was opened until its side changes")
+    if not spec.protects:
+        lines.append("protection: NONE: positions have neither stop nor take, which live never does")
+    if not spec.uses_windows:
+        lines.append("windows: NONE: traded at all hours and through all events, which live never does")
+    if spec.closes_at_end:
+        lines.append("end: what is open after the last bar but one is closed at the last bar's open")
+    return lines
+
+
+def _costs(spec: RunSpec, on_bars: bool) -> list[str]:
+    costs = spec.costs
+    parts: dict[str, tuple[str, bool]] = {
+        "fees": (costs.fees.words(), costs.fees.kind != "off"),
+        "spread": (costs.spread.words(), costs.spread.kind != "off"),
+        "latency": (costs.latency.words(), costs.latency.kind != "off"),
+        "queue": (costs.queue.words(), True),
+        "participation": (costs.participation.words(), costs.participation.share_max > 0),
+        "impact": (costs.impact.words(), costs.impact.kind != "off"),
+        "funding": (costs.funding.words(), costs.funding.kind != "off"),
+        "borrow": (costs.borrow.words(), costs.borrow.kind != "off"),
+        "commission": (costs.commission.words(), costs.commission.per_contract > 0),
+        "margin": (costs.margin.words(), costs.margin.initial > 0 or costs.margin.maintenance > 0),
+        "roll": (costs.roll.words(), costs.roll.kind != "off"),
+    }
+    parts.pop("queue" if on_bars else "spread")
+    lines = [words for words, is_active in parts.values() if is_active]
+    idle = [name if name != "margin" else "liquidation" for name, (_, is_active) in parts.items() if not is_active]
+    return [*lines, f"not charged: {', '.join(idle)}"] if idle else lines

@@ -1,0 +1,261 @@
+"""Whole runs on made candles: what never trades, what is refused by name, what is stated, and that the same run is the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mia.backtest.run import artifacts
+from mia.backtest.run.assumptions import assumptions
+from mia.backtest.run.collect import Collector
+from mia.backtest.run.prepare import Request, bar_venue, execute, prepare
+from mia.backtest.run.result import Result
+from mia.backtest.run.runner import BarRow, Runner, StrategyFailed
+from mia.backtest.run.spec import build
+from mia.domain.errors import ConfigError, DataError
+from mia.domain.events import Bar
+from mia.policy.rules.base import Rule
+from mia.policy.strategy import Target
+from mia.settings import Settings, load_settings
+from mia.shipped import config_file
+from mia.sim.bar_desk import BarPrices
+from mia.sim.cost_settings import BorrowCosts, Costs, FundingCosts, ImpactCosts, LatencyCosts, MarginCosts, ParticipationCosts
+
+START = datetime(2024, 3, 1, tzinfo=UTC)
+BARS = 400
+Asked = Callable[..., Request]
+
+
+def write_candles(path: Path, *, bars: int = BARS, price: float = 50_000.0, period: float = 60.0, jump: float = 0.0) -> Path:
+    """5-minute candles on a wave of 3 %; a jump by that share in the middle."""
+    rows, last = ["date,open,high,low,close,volume"], price
+    for k in range(bars):
+        close = price * (1 + 0.03 * math.sin(2 * math.pi * k / period)) * (1 + (jump if k >= bars // 2 else 0.0))
+        opened = last if k != bars // 2 else close
+        high, low = max(opened, close) * 1.0005, min(opened, close) * 0.9995
+        rows.append(f"{(START + timedelta(minutes=5 * k)).isoformat()},{opened:.1f},{high:.1f},{low:.1f},{close:.1f},{100 + k % 7}")
+        last = close
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def settings_of(**risk: Any) -> Settings:
+    shipped = load_settings(config_file("miad.toml")).settings
+    wide = {"drawdown_max": 1.0, "daily_loss_max": 1.0, "order_notional_max": 1e9, "exposure_notional_max": 1e9}
+    return msgspec.structs.replace(shipped, risk=msgspec.structs.replace(shipped.risk, **(wide | risk)))
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    """A request for ema_cross(5, 20) on made candles of BTCUSDT."""
+
+    def make(**changed: Any) -> Request:
+        fields: dict[str, Any] = {
+            "settings": settings_of(), "strategy": "rule:ema_cross", "params": {"fast_period": 5, "slow_period": 20},
+            "instruments": ("binance_usdm:BTCUSDT",),
+        } | changed  # fmt: skip
+        fields.setdefault("data", (write_candles(tmp_path / "btc.csv"),))
+        return Request(**fields)
+
+    return make
+
+
+def digest(result: Result, folder: Path) -> dict[str, str]:
+    artifacts.write(result, folder)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+DEAR = Costs(
+    latency=LatencyCosts(kind="fixed", submit_ms=Decimal(2_000), report_ms=Decimal(10)),
+    participation=ParticipationCosts(share_max=Decimal("0.0002")),
+    impact=ImpactCosts(kind="square_root"),
+    funding=FundingCosts(kind="fixed", rate=Decimal("0.0001")),
+)
+
+
+@pytest.mark.parametrize("costs", [Costs(), DEAR])
+def test_the_same_run_twice_writes_the_same_bytes(asked: Asked, tmp_path: Path, costs: Costs) -> None:
+    first = digest(execute(prepare(asked(costs=costs))), tmp_path / "a")
+    second = digest(execute(prepare(asked(costs=costs))), tmp_path / "b")
+
+    assert first == second
+    assert set(first) == {"run.json", "equity.parquet", "orders.parquet", "fills.parquet", "decisions.parquet", "trades.csv"}
+
+
+def test_the_default_costs_are_counted_by_the_compiled_path_and_come_to_the_same(asked: Asked, tmp_path: Path) -> None:
+    prepared = prepare(asked())
+
+    assert digest(execute(prepared), tmp_path / "a") == digest(execute(prepared, compiled=False), tmp_path / "b")
+
+
+def test_every_part_of_dear_costs_takes_its_share_and_the_rest_is_net(asked: Asked) -> None:
+    result = execute(prepare(asked(costs=DEAR)))
+
+    p = result.parts
+    assert min(p.fees_e8, p.spread_e8, p.impact_e8) > 0
+    assert p.funding_e8 != 0
+    equity = result.gathered.marks.equity_e8
+    assert p.gross_e8 - p.fees_e8 - p.spread_e8 - p.slippage_e8 - p.impact_e8 - p.funding_e8 == equity[-1] - equity[0]
+    assert result.facts()["costs"].funding.rate == Decimal("0.0001")
+    partial = [f for f in result.gathered.fills if f.qty_lots <= 24]  # a 5,000th of the bars' volume of 100 coins of 1,000 lots
+    assert len(partial) > len(result.trips)
+
+
+def test_bars_before_the_span_never_trade(asked: Asked) -> None:
+    from_ns = int((START + timedelta(minutes=5 * 200)).timestamp()) * 10**9
+
+    result = execute(prepare(asked(from_ns=from_ns, warm_up=150)))
+
+    assert result.gathered.counters["decisions"] == 350
+    assert result.gathered.counters["codes"]["trading_disabled"] > 0
+    assert result.gathered.orders
+    assert min(order.ts_ns for order in result.gathered.orders) > from_ns
+
+
+def test_a_span_without_a_bar_is_refused_with_what_the_file_holds(asked: Asked) -> None:
+    with pytest.raises(DataError, match=r"btc\.csv: no bar between 2030-01-01.* the file goes from 2024-03-01"):
+        prepare(asked(from_ns=1_893_456_000 * 10**9))
+
+
+def test_a_strategy_that_raises_is_named_with_the_time(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter(range(1, 10_000))
+
+    def evaluate(*_: Any) -> Target:
+        if next(calls) == 100:  # the close of bar 119: the slow mean is there at the 20th
+            raise ZeroDivisionError("no spread left")
+        return Target(1.0, 1.0, (1.0, 1.0, 1.0))
+
+    monkeypatch.setattr(Rule, "evaluate", evaluate)
+    prepared = prepare(asked())
+
+    with pytest.raises(StrategyFailed, match=r"ema_cross.* failed at 1709286900000000000 ns \(Bar\): ZeroDivisionError: no spread left"):
+        execute(prepared, compiled=False)
+
+
+def test_a_clock_that_goes_back_ends_the_run(asked: Asked) -> None:
+    spec = prepare(asked()).spec
+    engine, venue = build(spec), bar_venue(spec)
+
+    def row(end: int) -> list[BarRow]:
+        return [BarRow(BarPrices(0, end - 10, end, 9, 9, 9, 9, 1), Bar(0, end, end, 0, 9, 9, 9, 9, 1, 0, 0, 9.0, 1, 0, 0))]
+
+    with pytest.raises(DataError, match="the clock goes back: a bar that ends at 1010 ns after one that ends at 1020 ns"):
+        Runner(engine, venue, Collector(venue.moments), spec).bars([row(1020), row(1010), row(1030)])
+
+
+def test_two_instruments_trade_on_one_account(asked: Asked, tmp_path: Path) -> None:
+    btc, eth = write_candles(tmp_path / "b.csv"), write_candles(tmp_path / "e.csv", price=3_000.0, period=45.0)
+    eth_usdt = msgspec.structs.replace(settings_of().instruments[-1], symbol="ETHUSDT", tick_size=Decimal("0.01"))
+    settings = msgspec.structs.replace(settings_of(), instruments=(*settings_of().instruments, eth_usdt))
+    names = ("binance_usdm:BTCUSDT", "binance_usdm:ETHUSDT")
+
+    both = execute(prepare(asked(settings=settings, data=(btc, eth), instruments=names)))
+
+    assert {trip.instrument for trip in both.trips} == {0, 1}
+    assert both.gathered.marks.lots.shape == (BARS + 1, 2)
+    assert sum(trip.profit_e8 for trip in both.trips) != 0
+    assert any(row[0] and row[1] for row in both.gathered.marks.lots.tolist())  # both are held at once
+
+
+def test_equity_below_zero_is_stated_and_nothing_is_opened_on_it(asked: Asked, tmp_path: Path) -> None:
+    data = (write_candles(tmp_path / "crash.csv", jump=-0.6),)
+    settings = settings_of(equity_share_max=1.0, position_lots_max=10**9, position_lots_max_by_symbol={}, order_lots_max=10**9)
+
+    result = execute(prepare(asked(settings=settings, data=data, strategy="rule:buy_and_hold", params={"size": 1.0})))
+
+    equity = result.gathered.marks.equity_e8
+    assert equity[-1] < 0  # ten times its equity fell by more than half
+    assert any("equity was gone at 2024-03-01 16:" in note for note in result.notes)
+    at = int(result.gathered.marks.ts_ns[(equity < 0).argmax()])
+    assert not [order for order in result.gathered.orders if order.ts_ns >= at and order.purpose == "entry"]
+
+
+def test_the_accounts_own_margin_sizes_the_engines_orders(asked: Asked) -> None:
+    wide = settings_of(position_lots_max=10**9, position_lots_max_by_symbol={}, order_lots_max=10**9)
+    half, tenth = (
+        execute(prepare(asked(settings=wide, costs=Costs(margin=MarginCosts(initial=Decimal(share)))))) for share in ("0.5", "0.1")
+    )
+
+    assert tenth.gathered.orders[0].qty_lots == pytest.approx(5 * half.gathered.orders[0].qty_lots, abs=5)
+
+
+def test_limit_entries_rest_at_the_close_and_earn_the_makers_fee(asked: Asked) -> None:
+    settings = settings_of()
+    settings = msgspec.structs.replace(settings, execution=msgspec.structs.replace(settings.execution, entry="limit"))
+
+    result = execute(prepare(asked(settings=settings)))
+
+    entries = [f for f in result.gathered.fills if f.is_maker]
+    assert entries
+    assert result.gathered.counters["alerts"] == {}
+
+
+def test_what_was_assumed_is_said_a_line_for_each_active_part(asked: Asked) -> None:
+    lines = assumptions(prepare(asked(costs=Costs(borrow=BorrowCosts(kind="annual", annual_rate=Decimal("0.1"))))).spec)
+
+    assert [line.partition(":")[0] for line in lines] == ["fills", "fees", "spread", "borrow", "not charged"]
+    assert lines[-1] == "not charged: latency, participation, impact, funding, commission, liquidation, roll"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"costs": msgspec.convert({"spread": {"kind": "column"}}, Costs)}, "candle files carry no spreads"),
+        ({"costs": Costs(latency=LatencyCosts(kind="fixed")), "fill_at": "close"}, "filled at the close it was decided on has none"),
+        ({"data": (), "instruments": (), "protects": False}, "presets of other libraries are for bars"),
+    ],
+)
+def test_costs_that_bars_cannot_have_are_refused(asked: Asked, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        prepare(asked(**changed))
+
+
+def test_files_of_costs_are_in_the_run_by_name_and_digest(asked: Asked, tmp_path: Path) -> None:
+    rates = tmp_path / "rates.csv"
+    rates.write_text(f"ts_ns,rate\n{int(START.timestamp()) * 10**9 + 10**9},0.0001\n")
+    costs = Costs(funding=FundingCosts(kind="file", file=str(rates)))
+
+    facts = prepare(asked(costs=costs)).spec.facts()
+
+    assert facts["costs"].funding.file == "rates.csv"
+    assert [(f.file, f.sha256) for f in facts["cost_files"]] == [("rates.csv", hashlib.sha256(rates.read_bytes()).hexdigest())]
+
+
+def test_an_instrument_of_unknown_fees_is_refused(asked: Asked, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no fee table"):
+        prepare(asked(data=(write_candles(tmp_path / "unknown.csv"),), instruments=()))
+
+
+def test_fees_by_tier_need_a_schedule_of_the_venue(asked: Asked, tmp_path: Path) -> None:
+    table = msgspec.convert({"fees": {"kind": "table"}}, Costs)
+
+    with pytest.raises(ConfigError, match="has no schedule of file"):
+        prepare(asked(costs=table, data=(write_candles(tmp_path / "unknown.csv"),), instruments=(), fee=Decimal("0.001")))
+
+
+def test_ticks_pay_the_same_model_and_their_fills_know_their_touch(asked: Asked) -> None:
+    costs = Costs(
+        latency=LatencyCosts(kind="fixed", submit_ms=Decimal(20), report_ms=Decimal(20)),
+        funding=FundingCosts(kind="fixed", rate=Decimal("0.01"), hours=(22,)),
+    )
+    request = asked(data=(), instruments=(), duration_s=120.0, params={"fast_period": 2, "slow_period": 5}, costs=costs)
+
+    result = execute(prepare(request))
+
+    p = result.parts
+    equity = result.gathered.marks.equity_e8
+    assert result.gathered.fills
+    assert p.net_e8 == equity[-1] - equity[0]
+    assert p.spread_e8 > 0
+    for fill in result.gathered.fills:
+        moments = result.gathered.moments[fill.fill_id]
+        assert moments.touch_ticks > 0
+        assert (2 * moments.touch_ticks - moments.arrival_mid2) * fill.side > 0

@@ -1,0 +1,60 @@
+"""`mia backtest run` with costs and presets: what it prints, and what a wrong option is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Mia = Callable[..., Any]
+
+
+@pytest.fixture
+def candles(tmp_path: Path) -> Path:
+    rows = ["date,open,high,low,close,volume"]
+    for k in range(120):
+        price = 100 + 5 * ((k // 15) % 2) + 0.1 * (k % 15)
+        rows.append(f"2024-03-{1 + k // 24:02d}T{k % 24:02d}:00:00Z,{price},{price + 1},{price - 1},{price + 0.5},50")
+    file = tmp_path / "made.csv"
+    file.write_text("\n".join(rows) + "\n")
+    return file
+
+
+def test_costs_are_assumed_aloud_and_taken(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    done = mia(
+        "backtest", "run", "--strategy", "sma_cross", "--param", "fast_period=2", "--param", "slow_period=5", "--data", str(candles),
+        "--fee", "0.001", "--half-spread-ticks", "3", "--cost", "funding.kind=fixed", "--cost", "funding.rate=0.0001",
+        "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+
+    assert "  spread: half of it is 3 ticks on each side of a bar's price" in done.out
+    assert "  funding: 0.0001 of notional at 00:00, 08:00, 16:00 UTC, on perpetuals" in done.out
+    assert "- funding" in done.out
+
+
+def test_a_preset_says_what_it_left_out(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    done = mia(
+        "backtest", "run", "--preset", "backtesting.py", "--strategy", "sma_cross", "--data", str(candles), "--out", str(tmp_path / "run")
+    )
+
+    assert "protection: NONE" in done.out
+    assert "windows: NONE" in done.out
+    assert "not charged: fees, spread, latency" in done.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cost", "impact.kind=cubic"], "impact"),
+        (["--preset", "zipline"], "use one of backtesting.py, vectorbt"),
+        (["--preset", "vectorbt", "--fill", "next_open"], "vectorbt fills at close: leave one of them out"),
+        (["--costs", "absent.toml"], "costs cannot be read"),
+    ],
+)
+def test_a_wrong_option_is_named(mia: Mia, candles: Path, options: list[str], message: str) -> None:
+    done = mia("backtest", "run", "--strategy", "sma_cross", "--data", str(candles), "--fee", "0.001", *options)
+
+    assert done.code in (2, 4)
+    assert message in " ".join((done.out + done.err).split())
