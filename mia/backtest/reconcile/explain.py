@@ -148,6 +148,18 @@ def match(live: Sequence[RoundTrip], back: Sequence[RoundTrip], tolerance_ns: in
     return pairs + [(None, b) for j, b in enumerate(back) if j not in theirs]
 
 
+def paired_orders(live: Sequence[RoundTrip], back: Sequence[RoundTrip], tolerance_ns: int = TOLERANCE_NS) -> list[tuple[str, str]]:
+    """(client id live, client id in the backtest) of the orders that matched trades pair, each pair once."""
+    found: dict[tuple[str, str], None] = {}
+    for a, b in match(live, back, tolerance_ns):
+        if a is not None and b is not None:
+            for side in (1, -1):
+                for x, y in zip(_legs(a, side), _legs(b, side), strict=False):
+                    if x.order and y.order:
+                        found[x.order, y.order] = None
+    return list(found)
+
+
 def daily(trades: Sequence[Matched], end_ns: int) -> list[Day]:
     """The daily difference: profits and classes by UTC day."""
     groups: dict[int, list[Matched]] = {}

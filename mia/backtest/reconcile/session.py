@@ -107,7 +107,7 @@ class Compared(msgspec.Struct, kw_only=True):
     events: int
     live: Side
     backtest: Side
-    quotes: list[Mids]
+    model: FillModel  # what the backtest's venue was like, nothing left open
     notes: list[str]
 
 
@@ -201,10 +201,9 @@ class _Account:
 class _Session:
     """Steps both accounts through the entries of a journal."""
 
-    def __init__(
-        self, journal: Path, settings: Settings, venue: str, model: FillModel, calendar: tuple[Path, Path] | None
-    ) -> None:
+    def __init__(self, journal: Path, settings: Settings, venue: str, model: FillModel, calendar: tuple[Path, Path] | None) -> None:
         self._settings = settings
+        self._model = msgspec.structs.replace(model, paper=model.paper or settings.paper)
         self._journal = journal
         self.notes: list[str] = []
         self.live, self._back = (_Account(build_engine(settings, venue, calendar)) for _ in range(2))
@@ -213,7 +212,7 @@ class _Session:
             market.reads_book = True  # the venue fills against it
         instruments = engine.config.instruments
         books = {m.index: m.book for m in engine.markets}
-        self._venue = SimVenue(dict(enumerate(instruments)), books, model.paper or settings.paper, model.costs)
+        self._venue = SimVenue(dict(enumerate(instruments)), books, self._model.paper or settings.paper, model.costs)
         spec = RunSpec(settings=settings, instruments=instruments, lanes=settings.lanes, data=())
         self._runner = Runner(engine, self._venue, self._back.collector, spec)
         self.quotes = [Mids() for _ in engine.markets]
@@ -291,7 +290,7 @@ class _Session:
         return Compared(
             journal=str(self._journal), venue=engine.config.instruments[0].venue, instruments=engine.config.instruments,
             currency=self._settings.paper.currency, begin_ns=self.live.begin_ns, end_ns=end_ns, events=self.events,
-            live=self.live.side(self.quotes), backtest=self._back.side(self.quotes), quotes=self.quotes, notes=self.notes,
+            live=self.live.side(self.quotes), backtest=self._back.side(self.quotes), model=self._model, notes=self.notes,
         )  # fmt: skip
 
 
@@ -356,7 +355,9 @@ def _calendar(journal: Path, sha256: str) -> tuple[Path, Path] | None:
         return None
     folder = journal.parent / "calendars" / sha256
     if not folder.is_dir():
-        raise ConfigError(f"{journal}: trade_windows.toml or macro_events.csv are not those of the run, and {folder} is gone: put them back")
+        raise ConfigError(
+            f"{journal}: trade_windows.toml or macro_events.csv are not those of the run, and {folder} is gone: put them back"
+        )
     windows, macro = (folder / path.name for path in calendar_files())
     return windows, macro
 
