@@ -43,7 +43,6 @@ from mia.sim.state import VenueState
 from mia.sim.venue import SimVenue
 from mia.store.reader import Entry, JournalReader, read_headers
 
-
 _MARKET: Final = frozenset(MARKET_EVENTS)
 _REPORTS: Final = frozenset(VENUE_REPORTS)
 _WORDS: Final = frozenset((PositionReported, BalanceReported, OpenOrdersReported))  # of the account, at the beginning
@@ -125,7 +124,7 @@ class Mids:
             self._ask.append(ask)
 
     def before(self, ts_ns: int) -> tuple[int, int]:
-        """(bid, ask) in ticks that held just before ts_ns, as a venue sees them that is asked before the market's next word; zeros: none."""
+        """(bid, ask) in ticks just before ts_ns: a venue is asked before the market's next word. Zeros: none is known."""
         i = bisect.bisect_left(self._ts, ts_ns) - 1
         return (self._bid[i], self._ask[i]) if i >= 0 else (0, 0)
 
@@ -284,7 +283,7 @@ class _Session:
             raise DataError(f"{self._journal}: trading was never enabled: there is nothing to compare")
         if self._strays:
             self.notes.append(
-                f"{self._strays} events decide otherwise here than recorded (mia replay shows the first): such differences are of class data"
+                f"{self._strays} events decide otherwise here than recorded (mia replay shows the first): what comes of it is of class data"
             )
         engine = self.live.engine
         return Compared(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from mia.cli.backtest import reconcile, run, strategies
+from mia.cli.backtest import leaks, lookahead, reconcile, run, strategies
 
 app = typer.Typer(help="Strategies on history, and how far to trust the numbers.", rich_markup_mode=None, no_args_is_help=True)
 app.command("run", short_help="A strategy or a policy on history, with every cost.")(run.run)
+app.command("lookahead", short_help="Does it know the future? Poison it, and see.")(lookahead.lookahead)
+app.command("leaks", short_help="One bar later, shuffled signals, data that knows the future.")(leaks.leaks)
 app.command("reconcile", short_help="A traded period against its backtest, difference by difference.")(reconcile.reconcile)
 app.add_typer(strategies.app, name="strategies", short_help="The classic strategies; show one with its parameters.")
 

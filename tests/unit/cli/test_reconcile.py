@@ -190,7 +190,9 @@ def test_trips_of_random_fills_add_up_to_their_cash_and_what_is_held(seed: int) 
     )  # fmt: skip
     terms = Terms.of(0, made)
     fills = [
-        OrderFilled(0, k, k, f"o{k // 3}", f"f{k}", 0, rng.choice((1, -1)), rng.randrange(900, 1100), rng.randrange(1, 9), rng.randrange(50), False)
+        OrderFilled(
+            0, k, k, f"o{k // 3}", f"f{k}", 0, rng.choice((1, -1)), rng.randrange(900, 1100), rng.randrange(1, 9), rng.randrange(50), False
+        )
         for k in range(1, 200)
     ]  # fmt: skip
     lots = sum(f.side * f.qty_lots for f in fills)
