@@ -125,21 +125,21 @@ def _noted(prepared: Prepared, plant: Plant | None, cut_ns: int | None) -> _Run:
 
 def _compare(spec: RunSpec, whole: _Run, other: _Run, cut_ns: int, counts: list[int]) -> Difference | None:
     a, b = whole.gathered, other.gathered
-    known_to = cut_ns if spec.fill_at == "close" or spec.data[0].kind != "bars" else cut_ns - 1  # the next open is the future
+    # With fills at the next open, which has the time of the close, what is sent and filled then belongs to the future.
+    known_to = cut_ns if spec.fill_at == "close" or spec.data[0].kind != "bars" else cut_ns - 1
     columns = _columns(whole, other, cut_ns, counts)
-    pairs: list[tuple[str, list[tuple[int, bytes, str]], list[tuple[int, bytes, str]]]] = [
+    pairs = [
         ("decision", _decisions(a.decisions, cut_ns), _decisions(b.decisions, cut_ns)),
-        ("order", _rows(a.orders, cut_ns, "ts_ns"), _rows(b.orders, cut_ns, "ts_ns")),
+        ("order", _rows(a.orders, known_to, "ts_ns"), _rows(b.orders, known_to, "ts_ns")),
         ("fill", _rows(a.fills, known_to, "ts_recv_ns"), _rows(b.fills, known_to, "ts_recv_ns")),
     ]
     firsts = []
     for k, (kind, ours, theirs) in enumerate(pairs):
         counts[k] += len(ours)
-        at = next((i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x[1] != y[1]), min(len(ours), len(theirs)))
+        at = next((i for i, (x, y) in enumerate(zip(ours, theirs, strict=False)) if x.whole != y.whole), min(len(ours), len(theirs)))
         if at < max(len(ours), len(theirs)):
             x, y = (rows[at] if at < len(rows) else None for rows in (ours, theirs))
-            times = [row[0] for row in (x, y) if row is not None]
-            firsts.append((min(times), k, kind, x[2] if x else "nothing", y[2] if y else "nothing"))
+            firsts.append((_parted(x, y), k, kind, x.text if x else "nothing", y.text if y else "nothing"))
     if firsts:
         ts, _, kind, x_text, y_text = min(firsts)
         return Difference(cut_ns=cut_ns, kind=kind, ts_ns=ts, whole=x_text, poisoned=y_text, columns=columns)
@@ -168,26 +168,44 @@ def _columns(whole: _Run, other: _Run, cut_ns: int, counts: list[int]) -> list[C
     return out
 
 
-def _decisions(rows: Sequence[DecisionRow], cut_ns: int) -> list[tuple[int, bytes, str]]:
+class _Row(NamedTuple):
+    """One row as bytes; head: without how long it went on."""
+
+    ts_ns: int
+    last_ns: int
+    head: bytes
+    whole: bytes
+    text: str
+
+
+def _parted(x: _Row | None, y: _Row | None) -> int:
+    """From when on two rows differ: of runs that began alike, when the first of them ended."""
+    if x is not None and y is not None:
+        return min(x.last_ns, y.last_ns) if x.head == y.head else min(x.ts_ns, y.ts_ns)
+    return x.ts_ns if x is not None else y.ts_ns if y is not None else 0
+
+
+def _decisions(rows: Sequence[DecisionRow], cut_ns: int) -> list[_Row]:
     """Runs of equal decisions that began by the cut; how long the last of each lane went on belongs to the future."""
     known = [row for row in rows if row.first_ns <= cut_ns]
     last = {row.lane: i for i, row in enumerate(known)}
     out = []
     for i, row in enumerate(known):
-        kept = row._replace(last_ns=0, times=0) if last[row.lane] == i else row
+        head = row._replace(last_ns=0, times=0)
+        kept = head if last[row.lane] == i else row
         often = f", {kept.times} times" if kept.times > 1 else ""
         text = f"lane {row.lane} {row.decision} ({row.code}), signal {row.signal:+.6g}, target {row.target_lots} lots{often}"
-        out.append((row.first_ns, _encode(kept), text))
+        out.append(_Row(row.first_ns, min(row.last_ns, cut_ns), _encode(head), _encode(kept), text))
     return out
 
 
-def _rows(rows: Sequence[Any], until_ns: int, time: str) -> list[tuple[int, bytes, str]]:
+def _rows(rows: Sequence[Any], until_ns: int, time: str) -> list[_Row]:
     out = []
     for row in rows:
         ts = getattr(row, time)
         if ts <= until_ns:
             price = row.price_ticks or getattr(row, "stop_ticks", 0)
             text = f"{'buy' if row.side > 0 else 'sell'} {row.qty_lots} lots" + (f" at {price} ticks" if price else "")
-            kept = msgspec.structs.replace(row, seq=0) if isinstance(row, msgspec.Struct) else row
-            out.append((ts, _encode(kept), text))
+            whole = _encode(msgspec.structs.replace(row, seq=0) if isinstance(row, msgspec.Struct) else row)
+            out.append(_Row(ts, ts, whole, whole, text))
     return out

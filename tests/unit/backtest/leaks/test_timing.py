@@ -30,7 +30,7 @@ def planted(seed: int, n: int = 800) -> Any:
     return e + 0.004 * np.sign(np.concatenate([[0.0], e[:-1]]))
 
 
-def trends(seed: int, n: int = 1200) -> Any:
+def trends(seed: int, n: int = 3000) -> Any:
     """Drifts that last 100 bars."""
     return noise(seed, n, 0.001) + 0.0008 * np.repeat(np.where(np.arange(n // 100) % 2, 1.0, -1.0), 100)
 
