@@ -5,25 +5,25 @@ from __future__ import annotations
 import bisect
 import itertools
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
-from mia.assemble import build_engine, calendar_files, versions
+from mia.assemble import build_engine
+from mia.backtest.reconcile.journal import journal_folder, opening_of, pays_in_base, traded
 from mia.backtest.reconcile.trips import RoundTrip, round_trips
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.runner import Runner
 from mia.backtest.run.spec import RunSpec
 from mia.domain.effects import AnyEffect, RecordDecision, SubmitOrder
-from mia.domain.errors import ConfigError, DataError
+from mia.domain.errors import DataError
 from mia.domain.events import (
     MARKET_EVENTS,
     VENUE_REPORTS,
     AnyEvent,
     BalanceReported,
-    InstrumentDefined,
     OpenOrdersReported,
     OrderExpired,
     OrderFilled,
@@ -46,7 +46,6 @@ from mia.store.reader import Entry, JournalReader, read_headers
 _MARKET: Final = frozenset(MARKET_EVENTS)
 _REPORTS: Final = frozenset(VENUE_REPORTS)
 _WORDS: Final = frozenset((PositionReported, BalanceReported, OpenOrdersReported))  # of the account, at the beginning
-_UNREAD: Final = ("paper", "sim", "store", "live", "demo", "alerts", "mqtt", "telemetry", "log")  # sections that no decision reads
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -257,7 +256,7 @@ class _Session:
 
     def _goes_on(self, event: RunStarted) -> bool:
         """Whether a restart trades on as before; the comparison ends where the settings changed."""
-        if _traded(settings_from_json(event.config)) == _traded(self._settings):
+        if traded(settings_from_json(event.config)) == traded(self._settings):
             return True
         self.notes.append(f"run {event.run} began with other settings at event {event.seq}: compared up to there")
         return False
@@ -298,15 +297,15 @@ def replay_both(path: Path, model: FillModel | None = None) -> Compared:
 
     DataError: no journal, damage in its middle, or its beginning is gone. ConfigError: a model or instrument is not here.
     """
-    journal = _folder(path)
+    journal = journal_folder(path)
     if not read_headers(journal):
         raise DataError(f"{journal}: holds no journal segment: nothing to compare")
     reader = JournalReader(journal)
     entries = iter(reader)
-    opening, settings, venue, calendar = _opening(journal, entries)
+    opening, settings, venue, calendar = opening_of(journal, entries)
     model = model or FillModel()
     if model.costs is None:
-        currency: Literal["quote", "base"] = "base" if _pays_in_base(journal, opening) else "quote"
+        currency: Literal["quote", "base"] = "base" if pays_in_base(journal, opening) else "quote"
         model = msgspec.structs.replace(model, costs=Costs(fees=FeeCosts(currency=currency)))
     session = _Session(journal, settings, venue, model, calendar)
     end_ns = 0
@@ -317,71 +316,3 @@ def replay_both(path: Path, model: FillModel | None = None) -> Compared:
     if reader.torn_bytes:
         session.notes.append(f"{reader.torn_bytes} bytes at the end are no whole record: left out")
     return session.compared(end_ns)
-
-
-def _opening(journal: Path, entries: Iterator[Entry]) -> tuple[list[Entry], Settings, str, tuple[Path, Path] | None]:
-    """(entries read ahead, settings of the run, venue, calendar files): RunStarted says how, InstrumentDefined what is traded."""
-    first = next(entries, None)
-    if first is None:
-        raise DataError(f"{journal}: holds no event yet: nothing to compare")
-    if first.seq != 1:
-        raise DataError(
-            f"{journal}: begins with event {first.seq}, the segments before it are gone: reconcile needs the journal from its first event "
-            "([store] journal_keep_days keeps it longer)"
-        )
-    start = first.event
-    if not isinstance(start, RunStarted):
-        raise DataError(f"{journal}: event 1 is {type(start).__name__}, not RunStarted: this is not a journal of miad")
-    opening, instruments = [first], []
-    for entry in entries:
-        opening.append(entry)
-        if not isinstance(entry.event, InstrumentDefined):
-            break
-        instruments.append(entry.event.definition)
-    if not instruments:
-        raise DataError(f"{journal}: no InstrumentDefined follows RunStarted: the run ended before it began")
-    venue = instruments[0].venue
-    settings = settings_from_json(start.config)
-    if instruments != [i for i in settings.instruments if i.venue == venue]:  # the events outrank the settings
-        others = [i for i in settings.instruments if i.venue != venue]
-        settings = msgspec.structs.replace(settings, instruments=(*instruments, *others))
-    return opening, settings, venue, _calendar(journal, start.versions.get("calendar", ""))
-
-
-def _calendar(journal: Path, sha256: str) -> tuple[Path, Path] | None:
-    """(trade_windows.toml, macro_events.csv) of then, which the daemon keeps; None: those in force are the same."""
-    if not sha256 or sha256 == versions()["calendar"]:
-        return None
-    folder = journal.parent / "calendars" / sha256
-    if not folder.is_dir():
-        raise ConfigError(
-            f"{journal}: trade_windows.toml or macro_events.csv are not those of the run, and {folder} is gone: put them back"
-        )
-    windows, macro = (folder / path.name for path in calendar_files())
-    return windows, macro
-
-
-def _pays_in_base(journal: Path, opening: Sequence[Entry]) -> bool:
-    """Whether the first buy paid its fee in the coins that it bought, as spot exchanges have it."""
-    defined = [e.event for e in opening if isinstance(e.event, InstrumentDefined)]
-    if all(event.definition.kind != "spot" for event in defined):
-        return False
-    buys = (e.event for e in JournalReader(journal) if type(e.event) is OrderFilled and e.event.side > 0)
-    first = next(buys, None)
-    return first is not None and first.base_fee_e8 > 0
-
-
-def _folder(path: Path) -> Path:
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder: name a state directory or its journal folder")
-    if any(path.glob("journal-*.seg*")):
-        return path
-    if (path / "journal").is_dir():
-        return path / "journal"
-    raise DataError(f"{path}: holds no journal: name a state directory or its journal folder")
-
-
-def _traded(settings: Settings) -> bytes:
-    """What the engine is built from, as bytes."""
-    tree: dict[str, Any] = {k: v for k, v in msgspec.to_builtins(settings).items() if k not in _UNREAD}
-    return msgspec.json.encode([tree, settings.paper.cash, settings.paper.currency], order="deterministic")

@@ -218,13 +218,13 @@ def _guessed(request: Request, path: Path) -> Instrument:
 def execute(prepared: Prepared, *, compiled: bool = True, make: Callable[[RunSpec], Engine] = build) -> Result:
     """Run it; the same run gives the same result, bit for bit. compiled: let the compiled path do what it can; the result is the same.
 
-    make: builds the engine; another one than `build` is for checks that change a part of it, on the event engine (compiled False).
+    make: builds the engine; another one than `build` is for checks that change a part of it, and always runs on the event engine.
     """
     spec = prepared.spec
     if prepared.events is not None:
         return _events(prepared, make)
     paths = Paths({i: PricePath(h.close_ns, h.rows[:, 2], h.rows[:, 1]) for i, h in enumerate(prepared.bars)})
-    if compiled and not fused.why_not(spec):
+    if compiled and make is build and not fused.why_not(spec):
         found = fused.gather(spec, prepared.bars[0])
         if found is not None:
             return result_of(spec, *found, paths, list(prepared.notes))

@@ -25,11 +25,11 @@ F64 = npt.NDArray[np.float64]
 Make = Callable[..., Prepared]
 
 
-def prepared(returns: F64, strategy: str = "ema_cross", params: dict[str, bool | float] | None = None, taker_fee: str = "0.0005") -> Prepared:
+def prepared(returns: F64, strategy: str = "ema_cross", params: dict[str, bool | float] | None = None) -> Prepared:
     """A run over minute bars whose log returns, close to close, are given; the open is the close before."""
     instrument = Instrument(
         venue="binance_spot", symbol="X", kind="perpetual", family="crypto", quote_currency="USDT", tick_size=Decimal("0.01"),
-        lot_size=Decimal("0.001"), maker_fee=Decimal(0), taker_fee=Decimal(taker_fee), initial_margin=Decimal(1),
+        lot_size=Decimal("0.001"), maker_fee=Decimal(0), taker_fee=Decimal("0.0005"), initial_margin=Decimal(1),
     )  # fmt: skip
     n = len(returns)
     close = 1000.0 * np.exp(np.cumsum(returns))

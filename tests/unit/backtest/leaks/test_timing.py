@@ -73,7 +73,7 @@ def test_one_decision_later_is_each_target_at_the_next_question() -> None:
 
 
 def test_a_planted_signal_is_found_and_told_to_live_on_one_bar(make: Make) -> None:
-    found = timing(make(planted(1, 500), "ts_momentum", MOMENTUM), 20, 1)
+    found = timing(make(planted(1), "ts_momentum", MOMENTUM), 20, 1)
 
     assert found.is_found
     assert found.p_value == pytest.approx(1 / 21)
