@@ -27,6 +27,7 @@ from mia.policy.strategy import Strategy
 from mia.risk.windows import Windows, load_windows
 from mia.settings import Settings
 from mia.shipped import config_file, shipped
+from mia.store.state_dir import data_home
 
 # Spot exchanges lock the coins of a resting stop, so an exit could not be sent beside it: the engine watches these levels itself.
 STOPS_WATCHED_HERE: Final = ("demo",)
@@ -86,9 +87,7 @@ def numbered(settings: Settings) -> list[tuple[InstrumentId, Instrument]]:
 
 def model_folders(environ: Mapping[str, str] | None = None) -> list[Path]:
     """Where bundles are looked for by name: the user's own, then what ships with us."""
-    environ = os.environ if environ is None else environ
-    home = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME") or "/") / ".local" / "share")
-    own = Path(home) / "mia" / "models"
+    own = data_home(environ) / "models"
     try:
         return [own, shipped("models")]
     except FileNotFoundError:  # installed without models: rules need none

@@ -223,6 +223,7 @@ def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) ->
         equity,
         np.concatenate([[spec.cash_e8], found.cash_e8]),
         np.concatenate([[0], found.lots])[:, None],
+        np.concatenate([[0], 2 * closes])[:, None],
         exposure_of(equity, np.concatenate([[0], notional]).astype(np.float64)),
         np.full(len(equity), -1, np.int8),
     )

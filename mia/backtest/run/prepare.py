@@ -22,6 +22,7 @@ from mia.backtest.run.sources import BarHistory, EventHistory, candle_history, r
 from mia.backtest.run.spec import FillAt, RunSpec, build, strategies_of
 from mia.backtest.run.trips import Path as PricePath
 from mia.backtest.run.trips import Paths
+from mia.backtest.validation.seal import Sealed
 from mia.domain.errors import ConfigError
 from mia.domain.events import AnyEvent
 from mia.domain.instruments import Instrument
@@ -69,6 +70,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     half_spread_ticks: int = 1
     duration_s: float = 3600.0
     seed: int | None = None
+    sealed: Sealed = "refuse"
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +103,7 @@ def _simulated(request: Request) -> Prepared:
 
 
 def _recorded(request: Request) -> Prepared:
-    history = recorded(request.data, numbered(request.settings))
+    history = recorded(request.data, numbered(request.settings), request.to_ns, request.sealed)
     return _of_events(request, history, request.from_ns, 0)
 
 
@@ -112,17 +114,21 @@ def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int)
     spec = RunSpec(
         settings=settings, instruments=history.instruments, lanes=lanes, data=history.facts, from_ns=from_ns, to_ns=request.to_ns, seed=seed
     )
-    return Prepared(spec=spec, events=history)
+    return Prepared(spec=spec, events=history, notes=history.notes)
 
 
 def _candles(request: Request) -> Prepared:
     groups = _by_instrument(request)
+    bars = BarSpec.parse(request.timeframe) if request.timeframe is not None else None
     histories = []
     notes: list[str] = []
     for instrument, paths in groups:
-        history = candle_history(paths, instrument, tz=request.tz, on_duplicate=request.on_duplicate)
-        if request.timeframe is not None:
-            history = resampled(history, BarSpec.parse(request.timeframe))
+        history = candle_history(
+            paths, instrument, tz=request.tz, on_duplicate=request.on_duplicate, span=(request.from_ns, request.to_ns),
+            warm_up=request.warm_up, warm_up_bars=bars, sealed=request.sealed,
+        )  # fmt: skip
+        if bars is not None:
+            history = resampled(history, bars)
         histories.append(history)
         notes += history.notes
     if len({h.bars.text for h in histories}) > 1:

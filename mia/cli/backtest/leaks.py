@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,7 @@ def leaks(
     ] = None,
     shuffles: Annotated[int, typer.Option("--shuffles", metavar="N", min=2, max=10_000, help="Runs with shuffled signals.")] = 40,
     shuffle_seed: Annotated[int, typer.Option("--shuffle-seed", metavar="N", min=0, help="Of the shuffles.")] = 1,
+    exclude_sealed: ExcludeSealed = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,20 +53,25 @@ def leaks(
     Exit 1 when shuffled signals beat flat after costs or the data knows the future. Without a strategy only data is looked through. A
     result that needs more than 5 % luck, or lives on one bar of timing, is told.
     """
+    from mia.assemble import calendar_files
     from mia.backtest.leaks.timing import timing
+    from mia.backtest.run.counting import counted_run
     from mia.backtest.run.prepare import prepare
     from mia.cli.output import print_json
+    from mia.risk.windows import load_windows
 
-    findings = _findings(data or (), tables or (), tz, on_duplicate)
+    findings = _findings(data or (), tables or (), tz, on_duplicate, exclude_sealed)
     found = None
     if strategy is not None or policy is not None:
         name, params = o.strategy_of(strategy, policy, param)
         request = o.request_of(
             config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=timeframe, from_=from_, to=to,
             days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed,
+            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed, exclude_sealed=exclude_sealed,
         )  # fmt: skip
-        found = timing(prepare(request), shuffles, shuffle_seed)
+        prepared = prepare(request)
+        counted_run(prepared, load_windows(*calendar_files()))  # its result is told below: a trial like any other
+        found = timing(prepared, shuffles, shuffle_seed)
     elif not (data or tables):
         raise typer.BadParameter("name a strategy to run, or data to look through with --data or --table")
     is_leak = bool(findings) or (found is not None and found.beats_flat)
@@ -78,7 +84,9 @@ def leaks(
         raise typer.Exit(1)
 
 
-def _findings(data: Sequence[Path], tables: Sequence[Path], tz: str | None, on_duplicate: o.OnDuplicate) -> list[Finding]:
+def _findings(
+    data: Sequence[Path], tables: Sequence[Path], tz: str | None, on_duplicate: o.OnDuplicate, exclude_sealed: bool
+) -> list[Finding]:
     from mia.assemble import calendar_files
     from mia.backtest.leaks.tables import calendar_findings, candle_findings, table_findings
     from mia.backtest.readers import is_candle_file, read_candles
@@ -86,7 +94,10 @@ def _findings(data: Sequence[Path], tables: Sequence[Path], tz: str | None, on_d
     found = calendar_findings(calendar_files()[1])
     for path in data:
         if is_candle_file(path):
-            found += candle_findings(read_candles([path], tz=tz, on_duplicate=on_duplicate.value, naive_is_utc=True))
+            candles = read_candles(
+                [path], tz=tz, on_duplicate=on_duplicate.value, naive_is_utc=True, sealed="exclude" if exclude_sealed else "refuse"
+            )
+            found += candle_findings(candles)
     for path in tables:
         found += calendar_findings(path) if path.name == "macro_events.csv" else table_findings(path)
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.leaks.lookahead import Ahead
@@ -37,6 +37,7 @@ def lookahead(
     seed: o.Seed = None,
     cuts: Annotated[int, typer.Option("--cuts", metavar="N", min=1, max=1000, help="How many times, spread over the span.")] = 4,
     poison_seed: Annotated[int, typer.Option("--poison-seed", metavar="N", min=0, help="Of the other futures.")] = 1,
+    exclude_sealed: ExcludeSealed = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +54,7 @@ def lookahead(
     request = o.request_of(
         config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=timeframe, from_=from_, to=to, days=days,
         warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-        half_spread_ticks=half_spread_ticks, duration=duration, seed=seed,
+        half_spread_ticks=half_spread_ticks, duration=duration, seed=seed, exclude_sealed=exclude_sealed,
     )  # fmt: skip
     found = look(prepare(request), cuts, poison_seed)
     if as_json:

@@ -159,6 +159,7 @@ def request_of(
     half_spread_ticks: int,
     duration: float,
     seed: int | None,
+    exclude_sealed: bool,
 ) -> Request:
     """The options as one value; a wrong one is named."""
     import msgspec
@@ -194,4 +195,5 @@ def request_of(
         half_spread_ticks=half_spread_ticks,
         duration_s=duration,
         seed=seed,
+        sealed="exclude" if exclude_sealed else "refuse",
     )
