@@ -17,6 +17,11 @@ Mia = Callable[..., Any]  # the fixture `mia`: .code, .out, .err
 RULE = ("--strategy", "ema_cross", "--param", "fast_period=3", "--param", "slow_period=8")
 
 
+@pytest.fixture(autouse=True)
+def _own_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+
 @pytest.fixture
 def candles(tmp_path: Path) -> tuple[str, ...]:
     """Options of a file of 400 five-minute bars."""
@@ -62,6 +67,7 @@ def test_leaks_tells_the_shift_the_shuffle_and_the_data(mia: Mia, candles: tuple
     assert result.code == 0
     assert "one decision later" in result.out
     assert "do not beat flat after costs" in result.out
+    assert json.loads(mia("backtest", "trials", "count", "--json").out) != []  # it showed a score, so it was counted
 
 
 def test_a_table_alone_is_looked_through_without_a_strategy(mia: Mia, tmp_path: Path) -> None:
