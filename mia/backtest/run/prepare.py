@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Final, Literal
@@ -27,6 +27,7 @@ from mia.backtest.validation.seal import Sealed
 from mia.domain.errors import ConfigError
 from mia.domain.events import AnyEvent, Predicted
 from mia.domain.instruments import Instrument
+from mia.engine.engine import Engine
 from mia.engine.settings import LaneSettings
 from mia.features.bars import BarSpec
 from mia.risk.limits import Limits
@@ -298,17 +299,20 @@ def _guessed(request: Request, path: Path) -> Instrument:
 # --- execution -----------------------------------------------------------------------------------------------------------
 
 
-def execute(prepared: Prepared, *, compiled: bool = True) -> Result:
-    """Run it; the same run gives the same result, bit for bit. compiled: let the compiled path do what it can; the result is the same."""
+def execute(prepared: Prepared, *, compiled: bool = True, make: Callable[[RunSpec], Engine] = build) -> Result:
+    """Run it; the same run gives the same result, bit for bit. compiled: let the compiled path do what it can; the result is the same.
+
+    make: builds the engine; another one than `build` is for checks that change a part of it, and always runs on the event engine.
+    """
     spec = prepared.spec
     if prepared.events is not None:
-        return _events(prepared)
+        return _events(prepared, make)
     paths = Paths({i: PricePath(h.close_ns, h.rows[:, 2], h.rows[:, 1]) for i, h in enumerate(prepared.bars)})
-    if compiled and not fused.why_not(spec):
+    if compiled and make is build and not fused.why_not(spec):
         found = fused.gather(spec, prepared.bars[0])
         if found is not None:
             return result_of(spec, *found, paths, list(prepared.notes))
-    engine, venue = build(spec), bar_venue(spec)
+    engine, venue = make(spec), bar_venue(spec)
     collector = Collector(venue.moments)
     Runner(engine, venue, collector, spec, _outside(prepared)).bars(merged([history.iterate(i) for i, history in enumerate(prepared.bars)]))
     return result_of(spec, strategies_of(engine), collector.gather(engine), paths, list(prepared.notes))
@@ -329,10 +333,10 @@ def _outside(prepared: Prepared) -> Iterator[Predicted]:
     return iter(()) if prepared.signals is None else prepared.signals.events()
 
 
-def _events(prepared: Prepared) -> Result:
+def _events(prepared: Prepared, make: Callable[[RunSpec], Engine]) -> Result:
     history, spec = prepared.events, prepared.spec
     assert history is not None
-    engine = build(spec)
+    engine = make(spec)
     for market in engine.markets:
         market.reads_book = True  # the venue fills against it
     venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper, spec.costs)

@@ -1,0 +1,143 @@
+"""`mia backtest reconcile`: a traded period from its journal against the backtest of it, trade by trade, each difference with its class."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mia.cli.places import JsonOption
+
+if TYPE_CHECKING:
+    from mia.backtest.reconcile.calibrate import Calibration
+    from mia.backtest.reconcile.explain import Matched, Reconciled
+    from mia.backtest.reconcile.session import FillModel
+
+_SHOWN = 20
+
+
+def reconcile(
+    path: Annotated[Path, typer.Argument(metavar="STATE_DIR", help="A state directory, or the journal folder in it.")],
+    costs: Annotated[
+        Path | None, typer.Option("--costs", metavar="FILE", help="TOML with [costs] and [paper] of the backtest; else the run's own.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", metavar="S", min=0.0, max=86_400.0, help="How far apart matched trades may open, in seconds.")
+    ] = 5.0,
+    all_trades: Annotated[bool, typer.Option("--all", help="Every trade, not only the largest differences.")] = False,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit latency and slippage to what live got, and show the error.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Trade a recorded period again with the backtest's fills, and say where the money differs: latency, queue, fees, refusals, ...
+
+    The market events of the journal go through the same engine with the same settings; only the venue is the backtest's. Works beside
+    a running miad: compared up to its journal's end of now.
+    """
+    from mia.backtest.reconcile.calibrate import calibrate as fit
+    from mia.backtest.reconcile.explain import explain
+    from mia.backtest.reconcile.session import replay_both
+    from mia.cli.output import print_json, print_note
+    from mia.store.state_dir import is_running
+
+    compared = replay_both(path, _model(costs) if costs is not None else None)
+    found = explain(compared, int(tolerance * 1e9))
+    if is_running(Path(found.journal).parent):
+        found.notes.append("miad is writing this journal: compared up to its end of now")
+    fitted = fit(path, compared) if calibrate else None
+    if as_json:
+        print_json({"reconciled": found, "calibration": fitted} if calibrate else found)
+        return
+    _print(found, all_trades)
+    if fitted is not None:
+        _print_fit(fitted, found.currency)
+    for note in [*found.notes, *(fitted.notes if fitted else ())]:
+        print_note(note)
+
+
+def _model(path: Path) -> FillModel:
+    import msgspec
+
+    from mia.backtest.reconcile.session import FillModel
+    from mia.domain.errors import ConfigError
+    from mia.sim.cost_settings import Costs
+    from mia.sim.settings import PaperSettings
+
+    try:
+        tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise ConfigError(f"--costs {path}: {getattr(e, 'strerror', None) or e}") from None
+    if unknown := sorted(set(tree) - {"costs", "paper"}):
+        raise ConfigError(f"--costs {path}: unknown table [{unknown[0]}]: [costs] and [paper] are read")
+    try:
+        costs = msgspec.convert(tree["costs"], Costs) if "costs" in tree else None
+        paper = msgspec.convert(tree["paper"], PaperSettings) if "paper" in tree else None
+    except msgspec.ValidationError as e:
+        raise ConfigError(f"--costs {path}: {e}") from None
+    return FillModel(costs=costs, paper=paper)
+
+
+def _print(r: Reconciled, all_trades: bool) -> None:
+    from mia.backtest.reconcile.explain import WORDS
+    from mia.cli.output import amount, print_pairs, print_table
+
+    span = f"{_utc(r.begin_ns)} to {_utc(r.end_ns)} UTC, {r.venue}"
+    print_pairs(
+        [
+            ("period", span),
+            ("live", f"{_signed(r.live_e8)} {r.currency}, {r.live_trades} trades"),
+            ("backtest", f"{_signed(r.backtest_e8)} {r.currency}, {r.backtest_trades} trades, {r.matched} of them matched"),
+            ("difference", f"{_signed(r.difference_e8)} {r.currency}, live less backtest"),
+        ]
+    )
+    print()
+    rows = [(name, _exact(value), WORDS[name]) for name, value in r.classes_e8.items()]
+    print_table(("class", "amount", "what it is"), [*rows, ("= sum", _exact(r.difference_e8), "")], right=("amount",))
+    print()
+    days = [(d.day, d.trades, amount(d.live_e8), amount(d.backtest_e8), _signed(d.difference_e8)) for d in r.days]
+    print_table(("day", "trades", "live", "backtest", "difference"), days, right=("trades", "live", "backtest", "difference"))
+    shown = r.trades if all_trades else sorted((t for t in r.trades if t.classes_e8), key=lambda t: -abs(t.difference_e8))[:_SHOWN]
+    if shown:
+        print()
+        head = ("opened", "instrument", "side", "live", "backtest", "difference", "because of")
+        print_table(head, [_row(trade) for trade in shown], right=("live", "backtest", "difference"))
+
+
+def _row(t: Matched) -> tuple[str, ...]:
+    why = ", ".join(f"{name} {_signed(value)}" for name, value in sorted(t.classes_e8.items(), key=lambda item: -abs(item[1])))
+    live = _signed(t.live_e8) if t.live_opened_ns else "none"
+    back = _signed(t.backtest_e8) if t.backtest_opened_ns else "none"
+    side = "long" if t.side > 0 else "short"
+    code = f" ({t.code})" if t.code else ""
+    return (_utc(t.live_opened_ns or t.backtest_opened_ns), t.instrument, side, live, back, _signed(t.difference_e8), why + code)
+
+
+def _print_fit(c: Calibration, currency: str) -> None:
+    from mia.cli.output import print_table
+
+    print()
+    head = ("parameter", "unit", "fitted", "5 %", "median", "95 %", "error (rms)", "of")
+    rows = [
+        (p.name, p.unit, f"{p.value:.3f}", f"{p.q05:.3f}", f"{p.q50:.3f}", f"{p.q95:.3f}", f"{p.error:.3f}", p.fills) for p in c.parameters
+    ]
+    print_table(head, rows, right=head[2:])
+    print()
+    before, after = (f"{x:.3f} ticks" if x is not None else "n/a" for x in (c.price_error_before, c.price_error_after))
+    print(f"price error (rms) over orders that both filled: {before} of {c.orders_before} before, {after} of {c.orders_after} after")
+    print(f"difference of profit: {_signed(c.difference_before_e8)} before, {_signed(c.difference_after_e8)} {currency} after\n")
+    print(c.snippet, end="")
+
+
+def _signed(value_e8: int) -> str:
+    return f"{value_e8 / 1e8:+,.2f}"
+
+
+def _exact(value_e8: int) -> str:
+    whole, part = divmod(abs(value_e8), 100_000_000)
+    return f"{'-' if value_e8 < 0 else '+'}{whole:,}.{part:08d}"
+
+
+def _utc(ns: int) -> str:
+    return datetime.fromtimestamp(ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
