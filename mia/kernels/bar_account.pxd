@@ -1,3 +1,6 @@
+from mia.kernels.quiet cimport QuietRange
+
+
 cdef class BarAccount:
     cdef long long unit
     cdef long long derivative
@@ -60,6 +63,16 @@ cdef class BarAccount:
     cdef readonly Py_ssize_t orders
     cdef readonly Py_ssize_t fills
     cdef readonly Py_ssize_t bad
+    cdef readonly double turnover
+    cdef QuietRange range
+    cdef long long price_low
+    cdef long long price_high
+    cdef long long until_ns
+    cdef long long opening
+    cdef long long value_max
+    cdef long long day_end
+    cdef long long loss_level
+    cdef long long lots_price_max
     cdef long long _abs(self, long long x)
     cdef long long _update(self, long long ts)
     cdef long long _note_order(self, Py_ssize_t bar, long long ts, long long lots, long long stop, long long reduces, long long kind)
@@ -75,3 +88,7 @@ cdef class BarAccount:
     cdef long long _review(self, long long ts, long long target, bint enabled, bint cold, long long window)
     cdef long long _order(self, Py_ssize_t bar, long long ts, long long target, long long code, long long cap)
     cdef long long _decide(self, Py_ssize_t bar, long long ts, double signal, bint enabled, long long window)
+    cdef bint _find_quiet(self, long long ts, double signal, long long window)
+    cdef long long _quiet_verdict(self, double signal, long long equity, long long price)
+    cdef long long _begin_day(self, long long ts, long long equity)
+    cdef long long _step(self, Py_ssize_t j, long long open_ns, long long close_ns, long long opened, long long high, long long low, long long close, double signal, long long window)

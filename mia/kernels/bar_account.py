@@ -13,6 +13,11 @@ from typing import Any
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.mia.kernels.quiet import QuietRange, cap_lots, whole
+else:
+    from mia.kernels.quiet import QuietRange, cap_lots, whole
+
 CODES = (
     "ok", "trading_disabled", "warm_up", "outside_session", "blackout_window", "macro_event", "calendar_expired", "daily_loss",
     "drawdown_stop", "cool_down", "order_rate", "position_max", "equity_share", "order_lots_max", "order_notional_max", "exposure_max",
@@ -30,6 +35,7 @@ ORDER_FIELDS = ("bar", "ts_ns", "side", "lots", "stop_ticks", "reduce_only", "ki
 MARKET_ORDER, STOP_ORDER, TAKE_ORDER = range(3)
 _DAY_NS = cython.declare(cython.longlong, 86_400_000_000_000)
 _MINUTE_NS = cython.declare(cython.longlong, 60_000_000_000)
+_NEVER_NS = cython.declare(cython.longlong, 9_223_372_036_854_775_807)
 
 
 @cython.cclass
@@ -38,7 +44,7 @@ class BarAccount:
 
     log: int64[m, 10], FILL_FIELDS of each fill; book: int64[k, 7], ORDER_FIELDS of each order, numbered from 1. fills, orders: how many
     there were, also beyond m and k. bad: 0, or 1 + the bar at which a number grew too large for this kernel. protected: lots that stop
-    and take stand for, signed as the position; pending: lots of the market order on its way.
+    and take stand for, signed as the position; pending: lots of the market order on its way. turnover: notional of all fills.
     """
 
     def __init__(self, parameters: memoryview, cash_e8: int, log: Any, orders: Any) -> None:
@@ -110,12 +116,33 @@ class BarAccount:
         self.fills = 0
         self.orders = 0
         self.bad = 0
+        self.turnover = 0.0
+        self.range = QuietRange()
+        self.price_low = 0
+        self.price_high = 0
+        self.until_ns = 0
+        self.opening = 0
+        self.value_max = self.money_max // self.unit
+        self.day_end = 0
+        self.loss_level = 0
+        self.lots_price_max = 0
 
     @cython.cfunc
     def _abs(self, x: cython.longlong) -> cython.longlong:
         return -x if x < 0 else x
 
     # --- mia.risk.state ---------------------------------------------------------------------------------------------
+    @cython.cfunc
+    def _begin_day(self, ts: cython.longlong, equity: cython.longlong) -> cython.longlong:
+        """A UTC day begins with this equity. loss_level: the largest equity that is a loss of the day; only of a day that begins above 0."""
+        self.day = ts // _DAY_NS
+        self.day_end = (self.day + 1) * _DAY_NS
+        self.day_start = equity
+        if equity > 0:
+            loss: cython.longlong = (self.daily_num * equity + self.daily_den - 1) // self.daily_den
+            self.loss_level = equity - (loss if loss > 1 else 1)
+        return 0
+
     @cython.cfunc
     def _update(self, ts: cython.longlong) -> cython.longlong:
         """Mark the account at the last mark and let the stops see it."""
@@ -125,15 +152,12 @@ class BarAccount:
             if self.derivative != 0:
                 equity -= 2 * self.cost
             equity = equity >> 1  # rounds down, also below 0
-        day: cython.longlong = ts // _DAY_NS
         if self.is_started == 0:
             self.is_started = 1
-            self.day = day
-            self.day_start = equity
             self.peak = equity
-        elif day > self.day:
-            self.day = day
-            self.day_start = self.equity
+            self._begin_day(ts, equity)
+        elif ts >= self.day_end:
+            self._begin_day(ts, self.equity)
         self.equity = equity
         loss: cython.longlong = self.day_start - equity
         self.is_daily_loss = 1 if loss > 0 and not loss * self.daily_den < self.daily_num * self.day_start else 0
@@ -235,6 +259,7 @@ class BarAccount:
             self.cost += value
             self.cash -= fee - closing_fee + (0 if self.derivative != 0 else value)
         self.fees += fee
+        self.turnover += price * lots * self.unit
         if self.fills < self.log.shape[0]:
             self.log[self.fills, 0] = bar
             self.log[self.fills, 1] = ts
@@ -462,6 +487,94 @@ class BarAccount:
             return 64 + (-1 - code)
         return self._order(bar, ts, self.pending, code, cap)
 
+    # --- bars on which nothing happens --------------------------------------------------------------------------------------------
+    @cython.cfunc
+    def _find_quiet(self, ts: cython.longlong, signal: cython.double, window: cython.longlong) -> cython.bint:
+        """Is the decision at this close certain to be a hold, and which closes from here on are then as certain?
+
+        They end at a close outside price_low .. price_high, a time from until_ns on, another signal or window, and where a stop, a
+        take, the daily loss or the drawdown strikes. opening: the code that refuses a larger position meanwhile.
+        """
+        if self.pending != 0 or self.is_started == 0 or self.day_start <= 0:
+            return False
+        enabled: cython.bint = ts > self.from_ns
+        cold: cython.bint = signal != signal
+        self.opening = self._refusal(ts, 1, enabled, cold, window)
+        self.price_low = 1
+        self.price_high = self.money_max
+        self.until_ns = _NEVER_NS if enabled else self.from_ns + 1
+        if ts < self.cool_until < self.until_ns:
+            self.until_ns = self.cool_until
+        if self.rate_max > 0:
+            full: cython.longlong = self.ring[self.ring_next] + _MINUTE_NS
+            if ts < full < self.until_ns:
+                self.until_ns = full
+        if self.lots != 0:
+            self.lots_price_max = self.value_max // self._abs(self.lots)
+        if cold:
+            return True
+        if self.lots == 0:
+            if signal == 0.0 or self.opening != 0 or (signal < 0.0 and self.derivative == 0):
+                return True
+            self.price_low = self.range.too_dear(
+                self.cash, signal if signal > 0.0 else -signal, self.money_max, self.unit, self.share_num, self.share_den, self.position_max
+            )
+            return self.price_low > 0
+        if not signal * self.lots > 0.0:
+            return False
+        base: cython.longlong = self.cash - (self.cost if self.derivative != 0 else 0)
+        if not self.range.find(
+            base, self.lots, self.lots_price_max, signal if signal > 0.0 else -signal, self.opening != 0,
+            self.unit, self.share_num, self.share_den, self.position_max, self.band_num, self.band_den, self.order_max,
+            self.notional_max, self.exposure_max,
+        ):  # fmt: skip
+            return False
+        self.price_low = self.range.low
+        self.price_high = self.range.high
+        return True
+
+    @cython.cfunc
+    def _quiet_verdict(self, signal: cython.double, equity: cython.longlong, price: cython.longlong) -> cython.longlong:
+        """verb * 64 + code of a hold that _find_quiet is certain of."""
+        if signal != signal:
+            return 64 + (2 if self.lots < 0 else self.opening)
+        cap: cython.longlong = cap_lots(equity, price, self.unit, self.share_num, self.share_den, self.position_max)
+        target: cython.longlong = whole(signal * cap)
+        if self.lots == 0 and target < 0 and self.derivative == 0:
+            return 16
+        if target == self.lots:
+            return 19 if cap == 0 and target == 0 else 0
+        if self._abs(target) > self._abs(self.lots) and self.opening != 0:
+            return 64 + self.opening
+        return 17
+
+    @cython.cfunc
+    def _step(
+        self,
+        j: cython.Py_ssize_t,
+        open_ns: cython.longlong,
+        close_ns: cython.longlong,
+        opened: cython.longlong,
+        high: cython.longlong,
+        low: cython.longlong,
+        close: cython.longlong,
+        signal: cython.double,
+        window: cython.longlong,
+    ) -> cython.longlong:
+        """One bar in full; returns the verdict at its close, or -1 with `bad` set."""
+        if high > self.money_max or self._abs(self.cash) > self.money_max or self._abs(self.lots) * high > self.value_max:
+            self.bad = 1 + j
+            return -1
+        if self.pending != 0 or self.protected != 0:
+            self._open(j, open_ns, opened)
+            if self.protected != 0:
+                self._within(j, close_ns - 1 if close_ns - 1 > open_ns else open_ns, high, low, close)
+        self.mark2 = 2 * close
+        verdict: cython.longlong = self._decide(j, close_ns, signal, close_ns > self.from_ns, window)
+        if self.at_close != 0 and self.pending != 0:
+            self._market(j, close_ns, close)
+        return verdict
+
     def run(
         self,
         open_ns: cython.longlong[::1],
@@ -482,32 +595,106 @@ class BarAccount:
         0 to leave it out) goes the mark after each bar, into verdicts verb * 64 + code (VERBS, CODES). Returns the bars done: fewer
         than asked when `bad` was set.
         """
-        j: cython.Py_ssize_t
+        j: cython.Py_ssize_t = start
         verdict: cython.longlong
-        price: cython.longlong
-        enabled: cython.bint
         with_equity: cython.bint = equity.shape[0] > 0
         with_cash: cython.bint = cash.shape[0] > 0
         with_lots: cython.bint = lots.shape[0] > 0
         with_verdicts: cython.bint = verdicts.shape[0] > 0
-        for j in range(start, stop):
-            price = prices[j, 1]
-            if (
-                price > self.money_max
-                or self._abs(self.cash) > self.money_max
-                or self._abs(self.lots) * price > self.money_max // self.unit
-            ):
-                self.bad = 1 + j
+        signal: cython.double
+        cold: cython.bint
+        window: cython.longlong
+        until: cython.longlong
+        bar_high: cython.longlong  # what a bar's high must not be above, and its low not below
+        bar_low: cython.longlong
+        price: cython.longlong
+        price_low: cython.longlong
+        price_high: cython.longlong
+        base: cython.longlong
+        slope: cython.longlong
+        now: cython.longlong
+        peak: cython.longlong
+        fall: cython.longlong  # drawdown_num x peak
+        drawdown_den: cython.longlong
+        loss_level: cython.longlong
+        day_end: cython.longlong
+        is_loss: cython.bint
+        is_armed: cython.bint
+        first: cython.Py_ssize_t
+        while j < stop:
+            signal = signals[j]
+            window = windows[j]
+            if self._abs(self.cash) <= self.money_max and self._find_quiet(close_ns[j], signal, window):
+                first = j
+                cold = signal != signal
+                until = self.until_ns
+                price_low = self.price_low
+                price_high = self.price_high
+                bar_high = self.money_max
+                if self.lots != 0:
+                    bar_high = self.lots_price_max
+                bar_low = 0
+                if self.protected > 0:
+                    bar_low = self.stop + 1
+                    bar_high = self.take - 1 if self.take - 1 < bar_high else bar_high
+                elif self.protected < 0:
+                    bar_low = self.take + 1
+                    bar_high = self.stop - 1 if self.stop - 1 < bar_high else bar_high
+                base = self.cash - (self.cost if self.derivative != 0 else 0)
+                slope = self.lots * self.unit
+                if self.lots == 0:
+                    base = self.cash
+                now = self.equity
+                peak = self.peak
+                drawdown_den = self.drawdown_den
+                fall = self.drawdown_num * peak
+                is_armed = self.is_tripped == 0
+                is_loss = self.is_daily_loss != 0
+                loss_level = self.loss_level
+                day_end = self.day_end
+                while j < stop:
+                    if signals[j] != signal and not (cold and signals[j] != signals[j]):
+                        break
+                    price = prices[j, 3]
+                    if (
+                        prices[j, 1] > bar_high or prices[j, 2] < bar_low or price < price_low or price > price_high or windows[j] != window
+                        or close_ns[j] >= until
+                    ):  # fmt: skip
+                        break
+                    if close_ns[j] >= day_end:  # the full step would not do it again, should it have to look at this bar
+                        self._begin_day(close_ns[j], now)
+                        if now <= 0:
+                            break
+                        day_end = self.day_end
+                        loss_level = self.loss_level
+                    now = base + price * slope
+                    if now >= peak and now > 0:
+                        peak = now
+                        fall = self.drawdown_num * peak
+                    elif is_armed and not (peak - now) * drawdown_den < fall:
+                        break
+                    if (now <= loss_level) != is_loss:
+                        break
+                    self.equity = now
+                    if with_equity:
+                        equity[j] = now
+                    if with_cash:
+                        cash[j] = self.cash
+                    if with_lots:
+                        lots[j] = self.lots
+                    if with_verdicts:
+                        verdicts[j] = self._quiet_verdict(signal, now, price)
+                    j += 1
+                if j > first:
+                    self.mark2 = 2 * prices[j - 1, 3]
+                    self.peak = peak
+                    if j >= stop:
+                        break
+            verdict = self._step(
+                j, open_ns[j], close_ns[j], prices[j, 0], prices[j, 1], prices[j, 2], prices[j, 3], signals[j], windows[j]
+            )
+            if self.bad != 0:
                 return j - start
-            if self.pending != 0 or self.protected != 0:
-                self._open(j, open_ns[j], prices[j, 0])
-                if self.protected != 0:
-                    self._within(j, close_ns[j] - 1 if close_ns[j] - 1 > open_ns[j] else open_ns[j], price, prices[j, 2], prices[j, 3])
-            self.mark2 = 2 * prices[j, 3]
-            enabled = close_ns[j] > self.from_ns
-            verdict = self._decide(j, close_ns[j], signals[j], enabled, windows[j])
-            if self.at_close != 0 and self.pending != 0:
-                self._market(j, close_ns[j], prices[j, 3])
             if with_equity:
                 equity[j] = self.equity
             if with_cash:
@@ -516,4 +703,5 @@ class BarAccount:
                 lots[j] = self.lots
             if with_verdicts:
                 verdicts[j] = verdict
+            j += 1
         return stop - start
