@@ -25,6 +25,14 @@ def market_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_home(tmp_path_factory: pytest.TempPathFactory) -> Generator[None, None, None]:
+    """What tests score, seal or run never enters the registries of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data_home")))
+        yield
+
+
 def _skip_becomes_failure(report: Any) -> None:
     """Under CI a test that did not run is no proof: turn its report into a failure that keeps the reason."""
     if not (IN_CI and report.skipped) or hasattr(report, "wasxfail") or report.nodeid.startswith(tuple(PERMITTED_SKIPS)):

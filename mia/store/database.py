@@ -26,6 +26,17 @@ class Applied(NamedTuple):
         return self.seq * ORDINALS + self.ordinal
 
 
+def configure_wal(connection: apsw.Connection, path: Path, *, busy_timeout_ms: int, synchronous: int) -> None:
+    """WAL with a bounded log; synchronous: 1 NORMAL (what can be rebuilt), 2 FULL (what is a record itself). DataError without WAL."""
+    connection.set_busy_timeout(busy_timeout_ms)
+    connection.pragma("journal_mode", "wal")
+    mode = connection.pragma("journal_mode")  # an I/O error may leave another mode than the one reported
+    if mode != "wal":
+        raise DataError(f"{path}: SQLite refuses WAL mode (journal_mode is {mode}): use a local file system")
+    connection.pragma("synchronous", synchronous)
+    connection.pragma("journal_size_limit", _WAL_BYTES_MAX)
+
+
 class Database:
     """miad.db for its one writer. `missing` names what was made anew; "database" when there was no file."""
 
@@ -47,13 +58,8 @@ class Database:
             self.missing = ["database"]
 
     def _configure(self) -> None:
-        self.connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-        self.connection.pragma("journal_mode", "wal")
-        mode = self.connection.pragma("journal_mode")  # an I/O error may leave another mode than the one reported
-        if mode != "wal":
-            raise DataError(f"{self.path}: SQLite refuses WAL mode (journal_mode is {mode}): use a local file system")
-        self.connection.pragma("synchronous", 1)  # NORMAL: the journal is the record, this file can be rebuilt
-        self.connection.pragma("journal_size_limit", _WAL_BYTES_MAX)
+        # NORMAL: the journal is the record, this file can be rebuilt
+        configure_wal(self.connection, self.path, busy_timeout_ms=_BUSY_TIMEOUT_MS, synchronous=1)
 
     def _ensure_schema(self) -> list[str]:
         version = int(str(self.connection.pragma("user_version")))
