@@ -38,6 +38,7 @@ _MINUTE_NS = cython.declare(cython.longlong, 60_000_000_000)
 _NEVER_NS = cython.declare(cython.longlong, 9_223_372_036_854_775_807)
 
 
+@cython.final
 @cython.cclass
 class BarAccount:
     """Its state is readable between calls; shares are `..._num / ..._den`, money 1e-8.
@@ -126,13 +127,19 @@ class BarAccount:
         self.day_end = 0
         self.loss_level = 0
         self.lots_price_max = 0
+        self.bar_low = 1
+        self.bar_high = 0
+        self.floor = 0
+        self.roof = 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _abs(self, x: cython.longlong) -> cython.longlong:
         return -x if x < 0 else x
 
     # --- mia.risk.state ---------------------------------------------------------------------------------------------
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _begin_day(self, ts: cython.longlong, equity: cython.longlong) -> cython.longlong:
         """A UTC day begins with this equity. loss_level: the largest equity that is a loss of the day; only of a day that begins above 0."""
         self.day = ts // _DAY_NS
@@ -144,6 +151,7 @@ class BarAccount:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _update(self, ts: cython.longlong) -> cython.longlong:
         """Mark the account at the last mark and let the stops see it."""
         equity: cython.longlong = self.cash
@@ -170,6 +178,7 @@ class BarAccount:
         return equity
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _note_order(
         self, bar: cython.Py_ssize_t, ts: cython.longlong, lots: cython.longlong, stop: cython.longlong, reduces: cython.longlong,
         kind: cython.longlong,
@@ -190,6 +199,7 @@ class BarAccount:
 
     # --- mia.execution.protect -----------------------------------------------------------------------------------------
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _level(self, num: cython.longlong, den: cython.longlong, up: cython.bint) -> cython.longlong:
         """Average entry times num / den, to whole ticks; at least 1."""
         top: cython.longlong = self._abs(self.cost) * num
@@ -198,6 +208,7 @@ class BarAccount:
         return level if level > 1 else 1
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _protect(self, bar: cython.Py_ssize_t, ts: cython.longlong) -> cython.longlong:
         """Bring stop and take in line with the position after a fill."""
         if self.lots == 0:
@@ -221,6 +232,7 @@ class BarAccount:
 
     # --- mia.execution.portfolio ------------------------------------------------------------------------------------------
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _fill(
         self,
         bar: cython.Py_ssize_t,
@@ -279,6 +291,7 @@ class BarAccount:
 
     # --- mia.sim.bar_venue -------------------------------------------------------------------------------------------------
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _beyond(self, is_stop: cython.bint, price: cython.longlong) -> cython.longlong:
         """Would a market at this price trigger the stop, or the take?"""
         if (self.protected < 0) == is_stop:  # a short's stop and a long's take wait above
@@ -286,6 +299,7 @@ class BarAccount:
         return 1 if price <= (self.stop if is_stop else self.take) else 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _protected(self, bar: cython.Py_ssize_t, ts: cython.longlong, is_stop: cython.bint, market: cython.longlong) -> cython.longlong:
         """The stop or the take fills, and its twin goes."""
         lots: cython.longlong = self._abs(self.lots)
@@ -296,6 +310,7 @@ class BarAccount:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _open(self, bar: cython.Py_ssize_t, ts: cython.longlong, price: cython.longlong) -> cython.longlong:
         """Everything that the open lies beyond, then the market order."""
         if self.protected != 0:
@@ -308,6 +323,7 @@ class BarAccount:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _market(self, bar: cython.Py_ssize_t, ts: cython.longlong, price: cython.longlong) -> cython.longlong:
         """The market order fills, never past flat where it only reduces or where there is nothing to be short of."""
         side: cython.longlong = 1 if self.pending > 0 else -1
@@ -322,6 +338,7 @@ class BarAccount:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _within(
         self, bar: cython.Py_ssize_t, ts: cython.longlong, high: cython.longlong, low: cython.longlong, close: cython.longlong
     ) -> cython.longlong:
@@ -335,6 +352,7 @@ class BarAccount:
 
     # --- mia.risk.review ------------------------------------------------------------------------------------------------------
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _refusal(
         self, ts: cython.longlong, target: cython.longlong, enabled: cython.bint, cold: cython.bint, window: cython.longlong
     ) -> cython.longlong:
@@ -357,6 +375,7 @@ class BarAccount:
         return 0
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _review(
         self, ts: cython.longlong, target: cython.longlong, enabled: cython.bint, cold: cython.bint, window: cython.longlong
     ) -> cython.longlong:
@@ -425,6 +444,7 @@ class BarAccount:
 
     # --- mia.execution.planner ---------------------------------------------------------------------------------------------------
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _order(
         self, bar: cython.Py_ssize_t, ts: cython.longlong, target: cython.longlong, code: cython.longlong, cap: cython.longlong
     ) -> cython.longlong:
@@ -464,6 +484,7 @@ class BarAccount:
 
     # --- mia.engine.decide -------------------------------------------------------------------------------------------------------
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _decide(
         self, bar: cython.Py_ssize_t, ts: cython.longlong, signal: cython.double, enabled: cython.bint, window: cython.longlong
     ) -> cython.longlong:
@@ -489,13 +510,14 @@ class BarAccount:
 
     # --- bars on which nothing happens --------------------------------------------------------------------------------------------
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _find_quiet(self, ts: cython.longlong, signal: cython.double, window: cython.longlong) -> cython.bint:
         """Is the decision at this close certain to be a hold, and which closes from here on are then as certain?
 
         They end at a close outside price_low .. price_high, a time from until_ns on, another signal or window, and where a stop, a
         take, the daily loss or the drawdown strikes. opening: the code that refuses a larger position meanwhile.
         """
-        if self.pending != 0 or self.is_started == 0 or self.day_start <= 0:
+        if self.pending != 0 or self.is_started == 0 or self.day_start <= 0 or self.peak <= 0:
             return False
         enabled: cython.bint = ts > self.from_ns
         cold: cython.bint = signal != signal
@@ -509,8 +531,17 @@ class BarAccount:
             full: cython.longlong = self.ring[self.ring_next] + _MINUTE_NS
             if ts < full < self.until_ns:
                 self.until_ns = full
+        self.bar_low = 1
+        self.bar_high = self.money_max
         if self.lots != 0:
             self.lots_price_max = self.value_max // self._abs(self.lots)
+            self.bar_high = self.lots_price_max
+        if self.protected > 0:
+            self.bar_low = self.stop + 1
+            self.bar_high = self.take - 1 if self.take - 1 < self.bar_high else self.bar_high
+        elif self.protected < 0:
+            self.bar_low = self.take + 1
+            self.bar_high = self.stop - 1 if self.stop - 1 < self.bar_high else self.bar_high
         if cold:
             return True
         if self.lots == 0:
@@ -534,6 +565,7 @@ class BarAccount:
         return True
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _quiet_verdict(self, signal: cython.double, equity: cython.longlong, price: cython.longlong) -> cython.longlong:
         """verb * 64 + code of a hold that _find_quiet is certain of."""
         if signal != signal:
@@ -549,6 +581,29 @@ class BarAccount:
         return 17
 
     @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def _is_on(self, ts: cython.longlong, high: cython.longlong, low: cython.longlong, close: cython.longlong) -> cython.bint:
+        """Does a stretch without events reach over this bar, whatever its equity does?"""
+        return (
+            ts < self.until_ns and self.bar_low <= low and high <= self.bar_high and self.price_low <= close and close <= self.price_high
+        )
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def _set_levels(self, peak: cython.longlong) -> cython.longlong:
+        """Equity at floor or below strikes drawdown or daily loss, equity above roof ends a day's loss."""
+        self.floor = -_NEVER_NS
+        self.roof = _NEVER_NS
+        if self.is_tripped == 0:
+            self.floor = peak - (self.drawdown_num * peak + self.drawdown_den - 1) // self.drawdown_den
+        if self.is_daily_loss != 0:
+            self.roof = self.loss_level
+        elif self.loss_level > self.floor:
+            self.floor = self.loss_level
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
     def _step(
         self,
         j: cython.Py_ssize_t,
@@ -562,7 +617,7 @@ class BarAccount:
         window: cython.longlong,
     ) -> cython.longlong:
         """One bar in full; returns the verdict at its close, or -1 with `bad` set."""
-        if high > self.money_max or self._abs(self.cash) > self.money_max or self._abs(self.lots) * high > self.value_max:
+        if low < 1 or high > self.money_max or self._abs(self.cash) > self.money_max or self._abs(self.lots) * high > self.value_max:
             self.bad = 1 + j
             return -1
         if self.pending != 0 or self.protected != 0:
@@ -582,6 +637,7 @@ class BarAccount:
         prices: cython.longlong[:, ::1],
         signals: cython.double[::1],
         windows: cython.longlong[::1],
+        turns: cython.longlong[::1],
         start: cython.Py_ssize_t,
         stop: cython.Py_ssize_t,
         equity: cython.longlong[::1],
@@ -591,103 +647,94 @@ class BarAccount:
     ) -> int:
         """Bars start .. stop - 1. prices: open, high, low, close in ticks, int64[n, 4]; signals: NaN where no decision can be made.
 
-        windows: number of the code that forbids openings at each close, 0 for none. Into equity, cash and lots (each of length n, or
-        0 to leave it out) goes the mark after each bar, into verdicts verb * 64 + code (VERBS, CODES). Returns the bars done: fewer
-        than asked when `bad` was set.
+        windows: number of the code that forbids openings at each close, 0 for none. turns: for each bar the first one after it that closes
+        on another UTC day or under another window, n when there is none. Times must rise, and a bar's high and low hold its open and close.
+        Into equity, cash and lots (each of length n, or 0 to leave it out) goes the mark after each bar, into verdicts verb * 64 + code
+        (VERBS, CODES). Returns the bars done: fewer than asked when `bad` was set.
         """
         j: cython.Py_ssize_t = start
+        k: cython.Py_ssize_t
+        first: cython.Py_ssize_t
+        end: cython.Py_ssize_t
         verdict: cython.longlong
         with_equity: cython.bint = equity.shape[0] > 0
-        with_cash: cython.bint = cash.shape[0] > 0
-        with_lots: cython.bint = lots.shape[0] > 0
-        with_verdicts: cython.bint = verdicts.shape[0] > 0
+        with_more: cython.bint = cash.shape[0] > 0 or lots.shape[0] > 0 or verdicts.shape[0] > 0
         signal: cython.double
         cold: cython.bint
-        window: cython.longlong
-        until: cython.longlong
-        bar_high: cython.longlong  # what a bar's high must not be above, and its low not below
+        bar_high: cython.longlong
         bar_low: cython.longlong
         price: cython.longlong
         price_low: cython.longlong
         price_high: cython.longlong
         base: cython.longlong
         slope: cython.longlong
+        mark: cython.longlong
         now: cython.longlong
         peak: cython.longlong
-        fall: cython.longlong  # drawdown_num x peak
-        drawdown_den: cython.longlong
-        loss_level: cython.longlong
-        day_end: cython.longlong
-        is_loss: cython.bint
-        is_armed: cython.bint
-        first: cython.Py_ssize_t
+        floor: cython.longlong
+        roof: cython.longlong
         while j < stop:
             signal = signals[j]
-            window = windows[j]
-            if self._abs(self.cash) <= self.money_max and self._find_quiet(close_ns[j], signal, window):
+            if self._abs(self.cash) <= self.money_max and self._find_quiet(close_ns[j], signal, windows[j]):
                 first = j
                 cold = signal != signal
-                until = self.until_ns
                 price_low = self.price_low
                 price_high = self.price_high
-                bar_high = self.money_max
-                if self.lots != 0:
-                    bar_high = self.lots_price_max
-                bar_low = 0
-                if self.protected > 0:
-                    bar_low = self.stop + 1
-                    bar_high = self.take - 1 if self.take - 1 < bar_high else bar_high
-                elif self.protected < 0:
-                    bar_low = self.take + 1
-                    bar_high = self.stop - 1 if self.stop - 1 < bar_high else bar_high
-                base = self.cash - (self.cost if self.derivative != 0 else 0)
+                bar_high = self.bar_high
+                bar_low = self.bar_low
+                base = self.cash - (self.cost if self.derivative != 0 and self.lots != 0 else 0)
                 slope = self.lots * self.unit
-                if self.lots == 0:
-                    base = self.cash
                 now = self.equity
                 peak = self.peak
-                drawdown_den = self.drawdown_den
-                fall = self.drawdown_num * peak
-                is_armed = self.is_tripped == 0
-                is_loss = self.is_daily_loss != 0
-                loss_level = self.loss_level
-                day_end = self.day_end
-                while j < stop:
+                while j < stop and windows[j] == windows[first] and self._is_on(close_ns[j], prices[j, 1], prices[j, 2], prices[j, 3]):
                     if signals[j] != signal and not (cold and signals[j] != signals[j]):
                         break
-                    price = prices[j, 3]
-                    if (
-                        prices[j, 1] > bar_high or prices[j, 2] < bar_low or price < price_low or price > price_high or windows[j] != window
-                        or close_ns[j] >= until
-                    ):  # fmt: skip
-                        break
-                    if close_ns[j] >= day_end:  # the full step would not do it again, should it have to look at this bar
+                    if close_ns[j] >= self.day_end:  # nothing fills on this bar: a full step that had to look at it would do no other
                         self._begin_day(close_ns[j], now)
                         if now <= 0:
                             break
-                        day_end = self.day_end
-                        loss_level = self.loss_level
-                    now = base + price * slope
-                    if now >= peak and now > 0:
-                        peak = now
-                        fall = self.drawdown_num * peak
-                    elif is_armed and not (peak - now) * drawdown_den < fall:
+                    self._set_levels(peak)
+                    floor = self.floor
+                    roof = self.roof
+                    end = turns[j] if turns[j] < stop else stop
+                    if close_ns[end - 1] >= self.until_ns:
+                        k = j
+                        while close_ns[k] < self.until_ns:
+                            k += 1
+                        end = k
+                    while j < end:
+                        if signals[j] != signal and not (cold and signals[j] != signals[j]):
+                            break
+                        price = prices[j, 3]
+                        if prices[j, 1] > bar_high or prices[j, 2] < bar_low or price < price_low or price > price_high:
+                            break
+                        mark = base + price * slope
+                        if mark >= peak:
+                            peak = mark
+                            self._set_levels(peak)
+                            floor = self.floor
+                        elif mark <= floor:
+                            break
+                        if mark > roof:
+                            break
+                        now = mark
+                        if with_equity:
+                            equity[j] = now
+                        j += 1
+                    if j < end:
                         break
-                    if (now <= loss_level) != is_loss:
-                        break
-                    self.equity = now
-                    if with_equity:
-                        equity[j] = now
-                    if with_cash:
-                        cash[j] = self.cash
-                    if with_lots:
-                        lots[j] = self.lots
-                    if with_verdicts:
-                        verdicts[j] = self._quiet_verdict(signal, now, price)
-                    j += 1
                 if j > first:
+                    self.equity = now
                     self.mark2 = 2 * prices[j - 1, 3]
                     self.peak = peak
+                    if with_more:
+                        for k in range(first, j):
+                            if cash.shape[0] > 0:
+                                cash[k] = self.cash
+                            if lots.shape[0] > 0:
+                                lots[k] = self.lots
+                            if verdicts.shape[0] > 0:
+                                verdicts[k] = self._quiet_verdict(signal, base + prices[k, 3] * slope, prices[k, 3])
                     if j >= stop:
                         break
             verdict = self._step(
@@ -697,11 +744,11 @@ class BarAccount:
                 return j - start
             if with_equity:
                 equity[j] = self.equity
-            if with_cash:
+            if cash.shape[0] > 0:
                 cash[j] = self.cash
-            if with_lots:
+            if lots.shape[0] > 0:
                 lots[j] = self.lots
-            if with_verdicts:
+            if verdicts.shape[0] > 0:
                 verdicts[j] = verdict
             j += 1
         return stop - start

@@ -68,9 +68,9 @@ def bench_run(bars: int = 300_000) -> dict[str, Any]:
     return {"bars": bars, "trades": len(result.trips), "bars_per_s": bars / wall_s, "bars_per_core_s": bars / core_s, "load": _load()}
 
 
-def bench_grid(bars: int = 100_000, configurations: int = 200) -> dict[str, Any]:
+def bench_grid(bars: int = 100_000, configurations: int = 600) -> dict[str, Any]:
     """A grid of ema_cross on one core, columns, signals, accounts and scores included."""
-    space = space_of("ema_cross", ["fast_period=5:50:5", "slow_period=60:250:10"])
+    space = space_of("ema_cross", ["fast_period=5:100:5", "slow_period=110:400:10"])
     configs = [values for point in space.full()[:configurations] if (values := space.config(point)) is not None]
     prepared = market_of(bars)
     rows, wall_s, core_s = _timed(lambda: Cells(prepared).evaluate(configs))

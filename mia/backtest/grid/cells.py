@@ -85,14 +85,15 @@ class Cells:
         self._calendar = calendars_of(windows, [family])[family]
         self._windows = None if fused.why_not(spec) else fused.window_codes(windows, family, history.close_ns)
         self._account = memoryview(fused.parameters(spec)) if self._windows is not None else None
+        self._none = np.zeros(0, np.int64)
         self._prices = np.ascontiguousarray(history.rows[:, :4]).astype(np.int64)
         self._open_ns, self._close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
+        self._turns = self._none if self._windows is None else fused.turns_of(self._close_ns, self._windows)
         self._columns: OrderedDict[str, _Column] = OrderedDict()
         self._rows = np.zeros((self.n, 1), np.float32)
         self._in_rows: list[str] = []
         self._signals = np.zeros(self.n)
         self._equity = np.zeros(self.n, np.int64)
-        self._none = np.zeros(0, np.int64)
         self._logs = [np.zeros((0, len(fields)), np.int64) for fields in (FILL_FIELDS, ORDER_FIELDS)]
         ts_ns = np.concatenate([[int(history.open_ns[0])], history.close_ns])
         flat = Track(ts_ns, np.ones(self.n + 1, np.int64), np.zeros(self.n + 1), np.full(self.n + 1, -1, np.int8))
@@ -156,7 +157,8 @@ class Cells:
         account = BarAccount(self._account, self.prepared.spec.cash_e8, *(log.data for log in self._logs))
         none = self._none
         account.run(
-            self._open_ns, self._close_ns, self._prices, self._signals, self._windows, 0, self.n, self._equity, none, none, none
+            self._open_ns, self._close_ns, self._prices, self._signals, self._windows, self._turns, 0, self.n, self._equity, none, none,
+            none,
         )  # fmt: skip
         if account.bad:
             return None
