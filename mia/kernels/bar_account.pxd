@@ -78,6 +78,7 @@ cdef class BarAccount:
     cdef long long floor
     cdef long long roof
     cdef long long _abs(self, long long x) except? -1
+    cdef long long _part(self, long long money, long long some, long long lots) except? -1
     cdef long long _update(self, long long ts) except? -1
     cdef long long _note_order(self, Py_ssize_t bar, long long ts, long long lots, long long stop, long long reduces, long long kind) except? -1
     cdef long long _level(self, long long num, long long den, bint up) except? -1

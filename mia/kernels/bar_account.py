@@ -35,6 +35,7 @@ ORDER_FIELDS = ("bar", "ts_ns", "side", "lots", "stop_ticks", "reduce_only", "ki
 MARKET_ORDER, STOP_ORDER, TAKE_ORDER = range(3)
 _DAY_NS = cython.declare(cython.longlong, 86_400_000_000_000)
 _MINUTE_NS = cython.declare(cython.longlong, 60_000_000_000)
+_LOTS_MAX = cython.declare(cython.longlong, 1 << 31)  # of a position or a cap: products of lots and a fraction's parts stay below 2^63
 _NEVER_NS = cython.declare(cython.longlong, 9_223_372_036_854_775_807)
 
 
@@ -137,11 +138,18 @@ class BarAccount:
     def _abs(self, x: cython.longlong) -> cython.longlong:
         return -x if x < 0 else x
 
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def _part(self, money: cython.longlong, some: cython.longlong, lots: cython.longlong) -> cython.longlong:
+        """money * some // lots, of which the product may be too large for a word."""
+        each: cython.longlong = money // lots
+        return each * some + (money - each * lots) * some // lots
+
     # --- mia.risk.state ---------------------------------------------------------------------------------------------
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _begin_day(self, ts: cython.longlong, equity: cython.longlong) -> cython.longlong:
-        """A UTC day begins with this equity. loss_level: the largest equity that is a loss of the day; only of a day that begins above 0."""
+        """A UTC day begins with this equity. loss_level: the largest equity that is its loss; of one that begins above 0."""
         self.day = ts // _DAY_NS
         self.day_end = (self.day + 1) * _DAY_NS
         self.day_start = equity
@@ -253,13 +261,13 @@ class BarAccount:
         if self.lots * side < 0:
             closing = lots if lots < held else held
         opening: cython.longlong = lots - closing
-        closing_fee: cython.longlong = fee * closing // lots
+        closing_fee: cython.longlong = self._part(fee, closing, lots)
         value: cython.longlong
         part: cython.longlong
         self.last_fill = price
         if closing > 0:
             value = side * price * closing * self.unit
-            part = -side * (-side * self.cost * closing // held)
+            part = -side * self._part(-side * self.cost, closing, held)
             self.lots += side * closing
             self.cost -= part
             self.cash -= closing_fee + value + (part if self.derivative != 0 else 0)
@@ -495,6 +503,9 @@ class BarAccount:
             cap = 2 * equity * self.share_num // (self.mark2 * self.unit * self.share_den)
             if cap > self.position_max:
                 cap = self.position_max
+            if cap > _LOTS_MAX:
+                self.bad = 1 + bar
+                return 0
         code: cython.longlong
         if signal != signal:
             code = self._review(ts, self.lots + 1, enabled, True, window)
@@ -584,9 +595,7 @@ class BarAccount:
     @cython.exceptval(-1, check=True)
     def _is_on(self, ts: cython.longlong, high: cython.longlong, low: cython.longlong, close: cython.longlong) -> cython.bint:
         """Does a stretch without events reach over this bar, whatever its equity does?"""
-        return (
-            ts < self.until_ns and self.bar_low <= low and high <= self.bar_high and self.price_low <= close and close <= self.price_high
-        )
+        return ts < self.until_ns and self.bar_low <= low and high <= self.bar_high and self.price_low <= close and close <= self.price_high
 
     @cython.cfunc
     @cython.exceptval(-1, check=True)
@@ -617,7 +626,8 @@ class BarAccount:
         window: cython.longlong,
     ) -> cython.longlong:
         """One bar in full; returns the verdict at its close, or -1 with `bad` set."""
-        if low < 1 or high > self.money_max or self._abs(self.cash) > self.money_max or self._abs(self.lots) * high > self.value_max:
+        held: cython.longlong = self._abs(self.lots)
+        if low < 1 or high > self.money_max or self._abs(self.cash) > self.money_max or held > _LOTS_MAX or held * high > self.value_max:
             self.bad = 1 + j
             return -1
         if self.pending != 0 or self.protected != 0:
@@ -737,9 +747,7 @@ class BarAccount:
                                 verdicts[k] = self._quiet_verdict(signal, base + prices[k, 3] * slope, prices[k, 3])
                     if j >= stop:
                         break
-            verdict = self._step(
-                j, open_ns[j], close_ns[j], prices[j, 0], prices[j, 1], prices[j, 2], prices[j, 3], signals[j], windows[j]
-            )
+            verdict = self._step(j, open_ns[j], close_ns[j], prices[j, 0], prices[j, 1], prices[j, 2], prices[j, 3], signals[j], windows[j])
             if self.bad != 0:
                 return j - start
             if with_equity:

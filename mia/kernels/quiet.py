@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cython
 
+_CAP_MAX = cython.declare(cython.longlong, 1 << 31)  # so that products with the parts of a fraction fit a word
 _EDGE = cython.declare(cython.double, 1e-9)  # relative room for rounding; what it gives away is decided in full
 
 
@@ -84,6 +85,8 @@ class QuietRange:
         held: cython.longlong = lots if lots > 0 else -lots
         band: cython.double = 1.0 * band_num / band_den
         low: cython.longlong = whole(held / (size + band)) + 1
+        if low >= _CAP_MAX or (held + 1) / size >= _CAP_MAX:
+            return False
         if not _stays(low, held, size, band_num, band_den):
             low += 1
         if low < 1 or low > position_max or not (_stays(low, held, size, band_num, band_den) or whole(size * low) > held):
@@ -96,11 +99,14 @@ class QuietRange:
         if whole(size * equal) > held or equal < low:
             return False
         high: cython.longlong = self._beyond(equal, held, size, band, position_max)
-        if high > equal and _stays(high, held, size, band_num, band_den):
-            if self._prices(base, lots, price_max, low, high, unit, share_num, share_den, position_max) and self._within_limits(
-                base, lots, high, size, unit, share_num / (1.0 * share_den), order_max, notional_max, exposure_max
-            ):
-                return True
+        share: cython.double = share_num / (1.0 * share_den)
+        if (
+            high > equal
+            and _stays(high, held, size, band_num, band_den)
+            and self._prices(base, lots, price_max, low, high, unit, share_num, share_den, position_max)
+            and self._within_limits(base, lots, high, size, unit, share, order_max, notional_max, exposure_max)
+        ):
+            return True
         return self._prices(base, lots, price_max, low, equal, unit, share_num, share_den, position_max)
 
     @cython.cfunc
@@ -134,8 +140,9 @@ class QuietRange:
         if not size * first - held < band * first - _EDGE * first - _EDGE:
             return equal
         slope: cython.double = size - band + _EDGE
-        if slope <= 0.0 or (held - _EDGE) / slope > position_max:
-            return position_max
+        most: cython.longlong = position_max if position_max < _CAP_MAX else _CAP_MAX
+        if slope <= 0.0 or (held - _EDGE) / slope > most:
+            return most
         return whole((held - _EDGE) / slope)
 
     @cython.cfunc

@@ -59,5 +59,13 @@ class BollingerAtr(RuleKernel):  # type: ignore[misc]
     def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
         return bollinger_atr_step(
-            self.x[at], self.x[at + 1], self.x[at + 2], self.x[at + 3], last, self.long_size, self.short_size, self.band_stds, self.stop_atrs
+            self.x[at],
+            self.x[at + 1],
+            self.x[at + 2],
+            self.x[at + 3],
+            last,
+            self.long_size,
+            self.short_size,
+            self.band_stds,
+            self.stop_atrs,
         )

@@ -51,4 +51,13 @@ class Donchian(RuleKernel):  # type: ignore[misc]
     @cython.exceptval(check=False)
     def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
-        return donchian_step(self.x[at], self.x[at + 1], self.x[at + 2], self.x[at + 3], self.x[at + 4], last, self.long_size, self.short_size)
+        return donchian_step(
+            self.x[at],
+            self.x[at + 1],
+            self.x[at + 2],
+            self.x[at + 3],
+            self.x[at + 4],
+            last,
+            self.long_size,
+            self.short_size,
+        )

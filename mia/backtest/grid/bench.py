@@ -76,7 +76,8 @@ def bench_grid(bars: int = 100_000, configurations: int = 600) -> dict[str, Any]
     rows, wall_s, core_s = _timed(lambda: Cells(prepared).evaluate(configs))
     done = bars * len(configs)
     return {
-        "bars": bars, "configurations": len(configs), "trades": int(sum(row.trades for row in rows)), "bar_configurations_per_s": done / wall_s,
+        "bars": bars, "configurations": len(configs), "trades": int(sum(row.trades for row in rows)),
+        "bar_configurations_per_s": done / wall_s,
         "bar_configurations_per_core_s": done / core_s, "load": _load(),
     }  # fmt: skip
 

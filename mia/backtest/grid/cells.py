@@ -42,8 +42,8 @@ _E8: Final = 1e8
 class Row(NamedTuple):
     """What came of one configuration. NaN: there is none (too few days, no spread, equity at or below 0).
 
-    sharpe: of daily returns (UTC days), per day, as mia.backtest.stats; periods: days; net_return, max_drawdown (over the marks at each bar):
-    shares of 1; turnover: notional of all fills a year, in starting cash; fees: money. is_stopped: the drawdown stop struck.
+    sharpe: of daily returns (UTC days), per day, as mia.backtest.stats; periods: days; net_return, max_drawdown (over the marks
+    at each bar): shares of 1; turnover: notional of all fills a year, in starting cash; fees: money. is_stopped: the drawdown stop struck.
     by_engine: the event engine was asked.
     """
 

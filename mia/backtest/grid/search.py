@@ -38,11 +38,11 @@ Kind = Literal["full", "random", "tpe"]
 
 
 class Plan(NamedTuple):
-    """What to search: kind, how many (0: all) and the seed of random and TPE; metric: what is best."""
+    """What to search: kind, how many (number; 0: all) and the seed of random and TPE; metric: what is best."""
 
     space: Space
     kind: Kind
-    count: int
+    number: int
     seed: int
     metric: Metric
 
@@ -101,7 +101,7 @@ def score_of(row: Row, metric: Metric) -> Score:
 
 def id_of(spec: RunSpec, plan: Plan) -> str:
     """12 digits of the digest of all that decides the results of a search."""
-    whole = {"space": plan.space, "kind": plan.kind, "count": plan.count, "seed": plan.seed, "versions": versions(), **spec.facts()}
+    whole = {"space": plan.space, "kind": plan.kind, "count": plan.number, "seed": plan.seed, "versions": versions(), **spec.facts()}
     if plan.kind == "tpe":
         whole["metric"] = plan.metric
     return digest(msgspec.to_builtins(whole, str_keys=True))[:12]
@@ -110,7 +110,7 @@ def id_of(spec: RunSpec, plan: Plan) -> str:
 def best_first(found: dict[int, Row], metric: Metric) -> list[int]:
     """Points by the metric, best first, those without one last; equal ones in the order of the search."""
     place = Row._fields.index(metric)
-    return sorted(found, key=lambda point: (not found[point][place] == found[point][place], -found[point][place]))
+    return sorted(found, key=lambda point: (found[point][place] != found[point][place], -found[point][place]))
 
 
 _cells: Cells | None = None  # of a worker process, which has the history from its parent
@@ -177,7 +177,7 @@ class Search:
         if plan.kind == "tpe":
             self._tpe(progress)
         else:
-            points = space.full() if plan.kind == "full" else space.random(plan.count, plan.seed)
+            points = space.full() if plan.kind == "full" else space.random(plan.number, plan.seed)
             self._cells.learn(self._config(point) for point in points)  # before the processes: they share it
             units = [_Unit(k, points[start : start + CHUNK]) for k, start in enumerate(range(0, len(points), CHUNK))]
             self._all(units, len(points), progress)
@@ -246,15 +246,16 @@ class Search:
         workers = _Workers(self._cells, self.jobs)
         number = asks = 0
         try:
-            while len(self._found) < self.plan.count and asks < _ASKS_A_POINT * self.plan.count:
-                size = min(BATCH, self.plan.count - len(self._found))
+            while len(self._found) < self.plan.number and asks < _ASKS_A_POINT * self.plan.number:
+                size = min(BATCH, self.plan.number - len(self._found))
                 asked = [(trial, self._suggested(trial)) for trial in (study.ask() for _ in range(size))]
                 asks += size
-                new = [p for p in dict.fromkeys(point for _, point in asked) if p not in self._found and self.plan.space.config(p) is not None]
+                distinct = dict.fromkeys(point for _, point in asked)
+                new = [p for p in distinct if p not in self._found and self.plan.space.config(p) is not None]
                 if new:
                     self._batch(_Unit(number, new), workers)
                     number += 1
-                    progress(self._progress(self.plan.count, started))
+                    progress(self._progress(self.plan.number, started))
                 for trial, point in asked:
                     row = self._found.get(point)
                     value = None if row is None else row[Row._fields.index(self.plan.metric)]
@@ -266,9 +267,7 @@ class Search:
 
     def _suggested(self, trial: Any) -> int:
         space = self.plan.space
-        return space.point(
-            [trial.suggest_int(name, 0, len(values) - 1) for name, values in zip(space.names, space.values, strict=True)]
-        )
+        return space.point([trial.suggest_int(name, 0, len(values) - 1) for name, values in zip(space.names, space.values, strict=True)])
 
     def _batch(self, unit: _Unit, workers: _Workers) -> None:
         rows = self._known(unit)
@@ -306,7 +305,7 @@ def _tell(study: Any, trial: Any, value: float | None) -> None:
 
 
 def deflated(best: Row, count: Count) -> float | None:
-    """Deflated Sharpe ratio of the best configuration (Bailey and Lopez de Prado 2014), from all trials that the registry has on the data."""
+    """Deflated Sharpe ratio of the best configuration (Bailey and Lopez de Prado 2014), from all trials on its data."""
     variance = count.variance(YEAR_DAYS)
     if variance is None or best.sharpe != best.sharpe or best.periods < 2:
         return None

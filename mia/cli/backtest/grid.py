@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +21,7 @@ _Axes = Annotated[
     list[str] | None,
     typer.Option("--param", metavar="NAME=A:B:STEP", help="An axis, both ends included; NAME=A,B,C lists values; may be repeated."),
 ]
-_Random = Annotated[int | None, typer.Option("--random", metavar="N", min=1, max=1_000_000, help="Only N points of the grid, drawn by lot.")]
+_Random = Annotated[int | None, typer.Option("--random", metavar="N", min=1, max=1_000_000, help="Only N points, drawn by lot.")]
 _Tpe = Annotated[int | None, typer.Option("--tpe", metavar="N", min=1, max=100_000, help="Only N points, chosen by TPE (Optuna).")]
 
 
