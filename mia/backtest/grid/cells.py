@@ -34,6 +34,8 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Values = Mapping[str, float]
 _TOGETHER: Final = 32  # columns computed in one pass over the bars: what a bar costs by itself is shared
+_MATRIX_BYTES: Final = 64 << 20  # of one pass, which ends its columns earlier on a long history
+_BLOCK: Final = 2048
 _COLUMNS_BYTES: Final = 512 << 20  # columns kept; older ones are computed again
 _ARENA_BYTES: Final = 64 << 20
 _E8: Final = 1e8
@@ -111,8 +113,9 @@ class Cells:
             return
         names = list(dict.fromkeys(name for values in configs for name in self._spec.columns(values)))
         absent = [name for name in names if name not in self._columns][: self.width]
-        for start in range(0, len(absent), _TOGETHER):
-            self._compute(absent[start : start + _TOGETHER], {*names})
+        together = max(1, min(_TOGETHER, _MATRIX_BYTES // (8 * self.n)))
+        for start in range(0, len(absent), together):
+            self._compute(absent[start : start + together], {*names})
 
     def _compute(self, names: Sequence[str], wanted: set[str]) -> None:
         history = self.prepared.bars[0]
@@ -121,13 +124,14 @@ class Cells:
         ts, matrix = batch.compute_bars(plan, history.close_ns, history.rows, with_cold=True)
         first = self.n - len(ts)  # bars that the plan refuses
         is_tail = np.array_equal(ts, history.close_ns[first:])
-        for k, name in enumerate(names):
-            values = np.full(self.n, np.nan, np.float32)
-            if is_tail:
-                values[first:] = matrix[:, k]
+        columns = np.full((len(names), self.n), np.nan, np.float32)
+        if is_tail:
+            for start in range(0, len(ts), _BLOCK):  # turned in blocks that a core's cache holds
+                columns[:, first + start : first + start + _BLOCK] = matrix[start : start + _BLOCK].T
+        for name, values in zip(names, columns, strict=True):
             warm = np.isfinite(values)
             begin = int(warm.argmax()) if warm.any() else self.n
-            self._columns[name] = _Column(values, begin, bool(warm[begin:].all()) and is_tail)
+            self._columns[name] = _Column(values.copy(), begin, bool(warm[begin:].all()) and is_tail)
         for name in [name for name in self._columns if name not in wanted]:
             if len(self._columns) <= self.width:
                 break
