@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from mia import KERNELS_MODE, __version__
 from mia.domain.errors import ConfigError
 from mia.domain.instruments import MONEY_SCALE, Instrument, InstrumentId
@@ -22,11 +24,13 @@ from mia.features.catalogue import shipped_catalogue
 from mia.features.plan import KNOWN_COLUMNS
 from mia.features.series import REFERENCE_NUMBER
 from mia.policy.bundle import load_bundle
+from mia.policy.ensemble import PREFIX, EnsembleFile, MemberFile, load_ensemble
 from mia.policy.rules import make_rule
 from mia.policy.strategy import Strategy
 from mia.risk.windows import Windows, load_windows
 from mia.settings import Settings
 from mia.shipped import config_file, shipped
+from mia.store.state_dir import data_home
 
 # Spot exchanges lock the coins of a resting stop, so an exit could not be sent beside it: the engine watches these levels itself.
 STOPS_WATCHED_HERE: Final = ("demo",)
@@ -86,9 +90,7 @@ def numbered(settings: Settings) -> list[tuple[InstrumentId, Instrument]]:
 
 def model_folders(environ: Mapping[str, str] | None = None) -> list[Path]:
     """Where bundles are looked for by name: the user's own, then what ships with us."""
-    environ = os.environ if environ is None else environ
-    home = environ.get("XDG_DATA_HOME") or str(Path(environ.get("HOME") or "/") / ".local" / "share")
-    own = Path(home) / "mia" / "models"
+    own = data_home(environ) / "models"
     try:
         return [own, shipped("models")]
     except FileNotFoundError:  # installed without models: rules need none
@@ -107,6 +109,10 @@ def _load(lane: LaneSettings, family: str) -> Strategy:
     if lane.rule:
         interval_ms = 100 if lane.min_interval_ms is None else lane.min_interval_ms
         return make_rule(lane.rule, lane.params, trigger=lane.trigger or "bar", min_interval_ms=interval_ms, bar=lane.bars or "time:1s")
+    if lane.strategy.startswith(PREFIX):
+        inputs = {name: feature.inputs for name, feature in shipped_catalogue().by_name.items()}
+        path = _ensemble_file(lane.strategy.removeprefix(PREFIX))
+        return load_ensemble(path, lambda file, member: _member(lane, family, file, member), inputs)
     return load_bundle(
         lane.strategy,
         catalogue_sha256=shipped_catalogue().hash,
@@ -115,6 +121,27 @@ def _load(lane: LaneSettings, family: str) -> Strategy:
         known_columns=KNOWN_COLUMNS,
         folders=model_folders(),
     )
+
+
+def _ensemble_file(name_or_path: str) -> Path:
+    """By path (it holds a separator or ends in .json), or by name among the user's own."""
+    if "/" in name_or_path or name_or_path.endswith(".json"):
+        return Path(name_or_path)
+    return model_folders()[0].parent / "ensembles" / f"{name_or_path}.json"
+
+
+def _member(lane: LaneSettings, family: str, file: EnsembleFile, member: MemberFile) -> Strategy:
+    """One member of the lane's ensemble: a rule decides as the file says, a model as its manifest says."""
+    if lane.trigger not in (None, file.trigger):
+        raise ConfigError(f"trigger is {file.trigger!r}, the lane asks for {lane.trigger!r}: leave the lane's trigger out")
+    own = LaneSettings(instrument=lane.instrument, strategy=member.strategy)
+    if own.rule:
+        own = msgspec.structs.replace(
+            own, params=member.params, bars=file.bar, trigger=file.trigger, min_interval_ms=file.min_interval_ms
+        )  # fmt: skip
+    elif member.params:
+        raise ConfigError(f"{member.strategy}: params belong to rules")
+    return _load(own, family)
 
 
 def lane_specs(settings: Settings, instruments: Sequence[Instrument]) -> tuple[LaneSpec, ...]:

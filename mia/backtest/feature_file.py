@@ -15,7 +15,8 @@ import numpy.typing as npt
 from mia.backtest import feature_sources
 from mia.backtest.feature_run import Run
 from mia.backtest.feature_sources import Source
-from mia.backtest.readers import utc
+from mia.backtest.readers import file_sha256, utc
+from mia.backtest.validation.seal import Reading, SealLog, names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.features.catalogue import shipped_catalogue
 
@@ -111,6 +112,8 @@ def read_features(path: Path) -> FeatureFile | None:
     if raw is None or "ts_ns" not in schema.names:
         return None
     columns = tuple(name for name in schema.names if name != "ts_ns")
+    facts = msgspec.json.decode(raw)
+    _check_sealed(path, facts, pq)
 
     def pieces() -> Iterator[tuple[I64, F64]]:
         with pq.ParquetFile(path) as file:
@@ -123,4 +126,18 @@ def read_features(path: Path) -> FeatureFile | None:
                     matrix[:, j] = np.where(present & ~np.isfinite(values), math.inf, values)
                 yield part.column("ts_ns").to_numpy(), matrix
 
-    return FeatureFile(columns, msgspec.json.decode(raw), pieces)
+    return FeatureFile(columns, facts, pieces)
+
+
+def _check_sealed(path: Path, facts: dict[str, Any], pq: Any) -> None:
+    """Rows computed from a file before it was sealed are of the holdout, too. A row tells of what came before its time."""
+    ts = pq.read_table(path, columns=["ts_ns"]).column("ts_ns").to_numpy()
+    sources = facts.get("source", [])
+    beside = {**facts.get("references", {}), **facts.get("seconds", {})}  # what a series was read from: a sha256, or a symbol
+    reading = Reading(
+        sha256=(file_sha256(path), *(s["sha256"] for s in sources), *beside.values()),
+        names=names_in([path.name, *(s["file"] for s in sources), *beside, *beside.values()]),
+        begin_ns=ts - 1,
+        end_ns=ts,
+    )
+    SealLog().allowed(reading, str(path))

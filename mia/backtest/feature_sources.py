@@ -17,7 +17,9 @@ from mia.backtest.calendars import calendar_over
 from mia.backtest.feature_merge import Merge, merged
 from mia.backtest.forecasts import predict_vix
 from mia.backtest.readers import Candles, OnDuplicate, bar_rows, file_sha256, grid_of, is_candle_file, read_candles, utc
+from mia.backtest.recordings import RecordedHistory, open_recording
 from mia.backtest.references import coverage_gaps, heard_closes, read_reference
+from mia.backtest.validation.seal import Sealed
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import AnyEvent, Reference, Trade
 from mia.domain.instruments import Instrument, InstrumentId
@@ -30,7 +32,6 @@ from mia.features.heard import PRICES, valid_ns
 from mia.features.models import FeatureModels, Linear, parse_models
 from mia.features.series import REFERENCES
 from mia.risk.windows import Windows
-from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -58,6 +59,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     references: (name of a series, file). seconds: (ref, ref2, spot or perp, another instrument that live hears beside this one: a
     candle file, or its symbol in the same recording). models: behind the regime, latent and memory columns. predictions: (name,
     file of models).
+    sealed: what becomes of rows in a sealed span.
     family: (trade windows, name) whose sessions, events and contracts count, as live takes them from the instrument; None: UTC
     days, and nothing is known of events.
     """
@@ -75,6 +77,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     predictions: tuple[tuple[str, Path], ...] = ()
     instruments: tuple[tuple[InstrumentId, Instrument], ...] = ()
     family: tuple[Windows, str] | None = None
+    sealed: Sealed = "refuse"
 
 
 class Piece(NamedTuple):
@@ -121,7 +124,8 @@ def open_source(paths: Sequence[Path], request: Request) -> Source:
     if len(kinds) > 1:
         raise DataError("candle files and recordings cannot be computed as one: give one kind")
     if kinds == {True}:
-        return candle_source(read_candles(paths, bars=request.bars, tz=request.tz, on_duplicate=request.on_duplicate), request)
+        candles = read_candles(paths, bars=request.bars, tz=request.tz, on_duplicate=request.on_duplicate, sealed=request.sealed)
+        return candle_source(candles, request)
     return recording_source(paths, request)
 
 
@@ -162,7 +166,7 @@ def candle_source(candles: Candles, request: Request) -> Source:
 
 def recording_source(paths: Sequence[Path], request: Request) -> Source:
     """Recorded frames, decoded as the replay venue does it, with the timers that live would have."""
-    feed = ReplayFeed(paths, request.instruments)
+    feed = open_recording(paths, request.instruments, request.sealed)
     heard = _heard(paths[0], feed, request)
     own = [symbol for symbol in feed.instruments if symbol not in heard]
     if len(own) != 1:
@@ -181,7 +185,7 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     notes = list(known)
 
     def pieces() -> Iterator[Piece]:
-        feed = ReplayFeed(paths, [(number, instrument), *second])
+        feed = open_recording(paths, [(number, instrument), *second], request.sealed)
         codec = feed.codec()
         events: list[AnyEvent] = []
         valid_for_ns = valid_ns(bars.interval_ns)
@@ -204,7 +208,7 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     )  # fmt: skip
 
 
-def _heard(path: Path, feed: ReplayFeed, request: Request) -> dict[str, list[str]]:
+def _heard(path: Path, feed: RecordedHistory, request: Request) -> dict[str, list[str]]:
     """Symbol of a second instrument in the recording -> the series that it is."""
     _check_seconds(request)
     found: dict[str, list[str]] = {}
@@ -270,7 +274,7 @@ def _second_files(request: Request) -> list[tuple[str, EventColumns]]:
     _check_seconds(request)
     found = []
     for name, what in request.seconds:
-        made = read_candles([Path(what)], bars=request.bars, tz=request.tz, on_duplicate=request.on_duplicate)
+        made = read_candles([Path(what)], bars=request.bars, tz=request.tz, on_duplicate=request.on_duplicate, sealed=request.sealed)
         found.append((name, heard_closes(name, made.close_ns, made.ohlcv[:, 3], made.ohlcv[:, 4], made.interval_ns)))
     return found
 

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
+from mia.backtest.readers import file_sha256
+from mia.backtest.validation.seal import Reading, SealLog, names_in
 from mia.domain.errors import DataError
 from mia.features.columns import F64, I64, REFERENCE, EventColumns
 from mia.features.heard import valid_ns
@@ -50,7 +52,15 @@ def read_reference(name: str, path: Path) -> EventColumns:
     """
     if name not in REFERENCE_NUMBER:
         raise DataError(f"{path}: {name!r} is no reference series; known: {', '.join(REFERENCES)}")
-    table = _table(path)
+    rows = _read(name, path, _table(path))
+    reading = Reading(
+        sha256=(file_sha256(path),), names=names_in([name, path.name]), begin_ns=rows.ts_event_ns, end_ns=rows.ts_event_ns + 1
+    )
+    SealLog().allowed(reading, str(path))
+    return rows
+
+
+def _read(name: str, path: Path, table: pl.DataFrame) -> EventColumns:
     if "series_id" in table.columns:
         return _fred(name, path, table)
     if FRED_SERIES.get(name) in table.columns:

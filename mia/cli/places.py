@@ -14,6 +14,7 @@ ConfigOption = Annotated[
 StateOption = Annotated[
     Path | None, typer.Option("--state", metavar="DIR", help="State directory; else the paper one of the configured instance.")
 ]
+ExcludeSealed = Annotated[bool, typer.Option("--exclude-sealed", help="Leave rows of sealed holdouts out instead of stopping at them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -38,3 +39,15 @@ def missing(path: Path) -> str:
         else "start `miad --paper`, or name another with --state"
     )
     return f"{path}: no such state directory; {hint}"
+
+
+def instant(option: str, text: str) -> int:
+    """Unix ns of a date or time, UTC unless it says otherwise."""
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{option} {text!r}: give a date such as 2025-01-01, or 2025-01-01T12:00Z") from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return int(moment.timestamp()) * 1_000_000_000

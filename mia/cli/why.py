@@ -230,7 +230,7 @@ def _alpha_min(found: Row) -> float | None:
     name = f"{instrument['venue']}:{instrument['symbol']}"
     try:
         lanes = [lane for lane in settings_from_json(run["config"]).lanes if lane.instrument == name]
-        if not lanes or lanes[0].strategy.startswith("rule:") or len({lane.strategy for lane in lanes}) > 1:
+        if not lanes or lanes[0].strategy.startswith(("rule:", "ensemble:")) or len({lane.strategy for lane in lanes}) > 1:
             return None
         folder = find_bundle(lanes[0].strategy, model_folders())
         return parse_manifest((folder / "manifest.toml").read_bytes(), str(folder)).alpha_min

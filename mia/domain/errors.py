@@ -45,5 +45,9 @@ class NotPermitted(MiaError):
     """Asked for something that the settings, the mode or this version do not allow (exit 6)."""
 
 
+class SealedError(NotPermitted):
+    """Asked for history that is sealed as a holdout (exit 6)."""
+
+
 class NotRunning(MiaError):
     """There is no daemon to ask (exit 3)."""

@@ -14,7 +14,7 @@ from mia.domain.instruments import Instrument
 
 BUY: Final = 1
 SELL: Final = -1
-NO_INSTRUMENT: Final = -1  # a cash flow of the account as a whole
+NO_INSTRUMENT: Final = -1  # a cash flow of the account as a whole, a prediction for every instrument
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
@@ -165,13 +165,17 @@ class NewsScored(Event, frozen=True, gc=False, array_like=True, tag="news_scored
 
 
 class Predicted(Event, frozen=True, gc=False, array_like=True, tag="predicted"):
-    """One prediction of a slow model: its name, value and confidence in [0, 1]."""
+    """One prediction of a slow model, or a signal from outside: its name, value and confidence in [0, 1].
+
+    instrument: the only one that it is about, NO_INSTRUMENT for all.
+    """
 
     name: str
     value: float
     confidence: float
     known_at_ns: int
     valid_until_ns: int
+    instrument: int = NO_INSTRUMENT
 
 
 # --- venue ----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from mia.domain.effects import AnyEffect, RaiseAlert, RecordDecision, SubmitOrde
 from mia.domain.orders import Approved, Refused
 from mia.execution.exposure import others_notional_e8
 from mia.execution.planner import Plan, cap_lots, plan, target_lots
+from mia.policy.ensemble import Ensemble
 from mia.policy.strategy import Target
 from mia.risk.review import gate_code, review
 
@@ -132,9 +133,12 @@ class Decider:
         bad = lane.check_inputs()
         if bad >= 0:
             return (Code.FEATURE_NOT_FINITE if bad < lane.width else Code.FEATURE_OUT_OF_RANGE), _NOTHING
-        target = lane.strategy.evaluate(lane.obs, lane.state.regime_probs)
+        known, strategy = lane.state, lane.strategy
+        if isinstance(strategy, Ensemble):
+            target, known.said = strategy.blend(lane.obs, known.regime_probs, known.said)
+        else:
+            target = strategy.evaluate(lane.obs, known.regime_probs)
         gate = gate_code(target.signal, target.alpha, lane.alpha_min)
-        known = lane.state
         if isfinite(target.signal) and isfinite(target.alpha):
             known.last_action, known.last_alpha = target.signal, target.alpha
             known.dispersion = _dispersion(target.actions)

@@ -333,6 +333,8 @@ class Engine:
         number = PREDICTION_NUMBER.get(e.name)
         if number is not None:
             for lane in self.lanes:
+                if e.instrument not in (ev.NO_INSTRUMENT, lane.market.index):
+                    continue
                 if lane.plan.on_predicted(e.ts_recv_ns, number, e.value, e.confidence, e.known_at_ns, e.valid_until_ns):
                     self._bars_closed(lane, e.ts_recv_ns, out)
 

@@ -27,7 +27,7 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """[[lanes]]: one instrument, one strategy. Trigger, interval and bars of a model come from its manifest."""
 
     instrument: str  # "venue:symbol", as defined by [[instruments]]
-    strategy: str  # a bundle's name or path, or rule:NAME of a rule in strategies.md
+    strategy: str  # a bundle's name or path, rule:NAME of a rule in strategies.md, or ensemble:FILE of several of them
     params: dict[str, bool | float] = {}  # of a rule, by name; strategies.md has their bounds and defaults
     trigger: Literal["quote", "trade", "bar"] | None = None  # of a rule; bar when absent
     min_interval_ms: int | None = None  # of a rule; 100 when absent
@@ -47,7 +47,7 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if not self.rule:
             for key in ("params", "min_interval_ms", "bars"):
                 if getattr(self, key) not in (None, {}):
-                    raise ConfigError(f"[[lanes]] {self.instrument}: {key} belongs to rules; the model {self.strategy!r} brings its own")
+                    raise ConfigError(f"[[lanes]] {self.instrument}: {key} belongs to rules; {self.strategy!r} brings its own")
 
     @property
     def rule(self) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from mia.execution.planner import OrderIds
 from mia.execution.portfolio import Portfolio
 from mia.execution.table import OrderTable
+from mia.policy.ensemble import Said
 from mia.risk.state import RiskState
 
 
@@ -46,6 +47,7 @@ class LaneState(msgspec.Struct, kw_only=True):
     is_drift_told: bool = False  # an alert said so, and it has not come back since
     regime_probs: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
     out_of_range_row: int = 0  # decisions refused in a row because a feature was out of range
+    said: tuple[Said, ...] = ()  # by the members of an ensemble, one decision ago
 
 
 class Counters(msgspec.Struct, kw_only=True):

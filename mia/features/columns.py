@@ -8,7 +8,19 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mia.domain.events import AnyEvent, BookDelta, BookSnapshot, FeedGap, NewsScored, Predicted, Quote, Reference, Timer, Trade
+from mia.domain.events import (
+    NO_INSTRUMENT,
+    AnyEvent,
+    BookDelta,
+    BookSnapshot,
+    FeedGap,
+    NewsScored,
+    Predicted,
+    Quote,
+    Reference,
+    Timer,
+    Trade,
+)
 from mia.features.series import NEWS_NUMBER, PREDICTION_NUMBER, REFERENCE_NUMBER
 
 F64 = npt.NDArray[np.float64]
@@ -65,7 +77,7 @@ def from_events(events: Iterable[AnyEvent], instrument: int | None = None) -> Ev
     packed: list[bytes] = []
     pairs = 0
     for e in events:
-        if instrument is not None and getattr(e, "instrument", instrument) != instrument:
+        if instrument is not None and getattr(e, "instrument", instrument) not in (instrument, NO_INSTRUMENT):
             continue
         x = y = 0.0
         head = (e.ts_recv_ns, e.ts_event_ns)

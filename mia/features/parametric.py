@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from mia.features.blocks import BlockSpec, Parts
 from mia.features.catalogue import WarmUp
-from mia.kernels import clock_column, parametric
+from mia.features.series import PREDICTION_NUMBER
+from mia.kernels import clock_column, parametric, signal_block
 
 if TYPE_CHECKING:
     from mia.kernels.block import Block
@@ -37,7 +38,7 @@ class ParametricColumn(NamedTuple):
         def build(parts: Parts, base: int) -> Block:
             return _KINDS[self.kind].build(parts, base, *self.lengths)
 
-        return BlockSpec((self.kind,), ("emit",) if self.kind == "mid" else ("bar",), build)
+        return BlockSpec((self.kind,), _HEARS.get(self.kind, ("bar",)), build)
 
 
 def parse_parametric(name: str) -> ParametricColumn | None:
@@ -80,6 +81,17 @@ def _volatility(parts: Parts, base: int, n: int) -> Block:
     return parametric.Volatility(parts.arena, parts.pool, base, parts.hist, n)
 
 
+def _signal(is_flat_without: bool) -> Callable[..., Block]:
+    def build(parts: Parts, base: int) -> Block:
+        return signal_block.SignalColumn(parts.arena, parts.pool, base, parts.hist, PREDICTION_NUMBER["signal"], is_flat_without)
+
+    return build
+
+
+def _none() -> int:
+    return 0
+
+
 def _one(*_: int) -> int:
     return 1
 
@@ -99,7 +111,10 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     **{kind: _Kind(_N, _one_more, _plain(kind)) for kind in ("rsi", "atr", "prior_highest", "prior_lowest", "momentum")},
     **{kind: _Kind((), _one, _clock(kind)) for kind in ("bar_day", "bar_second", "session_age", "session_left")},
     **{kind: _Kind(("minutes",), _one, _clock(kind)) for kind in ("opening_high", "opening_low")},
+    "signal": _Kind((), _none, _signal(False)),
+    "signal_else_flat": _Kind((), _none, _signal(True)),
     "volatility": _Kind(_N, _one_more, _volatility),
     "macd_histogram": _Kind(("fast", "slow", "smooth"), lambda fast, slow, smooth: max(fast, slow) + smooth, _macd),
 }
+_HEARS: Final[Mapping[str, tuple[str, ...]]] = {"mid": ("emit",), **dict.fromkeys(("signal", "signal_else_flat"), ("emit", "slow"))}
 PARAMETRIC: Final = tuple(f"{name}({','.join(kind.lengths)})" if kind.lengths else name for name, kind in _KINDS.items())

@@ -13,7 +13,7 @@ REFERENCES: Final = (
     "funding_rate", "nyse_tick", "trin",
 )  # fmt: skip
 NEWS_SOURCES: Final = ("news", "social")
-PREDICTIONS: Final = ("vix", "short", "medium", "long")
+PREDICTIONS: Final = ("vix", "short", "medium", "long", "signal")  # signal: a wanted position in [-1, 1], for the rule `signals`
 REFERENCE_NUMBER: Final = {name: number for number, name in enumerate(REFERENCES)}
 NEWS_NUMBER: Final = {name: number for number, name in enumerate(NEWS_SOURCES)}
 PREDICTION_NUMBER: Final = {name: number for number, name in enumerate(PREDICTIONS)}

@@ -89,7 +89,7 @@ class DriftMeter:
         x: cython.double
         for k in range(self.columns):
             j = self.index[k]
-            x = self.plan.row[0, j]
+            x = self.plan.row.values[0, j]
             if x - x != 0.0 or not self.plan.is_there(j):
                 continue
             i = self.starts[k]

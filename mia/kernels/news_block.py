@@ -278,7 +278,9 @@ class NewsBlock(Block):  # type: ignore[misc]
         known_ns: cython.longlong,
         until_ns: cython.longlong,
     ) -> cython.longlong:
-        """A prediction of PREDICTIONS: 0 vix, a level; 1 short, 2 medium, 3 long: the probability of a rise."""
+        """A prediction of PREDICTIONS: 0 vix, a level; 1 short, 2 medium, 3 long: the probability of a rise. Others are not ours."""
+        if name > 3:
+            return 0
         self.state[3] = 1
         if name == 0:
             if value > 0.0:

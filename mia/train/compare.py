@@ -23,6 +23,7 @@ from mia.train.settings import FitSettings, recorded_instruments
 from mia.train.tapes import Stretch, chosen, make_tape, recorded
 
 BASELINE_COLUMN: Final = "ema_gap_20_50"  # what the rule that every policy is compared with reads
+GATE_SHARES: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.85)  # of openings that a candidate of alpha_min refuses
 
 
 def _decider(bundle: Bundle) -> Decide:
@@ -68,7 +69,7 @@ def choose_alpha_min(
     opening = np.abs(action[:, 0]) > settings.env.dead_band
     seen = alpha[opening, 0] if opening.any() else alpha[:, 0]
     choices = []
-    for share in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 0.85):
+    for share in GATE_SHARES:
         threshold = round(float(np.quantile(seen, share)), 4) if share else 0.0
         results = evaluate(_decider(bundle), tapes, account, settings.env, threshold)
         net = [r.return_bps_per_hour for r in results]

@@ -32,7 +32,8 @@ from mia.train.account import INV_STD, SUPPORTED, PlanAccount
 from mia.train.alpha import AlphaReport, fit_alpha, report, with_account
 from mia.train.bundle_writer import write_bundle
 from mia.train.card import performance_csv, write_card
-from mia.train.compare import BASELINE_COLUMN, choose_alpha_min, compare, metrics_of, recorded_results
+from mia.train.compare import BASELINE_COLUMN, GATE_SHARES, choose_alpha_min, compare, metrics_of, recorded_results
+from mia.train.counting import close_fit, open_fit
 from mia.train.drift_file import write_drift
 from mia.train.env import F32, Tape
 from mia.train.graph import PolicyWeights
@@ -93,6 +94,7 @@ def fit(
         raise ConfigError("--reference: simulated markets have no such series: give candle files with --bars")
     make = functools.partial(bar_parts, files=bar_files) if bar_files else simulated_parts
     parts = make(settings, choose=choose, known=known, say=say)
+    counted = open_fit(settings, bar_files, ranking, parts, GATE_SHARES)
     say(f"data: {sum(len(s.ts_ns) for s in parts.train)} training rows, {time.perf_counter() - started:.1f} s")
     raw = np.concatenate([s.features for s in parts.train])
     observation = _observation(parts, account, raw)
@@ -119,6 +121,7 @@ def fit(
     alpha_min, choices = choose_alpha_min(bundle, parts, account, settings)
     say(f"alpha_min: {alpha_min:.3f}, chosen on validation from {choices}")
     results = compare(bundle, parts.test, parts, account, settings, alpha_min)
+    close_fit(counted, choices, results["policy"])
     seen = recorded_results(bundle, recordings, parts, account, settings, alpha_min)
     metrics = metrics_of(results, alpha, difference, parts.masks)
     manifest = msgspec.structs.replace(manifest, alpha_min=alpha_min, metrics=metrics)
@@ -191,7 +194,8 @@ def _check_inputs(tapes: Sequence[Tape], raw: Any, observation: Observation) -> 
     """Raw observations [N, n] with made-up accounts and masks, and their probabilities [N, 3], for golden vectors and the gate."""
     rng = np.random.default_rng(7)
     rows = np.linspace(0, len(raw) - 1, CHECK_ROWS).astype(np.int64)
-    made_up = rng.uniform(-1.0, 1.0, size=(len(rows), observation.own))
+    low, high = np.array([(max(a, -1.0), min(b, 1.0)) for a, b in _own_ranges(observation)]).T
+    made_up = np.clip(rng.uniform(-1.0, 1.0, size=(len(rows), observation.own)), low, high)
     probs = np.concatenate([t.probs for t in tapes])[rows]
     return np.concatenate([raw[rows], made_up], axis=1).astype(np.float32), probs.astype(np.float32)
 
@@ -208,6 +212,12 @@ def _train_all(tapes: Sequence[Tape], account: PlanAccount, settings: FitSetting
         return [f.result() for f in [pool.submit(train_regime, *job) for job in jobs]]
 
 
+def _own_ranges(observation: Observation) -> list[tuple[float, float]]:
+    """(lowest, highest) value of the account's columns by the catalogue, then of the masks."""
+    features = observation.columns[: len(observation.columns) - observation.masks]
+    return [*(shipped_catalogue().get(c).range for c in features[observation.market :]), *[(0.0, 1.0)] * observation.masks]
+
+
 def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, settings: FitSettings, command: str) -> Manifest:
     """Everything but alpha_min, metrics and hashes."""
     train, validation, test = settings.seeds() if parts.trigger == "quote" else ([], [], [])
@@ -215,7 +225,7 @@ def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, setti
     low, high = _with_neutral(low, high, parts)
     span = np.maximum(high - low, 1e-6)
     features = observation.columns[: len(observation.columns) - observation.masks]
-    own = [shipped_catalogue().get(c).range for c in features[observation.market :]] + [(0.0, 1.0)] * observation.masks
+    own = _own_ranges(observation)
     return Manifest(
         format=FORMAT,
         name=name,

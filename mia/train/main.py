@@ -10,10 +10,13 @@ from typing import Annotated
 
 import typer
 
-from mia.domain.errors import ConfigError, MiaError
+from mia.domain.errors import ConfigError, MiaError, NotPermitted
 from mia.train.settings import FitSettings
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Train MIA's policies.")
+
+
+ExcludeSealed = Annotated[bool, typer.Option("--exclude-sealed", help="Leave rows of sealed holdouts out instead of stopping at them.")]
 
 
 @app.callback()
@@ -32,6 +35,7 @@ def fit(
     recording: Annotated[list[Path] | None, typer.Option(help="Raw frames to report on in the card; may be repeated.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=3, help="Processes; the result is the same.")] = FitSettings().workers,
     markets: Annotated[int, typer.Option(min=1, max=1_000, help="Simulated training markets.")] = FitSettings().train_markets,
+    exclude_sealed: ExcludeSealed = False,
     ranking: Annotated[Path | None, typer.Option(help="A feature_importance.csv to choose columns by, instead of a new one.")] = None,
     feature_models: Annotated[
         Path | None, typer.Option(help="Models of `mia-train features`: their columns may be chosen, and they go into the bundle.")
@@ -48,7 +52,9 @@ def fit(
 
     test = FitSettings().test_markets if markets >= 5 else 5
     masks = tuple(dict.fromkeys(mask)) if mask else FitSettings().masks
-    settings = FitSettings(seed=seed, steps=steps, workers=workers, train_markets=markets, test_markets=test, masks=masks)
+    settings = FitSettings(
+        seed=seed, steps=steps, workers=workers, train_markets=markets, test_markets=test, masks=masks, exclude_sealed=exclude_sealed
+    )
     references = [_named_file(text) for text in reference or []]
     command = shlex.join(["mia-train", *sys.argv[1:]])
     say = functools.partial(typer.echo, err=True)
@@ -71,6 +77,7 @@ def features(
         list[Path] | None, typer.Option(help="Candle file (.feather, .parquet, .csv) instead of simulated markets; may be repeated.")
     ] = None,
     share: Annotated[float, typer.Option(min=0.1, max=1.0, help="First share of each file that the models may see.")] = 0.6,
+    exclude_sealed: ExcludeSealed = False,
     vix: Annotated[Path | None, typer.Option(help="Daily VIX (DATE, CLOSE): fit its forecast, too.")] = None,
 ) -> None:
     """Fit the models behind the regime, latent and memory columns and write them to a file."""
@@ -78,18 +85,21 @@ def features(
     from mia.train.feature_models.rows import FeatureFitSettings
     from mia.train.settings import perpetual
 
-    settings = FeatureFitSettings(seed=seed, train_share=share)
+    settings = FeatureFitSettings(seed=seed, train_share=share, exclude_sealed=exclude_sealed)
     fit_features(out, settings, bars or [], vix, perpetual(), lambda line: typer.echo(line, err=True))
     typer.echo(str(out))
 
 
 def main() -> None:
-    """Exit codes: 0 ok, 1 error, 2 usage, 4 config."""
+    """Exit codes: 0 ok, 1 error, 2 usage, 4 config, 6 refused (sealed history)."""
     try:
         app()
     except ConfigError as e:
         typer.echo(f"mia-train: {e}", err=True)
         raise SystemExit(4) from None
+    except NotPermitted as e:
+        typer.echo(f"mia-train: {e}", err=True)
+        raise SystemExit(6) from None
     except MiaError as e:
         typer.echo(f"mia-train: {e}", err=True)
         raise SystemExit(1) from None

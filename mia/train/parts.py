@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from mia.backtest.readers import read_bars, utc
+from mia.backtest.validation.seal import Sealed
 from mia.domain.errors import ConfigError
 from mia.features.bars import BarSpec
 from mia.features.catalogue import INPUTS, Feature, shipped_catalogue
@@ -132,10 +133,11 @@ def bar_parts(settings: FitSettings, files: Sequence[Path], choose: Choose, know
 
     With models only the bars after all that they saw are cut; earlier ones warm columns up.
     """
-    first_ns = min(int(read_bars(path)[0][0]) for path in files)
+    sealed: Sealed = "exclude" if settings.exclude_sealed else "refuse"
+    first_ns = min(int(read_bars(path, sealed)[0][0]) for path in files)
     given = known.models.regime if known.models is not None else None
     regime_columns = given.columns if given is not None else BAR_REGIME_COLUMNS
-    whole = [from_bar_file(f, perpetual(), bar_candidates(known, first_ns), regime_columns, known) for f in files]
+    whole = [from_bar_file(f, perpetual(), bar_candidates(known, first_ns), regime_columns, known, sealed=sealed) for f in files]
     interval_ns = int(np.median(np.diff(whole[0].ts_ns)))
     bar = BarSpec.parse(f"time:{interval_ns // 1_000_000}ms")
     after_ns = check_models(known, bar, _NOT_IN_CANDLES)

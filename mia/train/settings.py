@@ -66,6 +66,7 @@ class FitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lost_rows: int = 60  # of such a span
     fills_per_hour_min: float = 12.0  # a gate that lets less through is not considered
     env: EnvSettings = EnvSettings()
+    exclude_sealed: bool = False  # leave the rows of sealed holdouts out instead of stopping at them
 
     def seeds(self) -> tuple[list[int], list[int], list[int]]:
         """Market seeds of training, validation and test."""

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from mia.backtest.feature_run import with_timers
 from mia.backtest.readers import read_bars
+from mia.backtest.recordings import open_recording
+from mia.backtest.validation.seal import Sealed
 from mia.domain.errors import DataError
 from mia.domain.events import AnyEvent
 from mia.domain.instruments import Instrument, InstrumentId
@@ -31,7 +33,6 @@ from mia.train.env import F32, OwnScale, Tape
 from mia.train.known import Known
 from mia.train.lost import Lost
 from mia.train.observation import Observation
-from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -184,13 +185,14 @@ def from_bar_file(
     regime_columns: Sequence[str],
     known: Known = NOTHING_KNOWN,
     bars_max: int = 200_000,
+    sealed: Sealed = "refuse",
 ) -> Stretch:
     """A file of candles: feather, parquet or csv with a time column (date or ts_ms), open, high, low, close, volume.
 
     One row per bar, decided when the bar is known (its close); the touch is the close, one tick wide: half-spread is in
     the taker fee's favour only by half a tick. Columns that need trades or quotes are not available and are refused.
     """
-    times, ohlcv = read_bars(path)
+    times, ohlcv = read_bars(path, sealed)
     times, ohlcv = times[-bars_max:], ohlcv[-bars_max:]
     interval = int(np.median(np.diff(times)))
     tick, lot = float(instrument.tick_size), float(instrument.lot_size)
@@ -301,7 +303,7 @@ def recorded(
 
     Timers stand between its events as live has them: bars of a silence close one by one, and the regime filter takes each.
     """
-    feed = ReplayFeed([path], [(InstrumentId(k), instrument) for k, instrument in enumerate(instruments)])
+    feed = open_recording([path], [(InstrumentId(k), instrument) for k, instrument in enumerate(instruments)])
     number, instrument = next(iter(feed.instruments.values()))
     codec = feed.codec()
     events: list[AnyEvent] = []

@@ -72,6 +72,7 @@ def _frames(result: Result) -> dict[str, pl.DataFrame]:
     m = g.marks
     columns: dict[str, Any] = {"ts_ns": m.ts_ns, "equity_e8": m.equity_e8, "cash_e8": m.cash_e8}
     columns |= {f"position_{i}": np.ascontiguousarray(m.lots[:, i]) for i in range(m.lots.shape[1])}
+    columns |= {f"mid2_{i}": np.ascontiguousarray(m.mids2[:, i]) for i in range(m.mids2.shape[1])}
     columns |= {"exposure": m.exposure, "regime": m.regime}
     orders, decisions = _schema(pl, OrderRow), _schema(pl, DecisionRow)
     return {

@@ -108,6 +108,7 @@ class Collector:
                 table[:, 1],
                 table[:, 2],
                 np.array(self.lots, dtype=np.int64).reshape(len(self.marks), len(engine.markets)),
+                np.array(self.mids2, dtype=np.int64).reshape(len(self.marks), len(engine.markets)),
                 exposure_of(table[:, 1], table[:, 3].astype(np.float64)),
                 table[:, 4].astype(np.int8),
             ),

@@ -40,6 +40,7 @@ I64 = npt.NDArray[np.int64]
 _WORD: Final = 1 << 59  # products of money and a fraction's parts stay below it, doubled sums below 2^63
 DAY_NS: Final = 86_400_000_000_000
 _ARENA_BYTES: Final = 64 << 20
+SIGNALS: Final = "signals"  # the rule whose column nothing but events can fill
 _TYPES: Final = ("market", "stop", "take")  # by kind of order
 _PURPOSES: Final = ("entry", "stop", "take")
 
@@ -77,6 +78,8 @@ def why_not(spec: RunSpec) -> str:
         return "several instruments or lanes share one account"
     if not spec.lanes[0].rule:
         return "a model is asked at each decision"
+    if spec.lanes[0].rule == SIGNALS:
+        return "its signals come from outside"
     if spec.settings.execution.entry != "market":
         return "entries rest in the book"
     return ""
@@ -232,6 +235,7 @@ def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) ->
         equity,
         np.concatenate([[spec.cash_e8], found.cash_e8]),
         np.concatenate([[0], found.lots])[:, None],
+        np.concatenate([[0], 2 * closes])[:, None],
         exposure_of(equity, np.concatenate([[0], notional]).astype(np.float64)),
         np.full(len(equity), -1, np.int8),
     )

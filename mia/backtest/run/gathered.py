@@ -19,15 +19,17 @@ ACTED: Final = ("buy", "sell", "reduce", "flat")
 
 
 class Marks(NamedTuple):
-    """The account at the start and after each bar (or second): int64[n], lots int64[n, instruments].
+    """The account at the start and after each bar (or second): int64[n]; lots, mids2: int64[n, instruments].
 
-    exposure: signed notional over equity, float64[n]; regime: likeliest of the first lane, -1 without a model, int8[n].
+    mids2: doubled prices in ticks that positions are valued at, 0 before there is one. exposure: signed notional over equity, float64[n];
+    regime: likeliest of the first lane, -1 without a model, int8[n].
     """
 
     ts_ns: I64
     equity_e8: I64
     cash_e8: I64
     lots: I64
+    mids2: I64
     exposure: F64
     regime: I8
 

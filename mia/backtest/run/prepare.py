@@ -18,12 +18,14 @@ from mia.backtest.run.collect import Collector
 from mia.backtest.run.resample import resampled
 from mia.backtest.run.result import Result, result_of
 from mia.backtest.run.runner import Runner, merged
+from mia.backtest.run.signals import Signals, age_max_ns, check_span, note_of, read_signals
 from mia.backtest.run.sources import BarHistory, EventHistory, candle_history, recorded, simulated
 from mia.backtest.run.spec import FillAt, RunSpec, build, strategies_of
 from mia.backtest.run.trips import Path as PricePath
 from mia.backtest.run.trips import Paths
+from mia.backtest.validation.seal import Sealed
 from mia.domain.errors import ConfigError
-from mia.domain.events import AnyEvent
+from mia.domain.events import AnyEvent, Predicted
 from mia.domain.instruments import Instrument
 from mia.engine.settings import LaneSettings
 from mia.execution.attribution import Moments
@@ -68,6 +70,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     half_spread_ticks: int = 1
     duration_s: float = 3600.0
     seed: int | None = None
+    signals: Path | None = None  # of the strategy rule:signals
+    signal_age_ns: int = 0  # how long a signal holds that states no end; 0: the default for the run's bars
+    sealed: Sealed = "refuse"
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,16 +82,40 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     bars: tuple[BarHistory, ...] = ()
     events: EventHistory | None = None
     notes: tuple[str, ...] = ()
+    signals: Signals | None = None
 
 
 def prepare(request: Request) -> Prepared:
     """The run of a request; ConfigError and DataError name what does not fit and what to do."""
+    if (request.signals is None) == (request.strategy == f"rule:{fused.SIGNALS}"):
+        raise ConfigError(f"rule:{fused.SIGNALS} trades the signals of a file, and nothing else does: name it with --signals FILE")
+    prepared = _market(request)
+    return prepared if request.signals is None else _with_signals(request, prepared, request.signals)
+
+
+def _market(request: Request) -> Prepared:
     if not request.data:
         return _simulated(request)
     kinds = {is_candle_file(path) for path in request.data}
     if len(kinds) > 1:
         raise ConfigError("candle files and recordings cannot be run as one: give one kind")
     return _candles(request) if kinds == {True} else _recorded(request)
+
+
+def _with_signals(request: Request, prepared: Prepared, path: Path) -> Prepared:
+    spec = prepared.spec
+    interval_ns = BarSpec.parse(spec.lanes[0].bars or SIM_BARS).interval_ns
+    signals = read_signals(path, spec.instruments, age_max_ns=request.signal_age_ns or age_max_ns(interval_ns), tz=request.tz)
+    bars, notes = prepared.bars, list(prepared.notes)
+    first_ns = max(spec.from_ns, min((h.open_ns[0] for h in bars), default=spec.data[0].first_ns))
+    check_span(signals, int(first_ns), spec.to_ns or max((int(h.close_ns[-1]) for h in bars), default=0))
+    notes.append(note_of(signals, bool(request.params.get("flat_when_stale", True))))
+    for i, history in enumerate(bars):
+        closes = history.close_ns[history.close_ns > spec.from_ns]
+        if lacking := signals.without(closes, i):
+            notes.append(f"{history.facts.instrument}: no signal holds at {lacking} of {len(closes)} closes")
+    spec = msgspec.structs.replace(spec, data=(*spec.data, signals.facts))
+    return msgspec.structs.replace(prepared, spec=spec, signals=signals, notes=tuple(notes))
 
 
 def _simulated(request: Request) -> Prepared:
@@ -100,7 +129,7 @@ def _simulated(request: Request) -> Prepared:
 
 
 def _recorded(request: Request) -> Prepared:
-    history = recorded(request.data, numbered(request.settings))
+    history = recorded(request.data, numbered(request.settings), request.to_ns, request.sealed)
     return _of_events(request, history, request.from_ns, 0)
 
 
@@ -111,17 +140,21 @@ def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int)
     spec = RunSpec(
         settings=settings, instruments=history.instruments, lanes=lanes, data=history.facts, from_ns=from_ns, to_ns=request.to_ns, seed=seed
     )
-    return Prepared(spec=spec, events=history)
+    return Prepared(spec=spec, events=history, notes=history.notes)
 
 
 def _candles(request: Request) -> Prepared:
     groups = _by_instrument(request)
+    bars = BarSpec.parse(request.timeframe) if request.timeframe is not None else None
     histories = []
     notes: list[str] = []
     for instrument, paths in groups:
-        history = candle_history(paths, instrument, tz=request.tz, on_duplicate=request.on_duplicate)
-        if request.timeframe is not None:
-            history = resampled(history, BarSpec.parse(request.timeframe))
+        history = candle_history(
+            paths, instrument, tz=request.tz, on_duplicate=request.on_duplicate, span=(request.from_ns, request.to_ns),
+            warm_up=request.warm_up, warm_up_bars=bars, sealed=request.sealed,
+        )  # fmt: skip
+        if bars is not None:
+            history = resampled(history, bars)
         histories.append(history)
         notes += history.notes
     if len({h.bars.text for h in histories}) > 1:
@@ -226,11 +259,15 @@ def execute(prepared: Prepared, *, compiled: bool = True) -> Result:
             return result_of(spec, *found, paths, list(prepared.notes))
     engine, collector = build(spec), Collector()
     venue = BarVenue(dict(enumerate(spec.instruments)), HalfSpread(spec.half_spread_ticks), at_close=spec.fill_at == "close")
-    Runner(engine, venue, collector, spec).bars(merged([history.iterate(i) for i, history in enumerate(prepared.bars)]))
+    Runner(engine, venue, collector, spec, _outside(prepared)).bars(merged([history.iterate(i) for i, history in enumerate(prepared.bars)]))
     collector.moments = {
         n.fill_id: Moments(2 * n.mark_ticks, 2 * n.market_ticks, n.market_ticks + n.side * n.spread_ticks) for n in venue.notes
     }
     return result_of(spec, strategies_of(engine), collector.gather(engine), paths, list(prepared.notes))
+
+
+def _outside(prepared: Prepared) -> Iterator[Predicted]:
+    return iter(()) if prepared.signals is None else prepared.signals.events()
 
 
 def _events(prepared: Prepared) -> Result:
@@ -240,7 +277,7 @@ def _events(prepared: Prepared) -> Result:
     for market in engine.markets:
         market.reads_book = True  # the venue fills against it
     venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper)
-    Runner(engine, venue, collector, spec).events(_until(history, spec.to_ns), MARK_EVERY_NS)
+    Runner(engine, venue, collector, spec, _outside(prepared)).events(_until(history, spec.to_ns), MARK_EVERY_NS)
     ends = np.array([mark[0] for mark in collector.marks], dtype=np.int64)
     mids = np.array(collector.mids2, dtype=np.float64).reshape(len(ends), len(engine.markets)) / 2.0
     paths = Paths({i: PricePath(ends, mids[:, i], mids[:, i]) for i in range(len(engine.markets))})

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from mia.assemble import versions
+from mia.backtest.readers import utc
 from mia.backtest.run.gathered import Gathered
 from mia.backtest.run.spec import FORMAT, RunSpec
 from mia.backtest.run.trips import Excursions, Trip
@@ -64,5 +65,7 @@ def result_of(
         for record, trip in zip(gathered.trades, attribution.take_closed(), strict=True)
     ]
     if gathered.counters["alerts"].get("drawdown_stop"):
-        notes = [*notes, "the drawdown stop tripped: nothing was opened after it, as live, where only the operator resets it"]
+        refused = [row.first_ns for row in gathered.decisions if row.code == "drawdown_stop"]
+        when = f" ({utc(refused[0])})" if refused else ""
+        notes = [*notes, f"the drawdown stop tripped{when}: nothing was opened after it, as live, where only the operator resets it"]
     return Result(spec=spec, id=spec.id(strategies), strategies=strategies, gathered=gathered, trips=trips, parts=parts, notes=list(notes))

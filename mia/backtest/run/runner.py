@@ -17,6 +17,7 @@ from mia.domain.events import (
     Bar,
     FeedGap,
     InstrumentDefined,
+    Predicted,
     RunStarted,
     Timer,
     TradingDisabled,
@@ -41,15 +42,22 @@ class BarRow(NamedTuple):
 
 
 class Runner:
-    """One engine, one venue, one collector; `bars` or `events` once."""
+    """One engine, one venue, one collector; `bars` or `events` once.
 
-    def __init__(self, engine: Engine, venue: BarVenue | SimVenue, collector: Collector, spec: RunSpec) -> None:
+    outside: facts from outside of the market in order of receive time; each is heard before what the market says at the same time.
+    """
+
+    def __init__(
+        self, engine: Engine, venue: BarVenue | SimVenue, collector: Collector, spec: RunSpec, outside: Iterable[Predicted] = ()
+    ) -> None:
         self.engine: Final = engine
         self.collector: Final = collector
         self._venue: Final = venue
         self._spec: Final = spec
         self._seq = 0
         self._is_warming = False
+        self._outside: Final = iter(outside)
+        self._next = next(self._outside, None)
 
     # --- the loop --------------------------------------------------------------------------------------------------
     def accept(self, event: AnyEvent, is_market: bool = False) -> None:
@@ -86,6 +94,15 @@ class Runner:
             self._is_warming = False
             self.accept(TradingEnabled(self._seq + 1, 0, max(self._spec.from_ns, self.engine.state.now_ns), WARM_UP))
 
+    def _hear(self, until_ns: int) -> None:
+        """What is known from outside by until_ns; what was known before the run began is heard at its beginning."""
+        while self._next is not None and self._next.ts_recv_ns <= until_ns:
+            fact, self._next = self._next, next(self._outside, None)
+            ts = max(fact.ts_recv_ns, self.engine.state.now_ns)
+            if isinstance(self._venue, SimVenue):
+                self._advance(self._venue, ts)
+            self.accept(msgspec.structs.replace(fact, seq=self._seq + 1, ts_recv_ns=ts))
+
     # --- bars ------------------------------------------------------------------------------------------------------
     def bars(self, groups: Iterable[Sequence[BarRow]]) -> None:
         """groups: bars that end at one time, in order of time and, within, of instrument."""
@@ -99,6 +116,7 @@ class Runner:
             venue.open_bars([row.prices for row in group])
             self._drain(venue, close_ns)
             venue.close_bars()
+            self._hear(close_ns)
             for row in group:
                 self.accept(msgspec.structs.replace(row.event, seq=self._seq + 1))
             self._drain_ready(venue, close_ns)
@@ -131,9 +149,11 @@ class Runner:
                 raise DataError(f"the clock goes back: an event at {ts} ns after {state.now_ns} ns")
             self._warm(ts)
             while next_mark <= ts:
+                self._hear(next_mark)
                 self._advance(venue, next_mark)
                 self.collector.mark(next_mark, self.engine)
                 next_mark += mark_every_ns
+            self._hear(ts)
             self._advance(venue, ts)
             self.accept(msgspec.structs.replace(event, seq=self._seq + 1), is_market=True)
         if self._seq:

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mia.backtest.readers import Candles, OnDuplicate, bar_rows, file_sha256, read_candles, utc
+from mia.backtest.recordings import open_recording
 from mia.backtest.run.runner import BarRow
 from mia.backtest.run.spec import DataFacts
+from mia.backtest.validation.seal import Sealed, seal_notes, span_reading
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import AnyEvent, Bar
 from mia.domain.instruments import Instrument, InstrumentId
@@ -22,12 +24,12 @@ from mia.features.bars import BarSpec
 from mia.sim.bar_venue import BarPrices
 from mia.sim.market import SimFeed, SimMarket
 from mia.sim.settings import SimMarketSettings
-from mia.venues.replay.feed import ReplayFeed
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 SIM_START_NS: Final = 1_700_000_000_000_000_000
 _CHUNK: Final = 8192
+_OPEN_NS: Final = 1 << 62
 
 
 class BarHistory(NamedTuple):
@@ -78,9 +80,21 @@ def candle_history(
     tz: str | None = None,
     on_duplicate: OnDuplicate = "error",
     bars: BarSpec | None = None,
+    span: tuple[int, int] = (0, 0),
+    warm_up: int = 0,
+    warm_up_bars: BarSpec | None = None,
+    sealed: Sealed = "refuse",
 ) -> BarHistory:
-    """The bars of candle files on the instrument's grid; DataError and ConfigError as the readers say."""
-    candles = read_candles(paths, bars=bars, tz=tz, on_duplicate=on_duplicate, naive_is_utc=True)
+    """The bars of candle files on the instrument's grid; DataError, ConfigError and SealedError as the readers say.
+
+    span: only what a run from .. to needs, so that a sealed span beyond it is no hindrance; 0 leaves an end open. warm_up, warm_up_bars:
+    with what makes so many of these bars (None: of the files') before it. The notes tell of holdouts in this data.
+    """
+    wanted = (span[0], span[1] or _OPEN_NS) if any(span) else None
+    candles = read_candles(
+        paths, bars=bars, tz=tz, on_duplicate=on_duplicate, naive_is_utc=True, span=wanted, warm_up=warm_up if span[0] else 0,
+        warm_up_bars=warm_up_bars, sealed=sealed,
+    )  # fmt: skip
     spec = BarSpec(kind="time", size=Decimal(candles.interval_ns)) if candles.interval_ns else bars
     assert spec is not None  # read_candles asks for it
     return BarHistory(
@@ -90,7 +104,7 @@ def candle_history(
         close_ns=candles.close_ns,
         rows=bar_rows(candles, instrument, 0, len(candles.close_ns)),
         facts=_facts(candles, instrument, spec),
-        notes=candles.notes,
+        notes=(*candles.notes, *seal_notes(candles.reading)),
     )
 
 
@@ -115,36 +129,46 @@ class EventHistory(NamedTuple):
     facts: tuple[DataFacts, ...]
     first_ns: int
     warnings: list[str]  # filled when the events were read
+    notes: tuple[str, ...] = ()
 
 
-def recorded(paths: Sequence[Path], instruments: Sequence[tuple[InstrumentId, Instrument]]) -> EventHistory:
-    """Recordings of frames, decoded as the daemon decodes them."""
-    feed = ReplayFeed(paths, instruments)
+def recorded(
+    paths: Sequence[Path], instruments: Sequence[tuple[InstrumentId, Instrument]], to_ns: int = 0, sealed: Sealed = "refuse"
+) -> EventHistory:
+    """Recordings of frames until to_ns (0: all), decoded as the daemon decodes them; SealedError before anything is decoded."""
+    feed = open_recording(paths, instruments, sealed, to_ns)
     picked = tuple(definition for _, definition in feed.instruments.values())
     renumbered = [(InstrumentId(i), definition) for i, definition in enumerate(picked)]
-    first_ns = feed.describe().first_ns
+    first_ns = last_ns = 0
+    for ts, _ in feed.frames():  # a first pass over the frames alone: what is sealed and where they end is known before a run
+        first_ns, last_ns = first_ns or ts, ts
+    if not first_ns:
+        raise DataError(f"{paths[0]}: no frame until {utc(to_ns)}: it begins on {utc(feed.describe().first_ns)}")
     warnings: list[str] = []
 
     def events() -> Iterator[AnyEvent]:
-        feed = ReplayFeed(paths, renumbered)
+        feed = open_recording(paths, renumbered, sealed, to_ns)
         codec = feed.codec()
         for ts, payload in feed.frames():
             yield from codec.decode(payload, ts, 0)
         warnings[:] = feed.warnings()
 
+    sha256 = tuple(file_sha256(path) for path in paths)
     facts = tuple(
         DataFacts(
             instrument=f"{d.venue}:{d.symbol}",
             kind="events",
             files=tuple(path.name for path in paths),
-            sha256=tuple(file_sha256(path) for path in paths),
+            sha256=sha256,
             rows=0,
             first_ns=first_ns,
-            last_ns=0,
+            last_ns=last_ns,
         )
         for d in picked
     )
-    return EventHistory(picked, events, facts, first_ns, warnings)
+    reading = span_reading(dict(zip(sha256, (path.name for path in paths), strict=True)), first_ns, last_ns)
+    reading = msgspec.structs.replace(reading, names=feed.names)
+    return EventHistory(picked, events, facts, first_ns, warnings, tuple(seal_notes(reading)))
 
 
 def simulated(settings: SimMarketSettings, instrument: Instrument, duration_s: float, warm_up_s: float) -> EventHistory:

@@ -24,7 +24,7 @@ class DataFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One instrument's history. sha256: of the files, in order; rows: bars or events, of the whole span."""
 
     instrument: str
-    kind: Literal["bars", "events", "simulated"]
+    kind: Literal["bars", "events", "simulated", "signals"]
     files: tuple[str, ...]
     sha256: tuple[str, ...]
     rows: int

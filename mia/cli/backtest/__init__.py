@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from mia.cli.backtest import grid, run, strategies
+from mia.cli.backtest import ensemble, grid, run, seal, strategies, trials
 
 app = typer.Typer(help="Strategies on history, and how far to trust the numbers.", rich_markup_mode=None, no_args_is_help=True)
 app.command("run", short_help="A strategy or a policy on history, with every cost.")(run.run)
 app.command("grid", short_help="Many configurations of one strategy, each of them counted.")(grid.grid)
 app.add_typer(strategies.app, name="strategies", short_help="The classic strategies; show one with its parameters.")
+app.add_typer(ensemble.app, name="ensemble", short_help="Several strategies as one target: fit their weights.")
+app.add_typer(trials.app, name="trials", short_help="Every configuration that was ever scored.")
+app.command("seal", short_help="Make a span of history unreadable: the holdout.")(seal.seal)
+app.command("unseal", short_help="Open a sealed span, once and for all: logged, counted, told in every report.")(seal.unseal)
+app.command("seals", short_help="What is sealed, and what was opened why.")(seal.seals)
 
 __all__ = ("app",)

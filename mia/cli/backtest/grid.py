@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.grid.search import Outcome, Plan, Progress
@@ -50,6 +50,7 @@ def grid(
     on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
     fill: o.FillOption = o.FillAt.next_open,
     half_spread_ticks: o.HalfSpread = 1,
+    exclude_sealed: ExcludeSealed = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -77,7 +78,7 @@ def grid(
     request = o.request_of(
         config=config, strategy=f"rule:{strategy}", params=dict(space.config(first) or {}), data=data, instrument=instrument,
         timeframe=timeframe, from_=from_, to=to, days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz,
-        on_duplicate=on_duplicate, fill=fill, half_spread_ticks=half_spread_ticks, duration=0.0, seed=None,
+        on_duplicate=on_duplicate, fill=fill, half_spread_ticks=half_spread_ticks, exclude_sealed=exclude_sealed, duration=0.0, seed=None,
     )  # fmt: skip
     with Registry() as registry:
         outcome = Search(prepare(request), plan, data_home() / "grids", registry, jobs=jobs).run(_reporter())

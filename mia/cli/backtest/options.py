@@ -41,7 +41,15 @@ class OnDuplicate(enum.StrEnum):
 
 
 Strategy = Annotated[str | None, typer.Option("--strategy", metavar="NAME", help="A classic strategy: mia backtest strategies list.")]
-Policy = Annotated[str | None, typer.Option("--policy", metavar="BUNDLE", help="A model, by name or path: mia models list.")]
+Policy = Annotated[str | None, typer.Option("--policy", metavar="BUNDLE", help="A model, by name or path, or ensemble:FILE.")]
+Signals = Annotated[
+    Path | None,
+    typer.Option("--signals", metavar="FILE", help="Signals of your own: ts (UTC) or ts_ns, signal in -1 .. 1, instrument, valid_until."),
+]
+SignalAge = Annotated[
+    str | None,
+    typer.Option("--signal-age", metavar="T", help="How long a signal holds that states no end: 4h; else 3 bars, at least 5 minutes."),
+]
 Param = Annotated[list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Of the strategy; may be repeated.")]
 Data = Annotated[
     list[Path] | None,
@@ -74,10 +82,10 @@ Duration = Annotated[float, typer.Option("--duration", metavar="S", help="Of the
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the simulated market.")]
 
 
-def strategy_of(strategy: str | None, policy: str | None, param: Sequence[str] | None) -> tuple[str, Params]:
-    """(rule:NAME or a bundle, parameters); exactly one must be named."""
-    if (strategy is None) == (policy is None):
-        raise typer.BadParameter("name one of --strategy NAME and --policy BUNDLE")
+def strategy_of(strategy: str | None, policy: str | None, param: Sequence[str] | None, signals: Path | None = None) -> tuple[str, Params]:
+    """(rule:NAME, a bundle or ensemble:FILE, parameters); exactly one must be named."""
+    if sum(given is not None for given in (strategy, policy, signals)) != 1:
+        raise typer.BadParameter("name one of --strategy NAME, --policy BUNDLE and --signals FILE")
     params: Params = {}
     for text in param or ():
         name, equals, value = text.partition("=")
@@ -90,7 +98,17 @@ def strategy_of(strategy: str | None, policy: str | None, param: Sequence[str] |
         if params:
             raise typer.BadParameter("--param belongs to strategies; a model brings its own")
         return policy, {}
-    return f"rule:{strategy}", params
+    return f"rule:{'signals' if strategy is None else strategy}", params
+
+
+def age_ns(option: str, text: str | None) -> int:
+    """Of a span of time such as 90s, 15m, 4h or 1d; 0 when none is given."""
+    if text is None:
+        return 0
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    if not re.fullmatch(r"[1-9]\d{0,6}[smhd]", text):
+        raise typer.BadParameter(f"{option} {text}: write a time such as 90s, 15m, 4h or 1d")
+    return int(text[:-1]) * units[text[-1]] * 1_000_000_000
 
 
 def _value(text: str, value: str) -> bool | float:
@@ -159,6 +177,9 @@ def request_of(
     half_spread_ticks: int,
     duration: float,
     seed: int | None,
+    exclude_sealed: bool,
+    signals: Path | None = None,
+    signal_age: str | None = None,
 ) -> Request:
     """The options as one value; a wrong one is named."""
     import msgspec
@@ -194,4 +215,7 @@ def request_of(
         half_spread_ticks=half_spread_ticks,
         duration_s=duration,
         seed=seed,
+        signals=signals,
+        signal_age_ns=age_ns("--signal-age", signal_age),
+        sealed="exclude" if exclude_sealed else "refuse",
     )

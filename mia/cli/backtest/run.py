@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, JsonOption
-
-if TYPE_CHECKING:
-    from mia.backtest.run.result import Result
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 
 
 def run(
     strategy: o.Strategy = None,
     policy: o.Policy = None,
+    signals: o.Signals = None,
     param: o.Param = None,
     data: o.Data = None,
     instrument: o.InstrumentOption = None,
@@ -36,67 +34,56 @@ def run(
     half_spread_ticks: o.HalfSpread = 1,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
+    signal_age: o.SignalAge = None,
+    exclude_sealed: ExcludeSealed = False,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", min=0, max=100_000, help="Resamples behind each interval; 0: none.")
+    ] = 1_000,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Of the run; else a folder by its id among the runs.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Trade history as live would have: the same engine, features, risk rules and windows; what it cost, and what was refused why.
 
-    Writes run.json, equity, orders, fills, decisions and trades.csv. The same run writes the same bytes.
+    Counts itself as a trial, then writes run.json, equity, orders, fills, decisions and trades.csv. The same run writes the same bytes.
     """
+    from mia.assemble import calendar_files
     from mia.backtest.run.artifacts import write
-    from mia.backtest.run.prepare import execute, prepare
+    from mia.backtest.run.counting import counted_run, deflating
+    from mia.backtest.run.figures import summary_of
+    from mia.backtest.run.prepare import prepare
+    from mia.cli.backtest.table import print_run
     from mia.cli.output import print_json
+    from mia.risk.windows import load_windows
     from mia.store.state_dir import data_home
 
-    name, params = o.strategy_of(strategy, policy, param)
+    name, params = o.strategy_of(strategy, policy, param, signals)
     frames: list[str | None] = list(timeframe) if timeframe else [None]
     if out is not None and len(frames) > 1:
         raise typer.BadParameter("--out names one place, --timeframe asks for several runs: leave one of them out")
-    results = []
+    windows = load_windows(*calendar_files())
+    runs = []
     for frame in frames:
         request = o.request_of(
             config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=frame, from_=from_, to=to,
             days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed,
+            half_spread_ticks=half_spread_ticks, duration=duration, seed=seed, exclude_sealed=exclude_sealed, signals=signals,
+            signal_age=signal_age,
         )  # fmt: skip
-        result = execute(prepare(request))
-        folder = out or data_home() / "runs" / result.id
-        write(result, folder)
-        results.append((folder, result))
+        counted = counted_run(prepare(request), windows)
+        folder = out or data_home() / "runs" / counted.result.id
+        write(counted.result, folder)
+        runs.append((folder, counted))
+    summaries = [summary_of(c.result, windows, trials=deflating(c.tried), samples=samples) for _, c in runs]
     if as_json:
-        print_json([{"folder": str(folder), **result.facts()} for folder, result in results])
+        print_json(
+            [
+                {"folder": str(f), **c.result.facts(), "trial": c.trial.key, "trials": c.tried._asdict(), "summary": s}
+                for (f, c), s in zip(runs, summaries, strict=True)
+            ]
+        )
         return
-    for k, (folder, result) in enumerate(results):
+    for k, ((folder, counted), summary) in enumerate(zip(runs, summaries, strict=True)):
         if k:
             print()
-        _print(folder, result)
-
-
-def _print(folder: Path, result: Result) -> None:
-    from mia.cli.output import amount, print_note, print_pairs
-
-    p = result.parts
-    pairs: list[tuple[str, str]] = [
-        ("run", str(folder)),
-        ("equity", f"{amount(result.gathered.marks.equity_e8[0])} -> {amount(result.gathered.marks.equity_e8[-1])} {result.spec.currency}"),
-        ("gross", amount(p.gross_e8)),
-    ]
-    pairs += [(f"- {name}", amount(value)) for name, value in _costs(result)]
-    pairs += [("= net", amount(p.net_e8)), ("trades", str(len(result.trips))), *_decisions(result.gathered.counters)]
-    print_pairs(pairs)
-    for note in result.notes:
-        print_note(note)
-
-
-def _costs(result: Result) -> list[tuple[str, int]]:
-    p = result.parts
-    always = [("fees", p.fees_e8), ("spread", p.spread_e8), ("slippage", p.slippage_e8), ("impact", p.impact_e8)]
-    rare = [("funding", p.funding_e8), ("borrow", p.borrow_e8), ("commission", p.commission_e8), ("roll", p.roll_e8)]
-    return always + [(name, value) for name, value in [*rare, ("liquidation", p.liquidation_e8), ("other", p.other_e8)] if value]
-
-
-def _decisions(counters: dict[str, Any]) -> list[tuple[str, str]]:
-    verbs = ", ".join(f"{n} {verb}" for verb, n in counters["verbs"].items())
-    codes = ", ".join(f"{code} {n}" for code, n in sorted(counters["codes"].items(), key=lambda item: -item[1]))
-    return [("decisions", f"{counters['decisions']}: {verbs}"), ("kept back by", codes or "nothing")]
+        print_run(folder, counted, summary)

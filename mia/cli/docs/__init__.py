@@ -17,6 +17,7 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[3] / "docs"
 
 def pages() -> dict[str, Callable[[], str]]:
     """Name of each generated page, and what makes it."""
+    from mia.backtest.stats import docs as statistics
     from mia.cli.docs import codes, configuration, features, files, strategies
 
     return {
@@ -24,6 +25,7 @@ def pages() -> dict[str, Callable[[], str]]:
         "features": features.page,
         "files": files.page,
         "refusal_codes": codes.page,
+        "statistics": statistics.page,
         "strategies": strategies.page,
     }
 
@@ -57,7 +59,9 @@ def build(
 
 
 @app.command("show", short_help="Print one page.")
-def show(name: Annotated[str, typer.Argument(metavar="PAGE", help="configuration, features, files, refusal_codes or strategies.")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(metavar="PAGE", help="configuration, features, files, refusal_codes, statistics or strategies.")],
+) -> None:
     """Print a page as Markdown."""
     known = pages()
     if name not in known:

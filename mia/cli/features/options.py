@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_type_hi
 
 import typer
 
-from mia.cli.places import ConfigOption
+from mia.cli.places import ConfigOption, ExcludeSealed
 
 if TYPE_CHECKING:
     from mia.backtest.feature_run import Given, Request, Source
@@ -122,6 +122,7 @@ def data_of(
     second: Second = None,
     models: Models = None,
     predict: Predict = None,
+    exclude_sealed: ExcludeSealed = False,
     config: ConfigOption = None,
 ) -> Data:
     """The options as one value; a wrong one is named."""
@@ -147,6 +148,7 @@ def data_of(
         predictions=_named("--predict", predict, "vix=models.json"),
         instruments=tuple(numbered(load_settings(config).settings)),
         family=(load_windows(*calendar_files()), family) if family else None,
+        sealed="exclude" if exclude_sealed else "refuse",
     )
     return Data(columns, category, request)
 

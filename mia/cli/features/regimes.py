@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mia.cli.features.options import Bars, Family, File, Lot, OnDuplicate, OnDuplicateOption, Tick, Tz, app, data_of
-from mia.cli.places import ConfigOption, JsonOption
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
 
 
 @app.command("regimes", short_help="A picture of history by regime, and what each regime was like.")
@@ -22,6 +22,7 @@ def regimes(
     tz: Tz = None,
     family: Family = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
+    exclude_sealed: ExcludeSealed = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,7 +35,10 @@ def regimes(
 
     if out.suffix not in (".html", ".svg"):
         raise typer.BadParameter(f"--out {out}: end it in .html or .svg")
-    data = data_of(bars=bars, tick=tick, lot=lot, tz=tz, on_duplicate=on_duplicate, config=config, models=models, family=family)
+    data = data_of(
+        bars=bars, tick=tick, lot=lot, tz=tz, on_duplicate=on_duplicate, config=config, models=models, family=family,
+        exclude_sealed=exclude_sealed,
+    )  # fmt: skip
     source = open_source([file], data.request)
     found = look(source)
     try:

@@ -16,6 +16,7 @@ from mia.policy.rules import (
     opening_range,
     random,
     rsi_reversion,
+    signals,
     ts_momentum,
     vol_target,
     vwap_reversion,
@@ -29,13 +30,15 @@ _SPECS: Final = (
     opening_range.SPEC, bollinger_atr.SPEC, rsi_reversion.SPEC, vwap_reversion.SPEC,
 )  # fmt: skip
 RULES: Final[Mapping[str, RuleSpec]] = {spec.name: spec for spec in _SPECS}
+_BESIDE: Final[Mapping[str, RuleSpec]] = {signals.SPEC.name: signals.SPEC}  # no strategy of its own: a door for those of others
 
 
 def rule_spec(name: str) -> RuleSpec:
     """The description of the rule `name`; ConfigError lists the known ones."""
-    if name not in RULES:
-        raise ConfigError(f"rule {name!r} is unknown: use one of {', '.join(RULES)}")
-    return RULES[name]
+    spec = RULES.get(name) or _BESIDE.get(name)
+    if spec is None:
+        raise ConfigError(f"rule {name!r} is unknown: use one of {', '.join([*RULES, *_BESIDE])}")
+    return spec
 
 
 def rule_values(name: str, params: Mapping[str, object] | None = None) -> dict[str, float]:
@@ -56,4 +59,4 @@ def make_rule(
         raise ConfigError(f"rule {name}: trigger {trigger!r} is unknown: use one of {', '.join(TRIGGERS)}")
     if not (0 <= min_interval_ms <= 86_400_000):
         raise ConfigError(f"rule {name}: min_interval_ms must lie in 0 .. 86400000, got {min_interval_ms}")
-    return Rule(RULES[name], values, trigger, min_interval_ms * 1_000_000, bar)
+    return Rule(rule_spec(name), values, trigger, min_interval_ms * 1_000_000, bar)

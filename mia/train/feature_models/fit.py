@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,9 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from mia.backtest.validation.seal import Sealed
+from mia.backtest.validation.splits import Labels
+from mia.backtest.validation.splits import walk_forward as anchored
 from mia.domain.errors import ConfigError
 from mia.domain.instruments import Instrument
 from mia.features.models import FeatureModels, Fit, Latent
@@ -63,8 +65,9 @@ def fit_models(
 
 def walk_forward(stretch: Stretch, settings: FeatureFitSettings, folds: int, bar: str) -> Iterator[tuple[FeatureModels, int, int]]:
     """(models, first, stop): models fitted on the rows before `first`, for rows first .. stop - 1; the first fold only teaches."""
-    cuts = np.linspace(0, len(stretch.ts_ns), folds + 1).astype(int).tolist()
-    for first, stop in itertools.pairwise(cuts[1:]):
+    labels = Labels.of(stretch.ts_ns, stretch.ts_ns)  # an outcome that ends after the rows it is fitted on is left out by the fit
+    for split in anchored(labels, folds - 1):
+        first, stop = int(split.test[0]), int(split.test[-1]) + 1
         yield fit_models([stretch.cut(0, first)], settings, f"{stretch.name} rows 0 .. {first - 1}", bar), first, stop
 
 
@@ -77,7 +80,8 @@ def fit_features(
     """
     seeds: list[int] = []
     if bar_files:
-        whole = [from_candles(path, instrument) for path in bar_files]
+        sealed: Sealed = "exclude" if settings.exclude_sealed else "refuse"
+        whole = [from_candles(path, instrument, sealed) for path in bar_files]
         if len({bar for _, bar in whole}) != 1:
             raise ConfigError(f"feature models: candle files of different intervals: {', '.join(bar for _, bar in whole)}")
         bar = whole[0][1]

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from mia.backtest.forecasts import VIX_INPUTS, VIX_WARM, vix_inputs
+from mia.backtest.readers import file_sha256
 from mia.backtest.references import vix_known_ns
+from mia.backtest.validation.seal import Reading, SealLog, names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.features.models import Linear
 from mia.train.feature_models.rows import F64, I64
@@ -74,4 +76,7 @@ def read_vix(path: Path) -> tuple[I64, F64]:
         raise DataError(f"{path}: cannot be read: {str(e).splitlines()[0]}") from None
     if not (np.isfinite(close).all() and (close > 0.0).all() and (np.diff(days) > 0).all()):
         raise DataError(f"{path}: values must be finite and above 0, and days must rise")
+    begin_ns = days * 86_400_000_000_000
+    reading = Reading(sha256=(file_sha256(path),), names=names_in(["vix", path.name]), begin_ns=begin_ns, end_ns=begin_ns + 1)
+    SealLog().allowed(reading, str(path))
     return days, close

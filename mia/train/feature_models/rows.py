@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mia.backtest.readers import read_bars
+from mia.backtest.validation.seal import Sealed
 from mia.domain.errors import DataError
 from mia.domain.instruments import Instrument
 from mia.features import batch
@@ -57,6 +58,7 @@ class FeatureFitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     steps: int = 400
     starts: int = 4
     iterations: int = 40
+    exclude_sealed: bool = False  # leave the rows of sealed holdouts out instead of stopping at them
     rows_max: int = 40_000  # that EM and the autoencoder look at; of more, the newest
 
 
@@ -73,9 +75,9 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
         return Stretch(name=self.name, ts_ns=self.ts_ns[start:stop], close=self.close[start:stop], rows=self.rows[start:stop])
 
 
-def from_candles(path: Path, instrument: Instrument) -> tuple[Stretch, str]:
+def from_candles(path: Path, instrument: Instrument, sealed: Sealed = "refuse") -> tuple[Stretch, str]:
     """(stretch, bar text) of a file of candles; its columns of flow are constant."""
-    times, ohlcv = read_bars(path)
+    times, ohlcv = read_bars(path, sealed)
     interval = int(np.median(np.diff(times)))
     tick, lot = float(instrument.tick_size), float(instrument.lot_size)
     o, h, low, c = (ohlcv[:, k] / tick for k in range(4))

@@ -16,7 +16,7 @@ DOCS = Path(__file__).resolve().parents[3] / "docs"
 Mia = Callable[..., Any]
 
 
-@pytest.mark.parametrize("name", ["configuration", "features", "files", "refusal_codes", "strategies"])
+@pytest.mark.parametrize("name", ["configuration", "features", "files", "refusal_codes", "statistics", "strategies"])
 def test_page_is_current(name: str) -> None:
     assert (DOCS / f"{name}.md").read_text(encoding="utf-8") == pages()[name](), "run: mia docs build"
 

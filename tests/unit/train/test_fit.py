@@ -11,12 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from mia.backtest.distribution import read_distribution
+from mia.backtest.trials import Registry
 from mia.domain.errors import ConfigError, DataError
 from mia.features.catalogue import shipped_catalogue
 from mia.features.plan import KNOWN_COLUMNS
 from mia.policy.bundle import load_bundle
 from mia.train.card import PERFORMANCE_COLUMNS
-from mia.train.fit import fit
+from mia.train.fit import GATE_SHARES, fit
 from mia.train.main import app
 from mia.train.settings import FitSettings
 
@@ -24,7 +25,8 @@ SMALL = FitSettings(steps=300, workers=1, train_markets=4, validation_markets=1,
 
 
 @pytest.mark.slow
-def test_a_short_fit_gives_a_bundle_that_the_daemon_loads(tmp_path: Path) -> None:
+def test_a_short_fit_gives_a_bundle_that_the_daemon_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     lines: list[str] = []
 
     fitted = fit(tmp_path / "small", SMALL, [], [], "mia-train fit --out small", lines.append)
@@ -59,6 +61,8 @@ def test_a_short_fit_gives_a_bundle_that_the_daemon_loads(tmp_path: Path) -> Non
         assert words in card
     with (tmp_path / "small" / "train_sac_performance.csv").open() as f:
         assert tuple(next(csv.reader(f))) == PERFORMANCE_COLUMNS
+    with Registry() as registry:
+        assert registry.count("mia-train fit")[:4] == (1 + len(GATE_SHARES), 1 + len(GATE_SHARES), 0, 1)
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     first = [f for f in catalogue.names if catalogue.get(f).category in MODEL_CATEGORIES]
     names = [*first, *(f for f in catalogue.names if f not in first)]
     write_ranking(folder / "ranking.csv", [Ranked(f, 1.0 / (k + 1), 0.0, 4, 1.0) for k, f in enumerate(names)])
-    settings = FitSettings(steps=100, hidden=8, workers=1, columns=40)
+    settings = FitSettings(steps=100, hidden=8, workers=1, columns=50)
     said: list[str] = []
 
     fitted = fit(folder / "made", settings, [bars], [], "x", said.append, folder / "ranking.csv", folder / "models.json")
@@ -72,7 +72,7 @@ def test_the_bundle_carries_the_models_hashed_and_reads_their_columns(made: Made
     assert made.bundle.models == made.models
     assert "feature_models.json" in made.bundle.manifest.files
     of_models = {f for f in catalogue.names if catalogue.get(f).category in MODEL_CATEGORIES}
-    absent = {"pca_flow_1", "pca_flow_2", "pca_flow_3", "last_3_trades_success_rate"}  # candles know no flow, and a file no account
+    absent = {"pca_flow_1", "pca_flow_2", "pca_flow_3"}  # candles know no flow
     assert read == of_models - absent
     assert msgspec.json.decode(made.bundle.regime) == msgspec.to_builtins(parse_models(made.models, "").regime)
     assert any("feature models fitted on candles" in line for line in made.bundle.manifest.training.spans)

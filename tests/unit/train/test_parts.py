@@ -282,7 +282,7 @@ def test_sixty_bars_lie_between_the_parts_of_a_candle_file(tmp_path: Path) -> No
         "low": np.minimum(opens, close) - 5, "close": close, "volume": rng.integers(1, 1000, n).astype(float),
     }).write_parquet(tmp_path / "bars.parquet")  # fmt: skip
 
-    parts = bar_parts(FitSettings(), [tmp_path / "bars.parquet"], lambda train, params: ("ret_1", "rsi_14"))
+    parts = bar_parts(FitSettings(), [tmp_path / "bars.parquet"], lambda train, params: ("ret_1", "rsi_14"), Known(), lambda text: None)
 
     (train,), (validation,), (test,) = parts.train, parts.validation, parts.test
     minute = 60_000_000_000

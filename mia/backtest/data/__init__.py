@@ -1,0 +1,1 @@
+"""Candle files made into other candle files, and looked at: resampling, contract rolls, reports, comparisons."""

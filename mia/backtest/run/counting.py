@@ -1,0 +1,96 @@
+"""What a run enters into the trial registry: the configuration that it tries, before it is tried, and what came out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from mia.assemble import load_strategy
+from mia.backtest.run.figures import periods_for, track_of
+from mia.backtest.run.prepare import Prepared, execute
+from mia.backtest.run.result import Result
+from mia.backtest.run.spec import RunSpec
+from mia.backtest.stats.inputs import Trials, no_trips
+from mia.backtest.stats.sheet import Sheet
+from mia.backtest.trials import By, Count, DataRef, Registry, Score, Trial, digest
+from mia.backtest.validation.seal import SealLog
+from mia.policy.rules.base import Rule
+from mia.risk.windows import Windows
+
+_NO_COSTS: Final = ("lanes", "data", "span")  # of a run's facts: the trial has these for itself
+
+
+class Counted(NamedTuple):
+    """A run with how often its family was tried on its data, this time included."""
+
+    result: Result
+    trial: Trial
+    tried: Count
+
+
+def counted_run(prepared: Prepared, windows: Windows, by: By = "user", *, compiled: bool = True) -> Counted:
+    """Count the trial, execute it, store its score. DataError before anything is evaluated when the registry cannot be written."""
+    trial = trial_of(prepared.spec)
+    with Registry() as registry:
+        with registry.counted(trial, by) as scores:
+            result = execute(prepared, compiled=compiled)
+            scores.append(score_of(result, windows))
+        data = sorted(SealLog().related(ref.sha256 for ref in trial.data))
+        return Counted(result, trial, registry.count(trial.family, data))
+
+
+def trial_of(spec: RunSpec) -> Trial:
+    """family: the strategy without its parameters. params: all of them, defaults too, with the bars; of a model its sha256.
+
+    costs_sha256: of instruments, fills, account, limits and execution, and of how many rows there were, sealed ones left out.
+    """
+    lane = spec.lanes[0]  # all lanes are of one strategy
+    strategy = load_strategy(lane, spec.instruments[0].family)
+    family, params = strategy.name, dict[str, Any](sha256=strategy.sha256)
+    if isinstance(strategy, Rule):
+        family, params = strategy.spec.name, {**strategy.values, "bars": strategy.bar}
+    market = [facts for facts in spec.data if facts.kind != "signals"]
+    if len(market) < len(spec.data):  # signals are what is tried, not what it is tried on
+        params["signals"] = [facts.sha256 for facts in spec.data if facts.kind == "signals"]
+    first_ns = max(spec.from_ns, min(facts.first_ns for facts in market))
+    last_ns = max(facts.last_ns for facts in market)
+    costs = {name: value for name, value in spec.facts().items() if name not in _NO_COSTS}
+    costs["rows"] = [facts.rows for facts in spec.data]
+    return Trial(family=family, params=params, data=_data(spec), first_ns=first_ns, last_ns=last_ns, costs_sha256=digest(costs))
+
+
+def _data(spec: RunSpec) -> tuple[DataRef, ...]:
+    """Files by their bytes; a simulated market by what makes it."""
+    found: list[DataRef] = []
+    for facts in spec.data:
+        if facts.kind == "signals":
+            continue
+        if facts.kind == "simulated":
+            market = msgspec.structs.replace(spec.settings.sim, seed=spec.seed)
+            made = digest([facts.instrument, facts.first_ns, facts.last_ns, market])
+            found.append(DataRef(f"{facts.instrument} {', '.join(facts.files)}", made))
+        found += [DataRef(name, sha256) for name, sha256 in zip(facts.files, facts.sha256, strict=False)]
+    return tuple(dict.fromkeys(found))
+
+
+def score_of(result: Result, windows: Windows) -> Score:
+    """The Sharpe ratio a year, and the moments, of the returns that the summary of a run measures: days, of a short span hours or less."""
+    track = track_of(result.gathered.marks, result.spec.from_ns)
+    periods = periods_for(track.ts_ns, windows, result.spec.instruments[0].family)
+    sheet = Sheet(track, no_trips(), periods)
+    if sheet.n < 2 or not sheet.moments[1] > 0.0:
+        return Score(metric="sharpe", value=None, periods=sheet.n, periods_per_year=periods.per_year)
+    _, _, skew, kurtosis = sheet.moments
+    return Score(
+        metric="sharpe", value=sheet.sharpe * math.sqrt(periods.per_year), sharpe=sheet.sharpe, periods=sheet.n,
+        periods_per_year=periods.per_year, skew=skew, kurtosis=kurtosis,
+    )  # fmt: skip
+
+
+def deflating(count: Count) -> Trials | None:
+    """What the deflated Sharpe ratio reads; None while the ratios of several trials have no variance yet: one that was never scored."""
+    if count.variance_per_year is None:
+        return Trials(count.trials, 0.0) if count.trials == 1 else None
+    return Trials(count.trials, count.variance_per_year)

@@ -1,0 +1,109 @@
+"""From a run to what statistics are computed from: its track, its trips, its periods, the market beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from mia.backtest.calendars import calendar_over
+from mia.backtest.stats.inputs import F64, I64, Track, Trials, Trips, no_trips
+from mia.backtest.stats.periods import DAY_NS, UTC_DAYS, YEAR_NS, Periods, periods_of
+from mia.backtest.stats.summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from mia.backtest.run.gathered import Marks
+    from mia.backtest.run.result import Result
+    from mia.backtest.run.trips import Trip
+    from mia.risk.windows import Windows
+
+_WEEK: Final = timedelta(days=7)
+_DAYS_MIN: Final = 20  # a span with fewer is measured in hours, then in minutes
+SAMPLES: Final = 1_000
+
+
+def summary_of(
+    result: Result,
+    windows: Windows,
+    *,
+    trials: Trials | None = None,
+    samples: int = SAMPLES,
+    has_groups: bool = True,
+) -> Summary:
+    """All figures of a run, beside holding its first instrument; seeded by the run's seed."""
+    marks, from_ns = result.gathered.marks, result.spec.from_ns
+    track = track_of(marks, from_ns)
+    return summarize(
+        track,
+        trips_of(result.trips),
+        periods=periods_for(track.ts_ns, windows, result.spec.instruments[0].family),
+        benchmark=market_of(marks, track, result.spec.cash_e8),
+        trials=trials,
+        seed=result.spec.seed,
+        samples=samples,
+        has_groups=has_groups,
+    )
+
+
+def track_of(marks: Marks, from_ns: int) -> Track:
+    """The account from the first moment on at which it might trade; of marks of one time the last."""
+    first = max(0, int(np.searchsorted(marks.ts_ns, from_ns, side="right")) - 1)
+    last_of_its_time = np.append(np.diff(marks.ts_ns) > 0, True)
+    at = np.flatnonzero(last_of_its_time)
+    at = at[at >= first]
+    return Track(marks.ts_ns[at], marks.equity_e8[at], marks.exposure[at], marks.regime[at])
+
+
+def market_of(marks: Marks, track: Track, cash_e8: int) -> Track | None:
+    """Holding the first instrument with all the cash, without costs: what the market did; None while it has no price."""
+    at = np.searchsorted(marks.ts_ns, track.ts_ns, side="right") - 1
+    price: F64 = marks.mids2[at, 0].astype(np.float64)
+    known = np.flatnonzero(price > 0.0)
+    if not len(known):
+        return None
+    price[: known[0]] = price[known[0]]
+    ones = np.ones(len(price))
+    return Track(track.ts_ns, np.rint(price / price[0] * cash_e8).astype(np.int64), ones, np.full(len(price), -1, np.int8))
+
+
+def trips_of(trips: Sequence[Trip]) -> Trips:
+    """Closed round trips as columns, in order of their close."""
+    if not trips:
+        return no_trips()
+    rows = sorted(trips, key=lambda t: t.closed_ns)
+
+    def whole(name: str) -> I64:
+        return np.array([getattr(t, name) for t in rows], dtype=np.int64)
+
+    def real(name: str) -> F64:
+        return np.array([getattr(t, name) for t in rows], dtype=np.float64)
+
+    costs = [t.parts.gross_e8 - t.profit_e8 for t in rows]
+    return Trips(
+        instrument=whole("instrument"),
+        side=whole("side").astype(np.int8),
+        opened_ns=whole("opened_ns"),
+        closed_ns=whole("closed_ns"),
+        entry_price=real("entry_price"),
+        exit_price=real("exit_price"),
+        qty=real("qty"),
+        profit_e8=whole("profit_e8"),
+        cost_e8=np.array(costs, dtype=np.int64),
+        mae_e8=whole("mae_e8"),
+        mfe_e8=whole("mfe_e8"),
+        bars=whole("bars"),
+        regime=whole("regime").astype(np.int8),
+    )
+
+
+def periods_for(ts_ns: I64, windows: Windows, family: str) -> Periods:
+    """Sessions of the family, or UTC days where it has none; a span of less than 20 of them in hours, of less than 20 hours in minutes."""
+    span_ns = int(ts_ns[-1] - ts_ns[0])
+    if span_ns < _DAYS_MIN * DAY_NS:
+        noun, width_ns = ("hour", 3_600 * 10**9) if span_ns >= _DAYS_MIN * 3_600 * 10**9 else ("minute", 60 * 10**9)
+        return Periods(noun, YEAR_NS / width_ns, width_ns)
+    first, last = (datetime.fromtimestamp(int(ns) // 10**9, UTC).date() for ns in (ts_ns[0], ts_ns[-1]))
+    closes = calendar_over(windows, family, first - _WEEK, last + _WEEK).closes
+    return periods_of(np.array(closes, dtype=np.int64)) if len(closes) > 1 else UTC_DAYS

@@ -1,0 +1,1 @@
+"""How far to trust a number: splits that leak no label, and holdouts that nobody reads by accident."""

@@ -1,0 +1,74 @@
+"""The table of a run on the terminal: how far to trust it, what it came to, where the money went, what was refused and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mia.backtest.run.counting import Counted
+    from mia.backtest.run.result import Result
+    from mia.backtest.stats.registry import Figure
+    from mia.backtest.stats.summary import Summary
+
+_BEFORE_SPAN = "before the span"
+
+
+def print_run(folder: Path, counted: Counted, summary: Summary) -> None:
+    """All of it; notes on stderr."""
+    from mia.backtest.stats.summary import headline
+    from mia.cli.output import print_note, print_pairs, print_table
+
+    result = counted.result
+    print_pairs([*_about(folder, result, summary), ("tried", _tried(counted))])
+    print()
+    print_table(("figure", "value", f"{summary.level:.0%} interval"), [_row(figure) for figure in headline(summary)], right=("value",))
+    print()
+    print_pairs([*_money(result), *_decisions(result.gathered.counters)])
+    for note in [*result.notes, *summary.notes]:
+        print_note(note)
+
+
+def _about(folder: Path, result: Result, summary: Summary) -> list[tuple[str, str]]:
+    from mia.backtest.stats.registry import utc
+    from mia.cli.output import amount
+
+    spec, equity = result.spec, result.gathered.marks.equity_e8
+    names = ", ".join(dict.fromkeys(name for name, _ in result.strategies))
+    data = [f"{d.instrument} {d.bars or d.kind} ({', '.join(d.files)})" for d in spec.data]
+    return [
+        ("run", str(folder)),
+        ("strategy", names),
+        ("history", "; ".join(data)),
+        ("span", f"{utc(summary.first_ns)} to {utc(summary.last_ns)}, {summary.periods} {summary.period}s"),
+        ("equity", f"{amount(equity[0])} -> {amount(equity[-1])} {spec.currency}"),
+    ]
+
+
+def _tried(counted: Counted) -> str:
+    """How many looks at this data the numbers are the outcome of."""
+    trials, evaluations = counted.tried.trials, counted.tried.evaluations
+    more = f", {evaluations} evaluations" if evaluations != trials else ""
+    return f"{trials} configuration{'' if trials == 1 else 's'} of {counted.trial.family} on this data{more}"
+
+
+def _row(figure: Figure) -> tuple[str, str, str]:
+    from mia.backtest.stats.registry import interval_text, text
+
+    return figure.title, text(figure), interval_text(figure)
+
+
+def _money(result: Result) -> list[tuple[str, str]]:
+    from mia.cli.output import amount
+
+    p = result.parts
+    costs = [("fees", p.fees_e8), ("spread", p.spread_e8), ("slippage", p.slippage_e8), ("impact", p.impact_e8)]
+    rare = [("funding", p.funding_e8), ("borrow", p.borrow_e8), ("commission", p.commission_e8), ("roll", p.roll_e8)]
+    costs += [(name, value) for name, value in [*rare, ("liquidation", p.liquidation_e8), ("other", p.other_e8)] if value]
+    return [("gross", amount(p.gross_e8)), *((f"- {name}", amount(value)) for name, value in costs), ("= net", amount(p.net_e8))]
+
+
+def _decisions(counters: dict[str, Any]) -> list[tuple[str, str]]:
+    verbs = ", ".join(f"{n} {verb}" for verb, n in counters["verbs"].items())
+    codes = ", ".join(f"{code} {n}" for code, n in sorted(counters["codes"].items(), key=lambda item: -item[1]))
+    return [("decisions", f"{counters['decisions']}: {verbs}"), ("kept back by", codes or "nothing")]
