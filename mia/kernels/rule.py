@@ -17,15 +17,19 @@ _GRID = cython.declare(cython.double, 1024.0)
 
 @cython.cclass
 class RuleKernel:
-    """Base of all rules: always flat. width: columns that it reads, from the first of a row on; reads_last: does the last signal matter?"""
+    """Base of all rules: always flat. width: columns that it reads, from the first of a row on; reads_last: does the last signal matter?
+
+    x: the rows that `signal` reads; a field, since a view of memory as an argument costs more than the step itself.
+    """
 
     def __init__(self, width: int, reads_last: bool) -> None:
         self.width = width
         self.reads_last = reads_last
+        self.x: Any = memoryview(array("f", [0.0]))
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The signal in [-1, 1] of the row that begins at x[at]."""
         return 0.0
 
@@ -35,7 +39,8 @@ class RuleKernel:
         """The signal in [-1, 1]. obs: float32, at least `width` finite columns; last: the signal given before, 0.0 at the start."""
         if obs.shape[0] < self.width:
             raise IndexError("next_signal: the observation is shorter than the rule's columns")
-        return self.signal(obs, 0, last)
+        self.x = obs
+        return self.signal(0, last)
 
     def run(self, rows: Any, last: float, out: cython.double[::1]) -> float:
         """Fill out with the signals of rows in order, each told the one before; returns the last of them as a next row would see it.
@@ -65,8 +70,9 @@ class RuleKernel:
     ) -> cython.double:
         i: cython.Py_ssize_t
         narrow[0] = last
+        self.x = x
         for i in range(n):
-            out[i] = self.signal(x, i * width, narrow[0])
+            out[i] = self.signal(i * width, narrow[0])
             narrow[0] = out[i]
         return narrow[0]
 

@@ -56,8 +56,16 @@ class BollingerAtr(RuleKernel):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
         return bollinger_atr_step(
-            x[at], x[at + 1], x[at + 2], x[at + 3], last, self.long_size, self.short_size, self.band_stds, self.stop_atrs
+            self.x[at],
+            self.x[at + 1],
+            self.x[at + 2],
+            self.x[at + 3],
+            last,
+            self.long_size,
+            self.short_size,
+            self.band_stds,
+            self.stop_atrs,
         )

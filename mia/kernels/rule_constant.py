@@ -30,6 +30,6 @@ class Constant(RuleKernel):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
         return constant_step(self.size)

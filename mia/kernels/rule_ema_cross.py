@@ -36,6 +36,6 @@ class EmaCross(RuleKernel):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
-        return ema_cross_step(x[at], x[at + 1], self.long_size, self.short_size)
+        return ema_cross_step(self.x[at], self.x[at + 1], self.long_size, self.short_size)

@@ -53,8 +53,17 @@ class OpeningRange(RuleKernel):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
         return opening_range_step(
-            x[at], x[at + 1], x[at + 2], x[at + 3], x[at + 4], last, self.long_size, self.short_size, self.range_s, self.exit_s
+            self.x[at],
+            self.x[at + 1],
+            self.x[at + 2],
+            self.x[at + 3],
+            self.x[at + 4],
+            last,
+            self.long_size,
+            self.short_size,
+            self.range_s,
+            self.exit_s,
         )

@@ -51,6 +51,6 @@ class Random(RuleKernel):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
-        return random_step(x[at], x[at + 1], last, self.long_size, self.short_size, self.seed, self.chance)
+        return random_step(self.x[at], self.x[at + 1], last, self.long_size, self.short_size, self.seed, self.chance)

@@ -54,6 +54,6 @@ class RsiReversion(RuleKernel):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
-        return rsi_reversion_step(x[at], last, self.long_size, self.short_size, self.oversold, self.middle, self.overbought)
+        return rsi_reversion_step(self.x[at], last, self.long_size, self.short_size, self.oversold, self.middle, self.overbought)

@@ -20,6 +20,6 @@ class Signals(RuleKernel):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
-        """The column at x[at]."""
-        return x[at]
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+        """The column at self.x[at]."""
+        return self.x[at]

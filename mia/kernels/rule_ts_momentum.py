@@ -49,6 +49,6 @@ class TsMomentum(RuleKernel):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
-        return ts_momentum_step(x[at], x[at + 1], last, self.size, self.is_long_only, self.target, self.band)
+        return ts_momentum_step(self.x[at], self.x[at + 1], last, self.size, self.is_long_only, self.target, self.band)

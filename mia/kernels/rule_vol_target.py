@@ -40,6 +40,6 @@ class VolTarget(RuleKernel):  # type: ignore[misc]
 
     @cython.cfunc
     @cython.exceptval(check=False)
-    def signal(self, x: cython.float[::1], at: cython.Py_ssize_t, last: cython.double) -> cython.double:
+    def signal(self, at: cython.Py_ssize_t, last: cython.double) -> cython.double:
         """The step over the columns that begin at x[at]."""
-        return vol_target_step(x[at], last, self.size, self.target, self.band)
+        return vol_target_step(self.x[at], last, self.size, self.target, self.band)

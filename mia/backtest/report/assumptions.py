@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from mia.backtest.compare import flattened
+from mia.sim.cost_settings import Costs
 
 SIMULATED: Final = "The market is simulated: it shows that the parts work together and what costs do, not that money can be made."
 _FILLS: Final = {
@@ -14,7 +17,7 @@ _FILLS: Final = {
 }
 # Of run.json: told elsewhere on the page, or by the sentences below.
 _TOLD: Final = frozenset({
-    "format", "id", "strategies", "versions", "data", "span", "fill_at", "half_spread_ticks", "seed", "cash_e8", "currency", "counters",
+    "format", "id", "strategies", "versions", "data", "span", "fill_at", "costs", "seed", "cash_e8", "currency", "counters",
     "attribution_e8", "start_equity_e8", "end_equity_e8", "notes", "lanes", "instruments", "calendar",
 })  # fmt: skip
 
@@ -28,9 +31,6 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
     if kinds == {"bars"}:
         found.append(_FILLS.get(str(facts.get("fill_at")), f"Market orders fill at: {facts.get('fill_at')}."))
         found.append("When stop and take lie within one bar, the worse of the two happens; a gap beyond a stop fills at the gap.")
-        if "half_spread_ticks" in facts:
-            ticks = int(facts["half_spread_ticks"])
-            found.append(f"A taker pays {ticks} tick{'' if ticks == 1 else 's'} beyond the bar's price, as half the spread.")
     else:
         found.append("Orders meet the book of quotes and depth as it stands when they arrive; without depth, the touch.")
     for i in facts["instruments"]:
@@ -40,6 +40,8 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
             f"step {i['tick_size']}, size step {i['lot_size']}; smallest order {i['min_notional']} {i['quote_currency']}, "
             f"initial margin {_share(i['initial_margin'])}."
         )
+    if "costs" in facts:
+        found += [f"{line[:1].upper()}{line[1:]}." for line in msgspec.json.decode(msgspec.json.encode(facts["costs"]), type=Costs).words()]
     found.append(
         f"The account starts with {facts['cash_e8'] / 1e8:,.2f} {facts['currency']}; open positions are valued at the last "
         "mid, also at the end."

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 _WORD: Final = 1 << 59  # products of money and a fraction's parts stay below it, doubled sums below 2^63
+DAY_NS: Final = 86_400_000_000_000
 _ARENA_BYTES: Final = 64 << 20
 SIGNALS: Final = "signals"  # the rule whose column nothing but events can fill
 _TYPES: Final = ("market", "stop", "take")  # by kind of order
@@ -170,6 +171,13 @@ def window_codes(windows: Windows, family: str, close_ns: I64) -> I64 | None:
     return codes
 
 
+def turns_of(close_ns: I64, windows: I64) -> I64:
+    """For each bar the first one after it that closes on another UTC day or under another window code; n when there is none."""
+    n = len(close_ns)
+    turns = np.flatnonzero((np.diff(close_ns // DAY_NS) != 0) | (np.diff(windows) != 0)) + 1
+    return np.append(turns, n)[np.searchsorted(turns, np.arange(n), side="right")]
+
+
 def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, windows: I64) -> Fused | None:
     """The account over the whole history; None when numbers grow too large for the kernel.
 
@@ -178,12 +186,13 @@ def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, wi
     n = len(history.close_ns)
     prices = np.ascontiguousarray(history.rows[:, :4]).astype(np.int64)
     open_ns, close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
+    turns = turns_of(close_ns, windows)
     room = [max(1024, n // 16), max(1024, n // 8)]
     while True:
         marks = [np.zeros(n, np.int64) for _ in range(4)]
         logs = [np.zeros((size, len(fields)), np.int64) for size, fields in zip(room, (FILL_FIELDS, ORDER_FIELDS), strict=True)]
         kernel = BarAccount(memoryview(account), cash_e8, *(log.data for log in logs))
-        kernel.run(open_ns, close_ns, prices, signals, windows, 0, n, *marks)
+        kernel.run(open_ns, close_ns, prices, signals, windows, turns, 0, n, *marks)
         if kernel.bad:
             return None
         used = [kernel.fills, kernel.orders]

@@ -18,6 +18,7 @@ from mia.backtest.stats.inputs import Track
 from mia.backtest.stats.overfit import superior
 from mia.domain.errors import ConfigError
 from mia.risk.windows import Windows
+from mia.sim.cost_settings import Costs, SpreadCosts
 
 DAY_NS = 86_400 * 10**9
 START_NS = 1_709_251_200 * 10**9 + 3_600 * 10**9
@@ -108,7 +109,7 @@ def test_two_runs_have_no_test_of_all(run: StoredRun, windows: Windows) -> None:
         ({"seed": 2}, "data", "data differ (file:WALK walk.csv "),
         ({"fee": Decimal("0.001")}, "costs", "instruments differ (file:WALK.maker_fee 0.0005, 0.001)"),
         ({"fill_at": "close"}, "costs", "costs differ (fill_at next_open, close)"),
-        ({"half_spread_ticks": 3}, "costs", "costs differ (half_spread_ticks 1, 3)"),
+        ({"costs": Costs(spread=SpreadCosts(half=Decimal(3)))}, "costs", "costs differ (costs.spread.half "),
     ],
 )
 def test_other_data_or_costs_refuse_the_test_and_say_why(

@@ -1,0 +1,1 @@
+"""Many configurations of one rule on one history: the space they come from, their evaluation, and the search that counts each one."""

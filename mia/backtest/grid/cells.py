@@ -1,0 +1,220 @@
+"""Evaluates configurations of one rule on one history: columns shared, signals and account by the kernels that a single run uses.
+
+What the compiled path cannot do is asked of the event engine; the numbers are the same, the time is not.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from mia.assemble import calendar_files, calendars_of
+from mia.backtest.run import fused
+from mia.backtest.run.prepare import Prepared, execute
+from mia.backtest.stats.inputs import Track
+from mia.backtest.stats.periods import UTC_DAYS, YEAR_NS, period_returns
+from mia.backtest.stats.sharpe import moments
+from mia.domain.errors import ConfigError
+from mia.features import batch
+from mia.features.plan import build_plan
+from mia.kernels.arena import Arena
+from mia.kernels.bar_account import FILL_FIELDS, ORDER_FIELDS, BarAccount
+from mia.kernels.book import Book
+from mia.kernels.marks import deepest_fall
+from mia.policy.rules import rule_spec
+from mia.risk.windows import load_windows
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+I64 = npt.NDArray[np.int64]
+Values = Mapping[str, float]
+_TOGETHER: Final = 32  # columns computed in one pass over the bars: what a bar costs by itself is shared
+_MATRIX_BYTES: Final = 64 << 20  # of one pass, which ends its columns earlier on a long history
+_BLOCK: Final = 2048
+_COLUMNS_BYTES: Final = 512 << 20  # columns kept; older ones are computed again
+_ARENA_BYTES: Final = 64 << 20
+_E8: Final = 1e8
+
+
+class Row(NamedTuple):
+    """What came of one configuration. NaN: there is none (too few days, no spread, equity at or below 0).
+
+    sharpe: of daily returns (UTC days), per day, as mia.backtest.stats; periods: days; net_return, max_drawdown (over the marks
+    at each bar): shares of 1; turnover: notional of all fills a year, in starting cash; fees: money. is_stopped: the drawdown stop struck.
+    by_engine: the event engine was asked.
+    """
+
+    net_return: float
+    sharpe: float
+    max_drawdown: float
+    trades: float
+    turnover: float
+    fees: float
+    periods: float
+    skew: float
+    kurtosis: float
+    is_stopped: float
+    by_engine: float
+
+
+class _Column(NamedTuple):
+    values: F32  # [n], what a rule reads
+    first: int  # the first bar at which it is warm
+    is_whole: bool  # finite from there on
+
+
+class Cells:
+    """One history and account for any number of configurations; not thread-safe: it owns the buffers that it works in.
+
+    prepared: of one instrument's candles and a rule; ConfigError for anything else.
+    """
+
+    def __init__(self, prepared: Prepared) -> None:
+        if len(prepared.bars) != 1 or prepared.events is not None or not prepared.spec.lanes[0].rule:
+            raise ConfigError("grid: needs a strategy and the candles of one instrument: --strategy NAME --data FILE")
+        self.prepared = prepared
+        spec, history = prepared.spec, prepared.bars[0]
+        self.rule = spec.lanes[0].rule
+        self.n = len(history.close_ns)
+        self._spec = rule_spec(self.rule)
+        windows = load_windows(*calendar_files())
+        family = history.instrument.family
+        self._calendar = calendars_of(windows, [family])[family]
+        self._windows = None if fused.why_not(spec) else fused.window_codes(windows, family, history.close_ns)
+        self._account = memoryview(fused.parameters(spec)) if self._windows is not None else None
+        self._none = np.zeros(0, np.int64)
+        self._prices = np.ascontiguousarray(history.rows[:, :4]).astype(np.int64)
+        self._open_ns, self._close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
+        self._turns = self._none if self._windows is None else fused.turns_of(self._close_ns, self._windows)
+        self._columns: OrderedDict[str, _Column] = OrderedDict()
+        self._rows = np.zeros((self.n, 1), np.float32)
+        self._in_rows: list[str] = []
+        self._signals = np.zeros(self.n)
+        self._equity = np.zeros(self.n, np.int64)
+        self._logs = [np.zeros((0, len(fields)), np.int64) for fields in (FILL_FIELDS, ORDER_FIELDS)]
+        ts_ns = np.concatenate([[int(history.open_ns[0])], history.close_ns])
+        flat = Track(ts_ns, np.ones(self.n + 1, np.int64), np.zeros(self.n + 1), np.full(self.n + 1, -1, np.int8))
+        self._day_marks = period_returns(flat, UTC_DAYS).at
+        self._years = int(ts_ns[-1] - ts_ns[0]) / YEAR_NS
+
+    @property
+    def width(self) -> int:
+        """Columns that fit the memory set aside for them, at least what one pass computes."""
+        return max(_TOGETHER, _COLUMNS_BYTES // (4 * self.n))
+
+    def learn(self, configs: Iterable[Values]) -> None:
+        """Compute the columns that these configurations read and that are not there yet, many in one pass over the bars."""
+        if self._account is None:
+            return
+        names = list(dict.fromkeys(name for values in configs for name in self._spec.columns(values)))
+        absent = [name for name in names if name not in self._columns][: self.width]
+        together = max(1, min(_TOGETHER, _MATRIX_BYTES // (8 * self.n)))
+        for start in range(0, len(absent), together):
+            self._compute(absent[start : start + together], {*names})
+
+    def _compute(self, names: Sequence[str], wanted: set[str]) -> None:
+        history = self.prepared.bars[0]
+        arena = Arena(_ARENA_BYTES)
+        plan = build_plan(names, history.instrument, history.bars, arena, Book(arena, 64), self._calendar, neutral=float("nan"))
+        ts, matrix = batch.compute_bars(plan, history.close_ns, history.rows, with_cold=True)
+        first = self.n - len(ts)  # bars that the plan refuses
+        is_tail = np.array_equal(ts, history.close_ns[first:])
+        columns = np.full((len(names), self.n), np.nan, np.float32)
+        if is_tail:
+            for start in range(0, len(ts), _BLOCK):  # turned in blocks that a core's cache holds
+                columns[:, first + start : first + start + _BLOCK] = matrix[start : start + _BLOCK].T
+        for name, values in zip(names, columns, strict=True):
+            warm = np.isfinite(values)
+            begin = int(warm.argmax()) if warm.any() else self.n
+            self._columns[name] = _Column(values.copy(), begin, bool(warm[begin:].all()) and is_tail)
+        for name in [name for name in self._columns if name not in wanted]:
+            if len(self._columns) <= self.width:
+                break
+            del self._columns[name]
+        while len(self._columns) > self.width:
+            self._columns.popitem(last=False)
+
+    def _column(self, name: str) -> _Column:
+        if name not in self._columns:
+            self._compute([name], {name})
+        return self._columns[name]
+
+    def evaluate(self, configs: Sequence[Values]) -> list[Row]:
+        """A row for each configuration, in order; each is the same whatever was evaluated before it."""
+        self.learn(configs)
+        return [self._evaluate(values) for values in configs]
+
+    def _evaluate(self, values: Values) -> Row:
+        found = self._compiled(values) if self._account is not None else None
+        return self._by_engine(values) if found is None else found
+
+    def _compiled(self, values: Values) -> Row | None:
+        assert self._account is not None
+        assert self._windows is not None
+        if not self._fill_signals(values):
+            return None
+        account = BarAccount(self._account, self.prepared.spec.cash_e8, *(log.data for log in self._logs))
+        none = self._none
+        account.run(
+            self._open_ns, self._close_ns, self._prices, self._signals, self._windows, self._turns, 0, self.n, self._equity, none, none,
+            none,
+        )  # fmt: skip
+        if account.bad:
+            return None
+        return self._row(self._equity, account.trades, account.turnover, account.fees, bool(account.is_tripped), by_engine=False)
+
+    def _fill_signals(self, values: Values) -> bool:
+        """The rule's signal after each bar, NaN until it is warm; False when a column has a hole later on."""
+        names = self._spec.columns(values)
+        columns = [self._column(name) for name in names]
+        if not all(column.is_whole for column in columns):
+            return False
+        if len(names) != len(self._in_rows):
+            self._rows, self._in_rows = np.zeros((self.n, max(1, len(names))), np.float32), [""] * len(names)
+        for k, (name, column) in enumerate(zip(names, columns, strict=True)):
+            if name != self._in_rows[k]:
+                self._rows[:, k] = column.values
+                self._in_rows[k] = name
+        first = max((column.first for column in columns), default=0)
+        self._signals[:first] = np.nan
+        self._spec.kernel(values).run(self._rows[first:], 0.0, self._signals[first:])
+        return True
+
+    def _by_engine(self, values: Values) -> Row:
+        spec = self.prepared.spec
+        lane = msgspec.structs.replace(spec.lanes[0], params=dict(values))
+        result = execute(msgspec.structs.replace(self.prepared, spec=msgspec.structs.replace(spec, lanes=(lane,))))
+        gathered = result.gathered
+        unit = float(spec.instruments[0].tick_size * spec.instruments[0].lot_size)
+        traded = sum(fill.price_ticks * fill.qty_lots for fill in gathered.fills) * unit * _E8
+        return self._row(
+            np.ascontiguousarray(gathered.marks.equity_e8[1:]), gathered.counters["trades"], traded, result.parts.fees_e8,
+            "drawdown_stop" in gathered.counters["alerts"], by_engine=True,
+        )  # fmt: skip
+
+    def _row(self, equity: I64, trades: int, traded_e8: float, fees_e8: int, is_stopped: bool, *, by_engine: bool) -> Row:
+        cash = self.prepared.spec.cash_e8
+        at = self._day_marks
+        ends = np.where(at == 0, cash, equity[at - 1]).astype(np.float64)
+        is_solvent = bool((ends > 0.0).all())
+        days = len(ends) - 1
+        mean, deviation, skew, kurtosis = moments(ends[1:] / ends[:-1] - 1.0) if is_solvent and days > 1 else (0.0, 0.0, 0.0, 0.0)
+        has_ratio = deviation > 0.0
+        return Row(
+            net_return=int(equity[-1]) / cash - 1.0,
+            sharpe=mean / deviation if has_ratio else np.nan,
+            max_drawdown=deepest_fall(cash, equity),
+            trades=float(trades),
+            turnover=traded_e8 / cash / self._years if self._years > 0.0 else np.nan,
+            fees=fees_e8 / _E8,
+            periods=float(days),
+            skew=skew if has_ratio else np.nan,
+            kurtosis=kurtosis if has_ratio else np.nan,
+            is_stopped=float(is_stopped),
+            by_engine=float(by_engine),
+        )

@@ -1,0 +1,162 @@
+"""`mia backtest grid`: many configurations of one strategy on one history, each of them counted."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mia.cli.backtest import options as o
+from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
+
+if TYPE_CHECKING:
+    from mia.backtest.grid.search import Outcome, Plan, Progress
+
+_LINE_EVERY_S = 10.0
+_Name = Annotated[str, typer.Option("--strategy", metavar="NAME", help="A classic strategy: mia backtest strategies list.")]
+_Axes = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=A:B:STEP", help="An axis, both ends included; NAME=A,B,C lists values; may be repeated."),
+]
+_Random = Annotated[int | None, typer.Option("--random", metavar="N", min=1, max=1_000_000, help="Only N points, drawn by lot.")]
+_Tpe = Annotated[int | None, typer.Option("--tpe", metavar="N", min=1, max=100_000, help="Only N points, chosen by TPE (Optuna).")]
+
+
+def grid(
+    strategy: _Name,
+    param: _Axes = None,
+    random: _Random = None,
+    tpe: _Tpe = None,
+    metric: Annotated[str, typer.Option("--metric", metavar="NAME", help="What is best: sharpe (daily) or net_return.")] = "sharpe",
+    best: Annotated[int, typer.Option("--best", metavar="N", min=1, max=10_000, help="Rows of the table.")] = 10,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=0, max=1024, help="Processes; 0: one for each core.")] = 0,
+    search_seed: Annotated[int, typer.Option("--search-seed", metavar="N", min=0, help="Of --random and --tpe.")] = 0,
+    data: o.Data = None,
+    instrument: o.InstrumentOption = None,
+    timeframe: Annotated[str | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d.")] = None,
+    from_: o.From = None,
+    to: o.To = None,
+    days: o.Days = None,
+    warm_up: o.WarmUp = 500,
+    cash: o.Cash = None,
+    tick: o.Tick = None,
+    lot: o.Lot = None,
+    fee: o.Fee = None,
+    kind: o.KindOption = o.Kind.perpetual,
+    tz: o.Tz = None,
+    on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
+    fill: o.FillOption = None,
+    half_spread_ticks: o.HalfSpread = None,
+    costs: o.CostsFile = None,
+    cost: o.Cost = None,
+    exclude_sealed: ExcludeSealed = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate many configurations as live would have traded them; every one enters the trial registry before it is scored.
+
+    A search that was cut off goes on when the same command is given again: nothing is lost, nothing counted twice.
+    """
+    from mia.backtest.grid.search import Plan, Search
+    from mia.backtest.grid.space import space_of
+    from mia.backtest.run.prepare import prepare
+    from mia.backtest.trials import Registry
+    from mia.store.state_dir import data_home
+
+    if random is not None and tpe is not None:
+        raise typer.BadParameter("choose one of --random N and --tpe N")
+    if metric not in ("sharpe", "net_return"):
+        raise typer.BadParameter(f"--metric {metric}: use sharpe or net_return")
+    if not data:
+        raise typer.BadParameter("a grid needs candles: name them with --data FILE")
+    space = space_of(strategy, param or [])
+    search_kind: Any = "random" if random is not None else "tpe" if tpe is not None else "full"
+    chosen: Any = metric
+    plan = Plan(space, search_kind, random or tpe or 0, search_seed if search_kind != "full" else 0, chosen)
+    first = space.full()[0] if search_kind == "full" else space.random(1, search_seed)[0]
+    request = o.request_of(
+        config=config, strategy=f"rule:{strategy}", params=dict(space.config(first) or {}), data=data, instrument=instrument,
+        timeframe=timeframe, from_=from_, to=to, days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz,
+        on_duplicate=on_duplicate, fill=fill, half_spread_ticks=half_spread_ticks, costs=costs, cost=cost, preset=None,
+        exclude_sealed=exclude_sealed, duration=0.0, seed=None,
+    )  # fmt: skip
+    with Registry() as registry:
+        outcome = Search(prepare(request), plan, data_home() / "grids", registry, jobs=jobs).run(_reporter())
+    _show(plan, outcome, best, as_json=as_json)
+
+
+def _reporter() -> Callable[[Progress], None]:
+    """Progress on stderr: one line that changes on a terminal, else a line now and then."""
+    is_terminal = sys.stderr.isatty()
+    last = time.monotonic()
+
+    def report(p: Progress) -> None:
+        nonlocal last
+        is_end = p.done >= p.total
+        if not is_terminal and not is_end and time.monotonic() - last < _LINE_EVERY_S:
+            return
+        last = time.monotonic()
+        left = "" if p.remaining_s is None or is_end else f", {p.remaining_s:.0f} s to go"
+        text = f"mia: {p.done} of {p.total} configurations{left}"
+        print(f"\r{text}\033[K" if is_terminal else text, end="\n" if is_end or not is_terminal else "", file=sys.stderr, flush=True)
+
+    return report
+
+
+def _rows(plan: Plan, outcome: Outcome, best: int) -> list[dict[str, Any]]:
+    from mia.backtest.grid.search import best_first
+    from mia.backtest.stats.periods import YEAR_DAYS
+
+    rows = []
+    for point in best_first(outcome.found, plan.metric)[:best]:
+        row = outcome.found[point]
+        ratio = row.sharpe * YEAR_DAYS**0.5
+        rows.append({"params": plan.space.config(point), "sharpe_per_year": ratio, **row._asdict()})
+    return rows
+
+
+def _show(plan: Plan, outcome: Outcome, best: int, *, as_json: bool) -> None:
+    from mia.cli.output import print_json, print_note, print_pairs, print_table
+
+    rows = _rows(plan, outcome, best)
+    asked = outcome.asked
+    if as_json:
+        print_json(
+            {
+                "id": outcome.id, "folder": str(outcome.folder), "configurations": len(outcome.found), "evaluated_now": outcome.evaluated,
+                "trials_on_this_data": asked.trials, "evaluations_on_this_data": asked.evaluations, "deflated_sharpe": outcome.deflated,
+                "best": rows,
+            }
+        )  # fmt: skip
+        return
+    names = plan.space.names or tuple(rows[0]["params"])
+    head = (*names, "net return", "Sharpe a year", "max drawdown", "trades", "turnover a year", "fees")
+    table = [
+        (
+            *(str(r["params"][name]) for name in names), f"{r['net_return']:.2%}", _number(r["sharpe_per_year"], r["periods"]),
+            f"{r['max_drawdown']:.2%}", f"{r['trades']:.0f}", f"{r['turnover']:.1f}", f"{r['fees']:,.2f}",
+        )
+        for r in rows
+    ]  # fmt: skip
+    print_table(head, table, right=head)
+    print()
+    found = "n/a" if outcome.deflated is None else f"{outcome.deflated:.4f}"
+    print_pairs(
+        [
+            ("grid", str(outcome.folder)),
+            ("configurations", f"{len(outcome.found)}, {outcome.evaluated} of them evaluated now"),
+            ("trials on this data", f"{asked.trials} (of all strategies, ever), {asked.evaluations} evaluations"),
+            ("deflated Sharpe of the best", f"{found} (probability that it is above the best of so many without skill)"),
+        ]
+    )
+    print_note(f"{len(outcome.found)} configurations were tried: the best of many is biased upwards, whatever its own figures say")
+    stopped = sum(row.is_stopped for row in outcome.found.values())
+    if stopped:
+        print_note(f"{stopped:.0f} of them met the drawdown stop ([risk] drawdown_max) and opened nothing after it")
+
+
+def _number(ratio: float, days: float) -> str:
+    return f"{ratio:.3f}" if ratio == ratio else f"n/a, {days:.0f} days"
