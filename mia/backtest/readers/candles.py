@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CLOSES: Final = "date_time"
 
+_OPEN_END_NS: Final = 1 << 62  # a span without an end
+
 
 class Candles(msgspec.Struct, frozen=True, kw_only=True):
     """Bars of one or more files in order of time.
@@ -102,10 +104,9 @@ def read_candles(
     if span is not None:
         inside = (candles.open_ns >= span[0]) & (candles.close_ns <= span[1])
         if not inside.any():
-            raise DataError(
-                f"{candles.name}: no bar lies in {utc(span[0])} to {utc(span[1])}: it holds {utc(candles.open_ns[0])} to "
-                f"{utc(candles.close_ns[-1])}"
-            )
+            end = utc(span[1]) if span[1] < _OPEN_END_NS else "the end"
+            held = f"it holds {utc(candles.open_ns[0])} to {utc(candles.close_ns[-1])}"
+            raise DataError(f"{candles.name}: no bar lies in {utc(span[0])} to {end}: {held}")
         candles = candles.at(_with_warm_up(candles, inside, warm_up, warm_up_bars))
     return unsealed(candles, sealed)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from mia.backtest.compare import flattened
+from mia.domain.errors import ConfigError
 from mia.sim.cost_settings import Costs
 
 SIMULATED: Final = "The market is simulated: it shows that the parts work together and what costs do, not that money can be made."
@@ -40,8 +41,9 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
             f"step {i['tick_size']}, size step {i['lot_size']}; smallest order {i['min_notional']} {i['quote_currency']}, "
             f"initial margin {_share(i['initial_margin'])}."
         )
-    if "costs" in facts:
-        found += [f"{line[:1].upper()}{line[1:]}." for line in msgspec.json.decode(msgspec.json.encode(facts["costs"]), type=Costs).words()]
+    costs = _costs(facts)
+    if costs is not None:
+        found += [f"{line[:1].upper()}{line[1:]}." for line in costs.words()]
     found.append(
         f"The account starts with {facts['cash_e8'] / 1e8:,.2f} {facts['currency']}; open positions are valued at the last "
         "mid, also at the end."
@@ -51,13 +53,21 @@ def sentences(facts: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def _costs(facts: Mapping[str, Any]) -> Costs | None:
+    """The run's costs; None when it has none, or some that only another version knows."""
+    try:
+        return msgspec.json.decode(msgspec.json.encode(facts["costs"]), type=Costs) if "costs" in facts else None
+    except (msgspec.ValidationError, ConfigError):
+        return None
+
+
 def _share(value: object) -> str:
     return f"{float(str(value)) * 100:.6g} %"
 
 
 def settings(facts: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Every other fact that decided the run, by its name: {"costs": {"fees.on": "yes"}}; the order is that of run.json."""
-    shown = {key: flattened(value) for key, value in facts.items() if key not in _TOLD}
+    shown = {key: flattened(value) for key, value in facts.items() if key not in _TOLD or (key == "costs" and _costs(facts) is None)}
     for k, lane in enumerate(facts["lanes"]):
         shown[f"lane {k}"] = flattened(lane)
     return shown

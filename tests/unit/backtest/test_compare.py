@@ -131,11 +131,11 @@ def test_other_data_or_costs_refuse_the_test_and_say_why(
 
 def test_a_cost_that_only_one_run_knows_refuses_the_test(run: StoredRun, make_stored: MakeStored) -> None:
     other = make_stored("donchian")
-    other.facts["costs"] = {"impact": {"coefficient": 0.5}}
+    other.facts["stamp_duty"] = {"share": 0.5}
 
     found = differences(run.facts, other.facts)
 
-    assert [(d.kind, d.text) for d in found] == [("costs", "costs differ (costs.impact.coefficient not there, 0.5)")]
+    assert [(d.kind, d.text) for d in found] == [("costs", "costs differ (stamp_duty.share not there, 0.5)")]
 
 
 def test_another_strategy_alone_is_no_difference(run: StoredRun, make_stored: MakeStored) -> None:

@@ -18,6 +18,7 @@ from mia.backtest.run.signals import read_signals
 from mia.domain.effects import RecordDecision
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.instruments import Instrument
+from mia.execution.attribution import Moments
 from mia.settings import Settings, load_settings
 from mia.shipped import config_file
 
@@ -64,7 +65,7 @@ class Wishes(Collector):
     """Keeps every decision as it was."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(lambda *_: Moments())
         self.said: list[RecordDecision] = []
 
     def take(self, event: Any, effects: Any, engine: Any) -> None:
@@ -75,7 +76,7 @@ class Wishes(Collector):
 def wishes(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> tuple[Result, list[RecordDecision]]:
     """The run by the event engine, and each of its decisions."""
     collector = Wishes()
-    monkeypatch.setattr("mia.backtest.run.prepare.Collector", lambda: collector)
+    monkeypatch.setattr("mia.backtest.run.prepare.Collector", lambda moments: collector)
     result = execute(prepared, compiled=False)
     monkeypatch.undo()
     return result, collector.said
