@@ -1,6 +1,7 @@
 # The commands of the project. On a fresh machine `make test` and `make paper` do all set-up themselves.
 #   make paper [DURATION=60] [SPEED=20] [ARGS=...]   install the core, then trade on the demo exchange and watch it
 #   make test                                          install everything, run every suite within its time budget
+#   make golden REASON='...'                           what the classic strategies come to on recorded markets is expected from now on
 #   make check                                         format, lint, types, layers, quick tests: before each commit
 SHELL := /bin/bash
 .NOTPARALLEL:
@@ -19,7 +20,7 @@ export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP_INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: help paper test check bench kernels sim clean static quick interpreted wheel slow root
+.PHONY: help paper golden test check bench kernels sim clean static quick interpreted wheel slow root
 help:
 	@grep -E '^#  ' Makefile
 
@@ -49,6 +50,10 @@ paper: $(VENV)/.core
 
 bench: kernels
 	$(BIN)/mia bench $(ARGS)
+
+# Without a reason it only says what differs.
+golden: kernels
+	$(BIN)/python -m tests.golden $(if $(REASON),--write --reason "$$REASON")
 
 # --- tests: each suite has a budget in seconds; together they stay under 20 minutes ---
 test: quick interpreted wheel slow root
