@@ -13,6 +13,7 @@ from mia.backtest.readers import utc
 from mia.backtest.run.gathered import Gathered
 from mia.backtest.run.spec import FORMAT, RunSpec
 from mia.backtest.run.trips import Excursions, Trip
+from mia.domain.codes import Code
 from mia.domain.errors import FailStop
 from mia.domain.events import OrderFilled
 from mia.domain.sizing import Terms
@@ -75,4 +76,18 @@ def result_of(
         at = datetime.fromtimestamp(int(gathered.marks.ts_ns[below[0]]) // 1_000_000_000, UTC)
         lowest = int(equity.min()) / 1e8
         notes = [*notes, f"equity was gone at {at:%Y-%m-%d %H:%M:%S} UTC, {lowest:.2f} at the lowest: nothing can be opened on it"]
-    return Result(spec=spec, id=spec.id(strategies), strategies=strategies, gathered=gathered, trips=trips, parts=parts, notes=list(notes))
+    notes = [*notes, *_undecided(gathered.counters)]
+    return Result(spec=spec, id=spec.id(strategies), strategies=strategies, gathered=gathered, trips=trips, parts=parts, notes=notes)
+
+
+def _undecided(counters: dict[str, Any]) -> list[str]:
+    """A run in which the strategy never saw all that it reads says so: no trade is then no result."""
+    blind = {str(code): counters["codes"].get(code, 0) for code in (Code.WARM_UP, Code.FEATURE_MISSING)}
+    idle = counters["codes"].get(Code.TRADING_DISABLED, 0)  # before the span
+    if not any(blind.values()) or sum(blind.values()) + idle < counters["decisions"]:
+        return []
+    told = ", ".join(f"{code} {n}" for code, n in blind.items() if n)
+    return [
+        f"nothing was ever decided: what the strategy reads was missing each time ({told}): the history or --warm-up is too short for it, "
+        "or its parameters ask for less than a bar"
+    ]

@@ -259,3 +259,23 @@ def test_ticks_pay_the_same_model_and_their_fills_know_their_touch(asked: Asked)
         moments = result.gathered.moments[fill.fill_id]
         assert moments.touch_ticks > 0
         assert (2 * moments.touch_ticks - moments.arrival_mid2) * fill.side > 0
+
+
+def test_a_strategy_that_never_saw_what_it_reads_is_told_so(asked: Asked) -> None:
+    """An opening range of 30 minutes holds no bar of an hour; two hours hold two."""
+    fields: dict[str, Any] = {"strategy": "rule:opening_range", "timeframe": "time:1h"}
+
+    blind = execute(prepare(asked(params={}, **fields)))
+    sees = execute(prepare(asked(params={"range_minutes": 120}, **fields)))
+
+    assert any("nothing was ever decided" in note and "(warm_up 33)" in note for note in blind.notes)
+    assert not any("nothing was ever decided" in note for note in sees.notes)
+
+
+def test_a_history_shorter_than_the_warm_up_is_told_so_by_both_paths(asked: Asked) -> None:
+    prepared = prepare(asked(params={"fast_period": 5, "slow_period": 5_000}))
+
+    told = [execute(prepared, compiled=compiled).notes for compiled in (True, False)]
+
+    assert told[0] == told[1]
+    assert f"(warm_up {BARS})" in told[0][-1]
