@@ -164,7 +164,10 @@ def assembled(paths: Sequence[Path], parts: Sequence[Part], bars: BarSpec | None
         )
     if parts[0].at_close:
         if bars is None:
-            raise ConfigError(f"{where}: bars end at irregular times: say which they are, such as --bars tick:2800 or dollar:70000000")
+            raise ConfigError(
+                f"{where}: bars end at irregular times: say which they are, such as tick:2800 or dollar:70000000, with --bars "
+                "(of a backtest with --timeframe)"
+            )
         close_ns, open_ns = times, np.concatenate([times[:1], times[:-1]])
     else:
         interval = interval_of(where, times, bars, rows)

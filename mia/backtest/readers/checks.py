@@ -103,7 +103,7 @@ def repeats_of(times: I64, ohlcv: F64, keep: npt.NDArray[np.bool_], rows: I64) -
 def interval_of(where: str, times: I64, bars: BarSpec | None, rows: I64) -> int:
     """Of time bars, in ns: the most frequent distance of two rows, and no two rows closer."""
     if bars is not None and bars.kind != "time":
-        raise ConfigError(f"{where}: holds time bars, not {bars.text}: leave --bars out")
+        raise ConfigError(f"{where}: holds time bars, not {bars.text}: leave that out")
     given = bars.interval_ns if bars is not None else 0
     if len(times) < 2:
         if not given:

@@ -188,10 +188,10 @@ def _candles(request: Request) -> Prepared:
     notes: list[str] = []
     for instrument, paths in groups:
         history = candle_history(
-            paths, instrument, tz=request.tz, on_duplicate=request.on_duplicate, span=(request.from_ns, request.to_ns),
-            warm_up=request.warm_up, warm_up_bars=bars, sealed=request.sealed,
+            paths, instrument, tz=request.tz, on_duplicate=request.on_duplicate, bars=bars if bars is None or bars.kind != "time" else None,
+            span=(request.from_ns, request.to_ns), warm_up=request.warm_up, warm_up_bars=bars, sealed=request.sealed,
         )  # fmt: skip
-        if bars is not None:
+        if bars is not None and history.bars != bars:
             history = resampled(history, bars)
         histories.append(history)
         notes += history.notes

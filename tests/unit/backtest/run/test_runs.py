@@ -279,3 +279,35 @@ def test_a_history_shorter_than_the_warm_up_is_told_so_by_both_paths(asked: Aske
 
     assert told[0] == told[1]
     assert f"(warm_up {BARS})" in told[0][-1]
+
+
+def irregular(path: Path) -> Path:
+    """Bars that end whenever 2,800 trades are full; the file has the times of their ends alone."""
+    rows, at, last = ["date_time,open,high,low,close,cum_vol,cum_dollar,cum_ticks"], START, 50_000.0
+    for k in range(BARS):
+        at += timedelta(seconds=60 + 47 * (k % 11))
+        close = 50_000.0 + round(1_500 * math.sin(2 * math.pi * k / 60))
+        rows.append(f"{at:%Y-%m-%d %H:%M:%S},{last},{max(last, close) + 5},{min(last, close) - 5},{close},100,{100 * close},2800")
+        last = close
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_bars_of_irregular_length_are_run_by_their_name_and_alike_on_both_paths(asked: Asked, tmp_path: Path) -> None:
+    prepared = prepare(asked(data=(irregular(tmp_path / "ticks.csv"),), timeframe="tick:2800"))
+
+    compiled, stepped = (execute(prepared, compiled=compiled) for compiled in (True, False))
+
+    assert prepared.spec.data[0].bars == "tick:2800"
+    assert len(compiled.gathered.fills) > 5
+    assert digest(compiled, tmp_path / "a") == digest(stepped, tmp_path / "b")
+
+
+def test_bars_of_irregular_length_have_to_be_named(asked: Asked, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="say which they are, such as tick:2800"):
+        prepare(asked(data=(irregular(tmp_path / "ticks.csv"),)))
+
+
+def test_time_bars_are_not_taken_for_bars_of_trades(asked: Asked) -> None:
+    with pytest.raises(ConfigError, match="holds time bars, not tick:2800"):
+        prepare(asked(timeframe="tick:2800"))
