@@ -102,8 +102,7 @@ def lookahead(source: Source, columns: Sequence[str], points: int, compute: Comp
                     cut_value=_plain(part[row, j]),
                 )
             )
-    heard = np.isfinite(whole[:longest]).any(axis=0)
-    silent = [name for name, is_heard in zip(columns, heard.tolist(), strict=True) if not is_heard]
+    silent = [name for j, name in enumerate(columns) if not np.isfinite(whole[:longest, j]).any()]
     return Looked(size=len(times), rows=len(whole_ts), cuts=cuts, compared=compared, columns=len(columns), silent=silent, leaks=leaks)
 
 

@@ -14,13 +14,22 @@ from pathlib import Path
 from typing import Final
 
 from mia.domain.errors import DataError
-from mia.references.publication import FRED_SERIES, FUNDING_TTL_NS, LAG_NS, Row, bar_ttl_ns, cboe_rows, fred_rows, updated_on
+from mia.references.publication import (
+    FRED_SERIES,
+    FUNDING_TTL_NS,
+    LAG_NS,
+    MILLISECONDS,
+    YEARS,
+    Row,
+    bar_ttl_ns,
+    cboe_rows,
+    fred_rows,
+    updated_on,
+)
 
 TAIL_BYTES: Final = 1 << 16  # over a thousand daily rows
 ROWS_MAX: Final = 400  # the longest window of the catalogue is 252 values
 _HOLES: Final = ("", ".", "NA", "nan", "NaN")
-_YEARS: Final = range(1900, 2200)  # what an int64 of ns and a calendar can hold, with room for what is due after
-_MS: Final = range(10**11, 7 * 10**12)  # 1973 to 2191: not seconds, microseconds or nanoseconds
 Table = dict[str, list[str]]
 
 
@@ -127,7 +136,7 @@ def _day(path: Path, name: str, text: str) -> date:
             day = read(text)
         except ValueError:
             continue
-        if day.year in _YEARS:
+        if day.year in YEARS:
             return day
     raise DataError(f"{path}: column {name!r}: {text!r} is not a date; write 2026-01-31")
 
@@ -142,7 +151,7 @@ _DATES: Final[tuple[Callable[[str], date], ...]] = (
 def _times(path: Path, table: Table) -> list[int]:
     """ts_ms as Unix ns."""
     texts = _column(path, table, "ts_ms")
-    bad = next((t for t in texts if not (t.isascii() and t.isdigit() and len(t) <= 13 and int(t) in _MS)), None)
+    bad = next((t for t in texts if not (t.isascii() and t.isdigit() and len(t) <= 13 and int(t) in MILLISECONDS)), None)
     if bad is not None:
         raise DataError(f"{path}: column 'ts_ms': {bad[:32]!r} is not a time in milliseconds since 1970")
     times = [int(text) * 1_000_000 for text in texts]
