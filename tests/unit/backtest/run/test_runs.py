@@ -259,3 +259,18 @@ def test_ticks_pay_the_same_model_and_their_fills_know_their_touch(asked: Asked)
         moments = result.gathered.moments[fill.fill_id]
         assert moments.touch_ticks > 0
         assert (2 * moments.touch_ticks - moments.arrival_mid2) * fill.side > 0
+
+
+def test_a_model_of_quotes_is_told_to_have_nothing_to_say_on_candles(asked: Asked) -> None:
+    notes = prepare(asked(strategy="demo", params={})).notes
+
+    assert any("demo was made for time:1s bars" in note for note in notes)
+    assert any("need trades, quotes or depth" in note and "decides nothing" in note for note in notes)
+
+
+def test_a_rule_of_closes_is_not_told_of_the_notional_that_it_does_not_read(asked: Asked) -> None:
+    closes = prepare(asked(strategy="rule:ema_cross", params={})).notes
+    volume = prepare(asked(strategy="rule:vwap_reversion", params={})).notes
+
+    assert not any("quote_volume" in note for note in closes)
+    assert any("quote_volume" in note for note in volume)
