@@ -25,7 +25,7 @@ def shared_options(provider: Callable[..., Any], name: str, *, left_out: Collect
 
         @functools.wraps(verb)
         def wrapper(**given: Any) -> None:
-            taken = {key: given.pop(key, shared[key].default) for key in shared}
+            taken = {key: p.default if key in left_out else given.pop(key, p.default) for key, p in shared.items()}
             verb(**{name: provider(**taken)}, **given)
 
         hints = {**get_type_hints(provider, include_extras=True), **get_type_hints(verb, include_extras=True)}
