@@ -69,7 +69,7 @@ static: $(VENV)/.dev
 	PYTHONPATH=.:daemon $(BIN)/lint-imports
 
 quick: kernels
-	timeout 600 $(PYTEST) -n $(WORKERS) -m "not slow and not root" tests
+	timeout 780 $(PYTEST) -n $(WORKERS) -m "not slow and not root" tests
 
 interpreted: kernels
 	MIA_KERNELS=interpreted timeout 120 $(PYTEST) -n $(WORKERS) -m "not slow and not root" $(wildcard tests/unit/kernels tests/property/kernels)

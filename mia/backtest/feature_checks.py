@@ -58,6 +58,7 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     cuts: list[int]
     compared: int  # rows over all cuts
     columns: int
+    silent: list[str]  # columns without a value in any compared row: nothing is known of them
     leaks: list[Leak]
 
 
@@ -73,11 +74,12 @@ def lookahead(source: Source, columns: Sequence[str], points: int, compute: Comp
     cuts = sorted({max(1, round(len(times) * (k + 1) / (points + 1))) for k in range(points)})
     whole_ts, whole = compute(source, columns)
     leaks: list[Leak] = []
-    compared = 0
+    compared = longest = 0
     for cut in cuts:
         ts, part = compute(head(source, cut), columns)
         n = min(len(ts), len(whole_ts))
         compared += n
+        longest = max(longest, n)
         due = int(np.searchsorted(whole_ts, times[cut - 1], side="right" if source.kind == "candles" else "left"))
         other = np.flatnonzero(ts[:n] != whole_ts[:n])
         if len(other) or n < due:
@@ -100,7 +102,8 @@ def lookahead(source: Source, columns: Sequence[str], points: int, compute: Comp
                     cut_value=_plain(part[row, j]),
                 )
             )
-    return Looked(size=len(times), rows=len(whole_ts), cuts=cuts, compared=compared, columns=len(columns), leaks=leaks)
+    silent = [name for j, name in enumerate(columns) if not np.isfinite(whole[:longest, j]).any()]
+    return Looked(size=len(times), rows=len(whole_ts), cuts=cuts, compared=compared, columns=len(columns), silent=silent, leaks=leaks)
 
 
 def _times(source: Source) -> I64:

@@ -142,7 +142,8 @@ def candle_source(candles: Candles, request: Request) -> Source:
     if guessed:
         values = {"tick": instrument.tick_size, "lot": instrument.lot_size}
         notes.append(f"{' and '.join(f'{w} {values[w]:f}' for w in guessed)}, the coarsest that fit the file; --tick and --lot set them")
-    notes += [*told, *_of_models(request, bars, candles.close_ns)]
+    calendar = _calendar(request, int(candles.close_ns[0]), int(candles.close_ns[-1]))
+    notes += [*told, *_of_calendar(calendar, int(candles.close_ns[0])), *_of_models(request, bars, candles.close_ns)]
     facts = _facts(candles.paths, candles.sha256, request, instrument, bars, symbols=False)
 
     def make(start: int, stop: int) -> Callable[[], Iterator[Piece]]:
@@ -160,7 +161,7 @@ def candle_source(candles: Candles, request: Request) -> Source:
     return Source(
         kind="candles", name=candles.name, instrument=instrument, bars=bars, trigger="bar", every_ns=0, size=n,
         lacks=_lacks(_NOT_IN_CANDLES, request), facts=facts, notes=notes, pieces=make(0, n), models=_models(request),
-        calendar=_calendar(request, int(candles.close_ns[0]), int(candles.close_ns[-1])),
+        calendar=calendar,
     )  # fmt: skip
 
 
@@ -181,7 +182,8 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     bars = request.bars or BarSpec.parse("time:1s")
     first_ns = next(iter(feed.frames()), (0, b""))[0]
     outside, told = outside_of(request, first_ns, first_ns)
-    known = [*told, *_of_models(request, bars)]
+    calendar = _calendar(request, first_ns, first_ns + _RECORDING_NS_MAX)
+    known = [*told, *_of_calendar(calendar, first_ns), *_of_models(request, bars)]
     notes = list(known)
 
     def pieces() -> Iterator[Piece]:
@@ -204,7 +206,7 @@ def recording_source(paths: Sequence[Path], request: Request) -> Source:
     return Source(
         kind="events", name=", ".join(path.name for path in paths), instrument=instrument, bars=bars, trigger=request.at,
         every_ns=request.every_ms * 1_000_000, size=0, lacks=_lacks(NEVER_HERE, request), facts=facts, notes=notes, pieces=pieces,
-        models=_models(request), calendar=_calendar(request, first_ns, first_ns + _RECORDING_NS_MAX),
+        models=_models(request), calendar=calendar,
     )  # fmt: skip
 
 
@@ -241,6 +243,16 @@ def _calendar(request: Request, first_ns: int, last_ns: int) -> Calendar:
     first, last = (datetime.fromtimestamp(ns // 1_000_000_000, UTC).date() for ns in (first_ns, last_ns))
     week = timedelta(days=7)  # sessions open on local days, and the next one after the last is a fact of the last
     return calendar_over(*request.family, first - week, last + week)
+
+
+def _of_calendar(calendar: Calendar, first_ns: int) -> list[str]:
+    """Before the first listed event the columns of what comes say that nothing is near, where nobody listed what was."""
+    if not calendar.event_ns or calendar.event_ns[0] <= first_ns:
+        return []
+    return [
+        f"calendar: the list of events begins on {utc(calendar.event_ns[0])} UTC, the data on {utc(first_ns)}: until then "
+        "minutes_to_event and next_event_impact say that no event is near, which nobody knows"
+    ]
 
 
 def _lacks(inputs: tuple[str, ...], request: Request) -> tuple[str, ...]:

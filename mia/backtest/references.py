@@ -25,7 +25,9 @@ from mia.references.publication import (
     FRED_SERIES,
     FUNDING_TTL_NS,
     LAG_NS,
+    MILLISECONDS,
     NEW_YORK,
+    YEARS,
     Row,
     bar_ttl_ns,
     cboe_rows,
@@ -172,6 +174,8 @@ def _dates(path: Path, table: pl.DataFrame, name: str) -> list[date]:
     if column.null_count():
         raise DataError(f"{path}: column {name!r} has {column.null_count()} rows without a date")
     days: list[date] = column.to_list()
+    if odd := next((day for day in days if day.year not in YEARS), None):
+        raise DataError(f"{path}: column {name!r}: {odd} is no date of a series; years from {YEARS[0]} to {YEARS[-1]}")
     return days
 
 
@@ -186,7 +190,7 @@ def _fred(name: str, path: Path, table: pl.DataFrame) -> EventColumns:
     stamps = _column(path, table, "last_updated").unique().to_list()
     try:
         updated = updated_on(stamps)
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, OverflowError) as e:
         raise DataError(f"{path}: column 'last_updated' is not an ISO 8601 time: {e}") from e
     return _rows(name, fred_rows(name, days, values.tolist(), updated))
 
@@ -214,6 +218,8 @@ def _milliseconds(path: Path, table: pl.DataFrame) -> I64:
     values = _values(path, table, "ts_ms")
     if not np.isfinite(values).all():
         raise DataError(f"{path}: column 'ts_ms' has rows without a time")
+    if len(odd := values[(values < MILLISECONDS[0]) | (values > MILLISECONDS[-1])]):
+        raise DataError(f"{path}: column 'ts_ms': {odd[0]:.0f} is not a time in milliseconds since 1970")
     return values.astype(np.int64) * 1_000_000
 
 

@@ -37,8 +37,8 @@ SNAPSHOT_FORMAT: Final = 2
 ARENA_BYTES: Final = 64 * 1024 * 1024  # virtual: only what kernels ask for is touched
 SAFE_MODE: Final = "safe_mode"  # a block that only the operator's reset ends
 _RISK_RECORD_NS: Final = 60_000_000_000
-_PAUSE_NS: Final = 60_000_000_000  # down for longer: features warm up anew
-_PAUSE_BARS: Final = 3  # and for longer than so many bars, where the feed was down and the daemon was not
+_PAUSE_NS: Final = 60_000_000_000  # the daemon or the feed was down for longer, and for longer than so many bars: features warm up anew
+_PAUSE_BARS: Final = 3
 _REARM_NS: Final = 1_000_000_000
 Handler = Callable[[Any, list[AnyEffect]], None]
 
@@ -298,8 +298,8 @@ class Engine:
             if market.definition.venue == e.venue and market.state.down_ns:
                 pause_ns, market.state.down_ns = e.ts_recv_ns - market.state.down_ns, 0
                 for lane in market.lanes:
-                    # The bars that filled the pause, flat and without volume, are no market. Of long bars a few minutes spoil little.
-                    if pause_ns > max(_PAUSE_NS, _PAUSE_BARS * lane.plan.bars_spec.interval_ns):
+                    # The bars that filled the pause, flat and without volume, are no market.
+                    if pause_ns > _pause_max_ns(lane):
                         if lane.plan.on_time(e.ts_recv_ns):
                             self._bars_closed(lane, e.ts_recv_ns, out)
                         lane.plan.cool()
@@ -375,8 +375,8 @@ class Engine:
         state = self.state
         if not state.run or e.ts_recv_ns - state.last_timer_ns > ev.TIMER_INTERVAL_NS:
             # A first run, or time passed while we were down. A resumed replay keeps its timers: no time passes in it.
-            if state.run and e.ts_recv_ns - state.last_timer_ns > _PAUSE_NS:
-                for lane in self.lanes:
+            for lane in self.lanes if state.run else ():
+                if e.ts_recv_ns - state.last_timer_ns > _pause_max_ns(lane):
                     lane.plan.on_time(e.ts_recv_ns)  # the bars that fill the pause count for nothing
                     lane.plan.cool()
             state.last_timer_ns = e.ts_recv_ns // ev.TIMER_INTERVAL_NS * ev.TIMER_INTERVAL_NS
@@ -475,6 +475,11 @@ class Engine:
             )
         for lane in self.lanes:
             self.decider.set_limits(lane)
+
+
+def _pause_max_ns(lane: Lane) -> int:
+    """After a longer pause the lane's features warm up anew. Of long bars a few minutes spoil little."""
+    return max(_PAUSE_NS, _PAUSE_BARS * lane.plan.bars_spec.interval_ns)
 
 
 def _grid(market: Market) -> str:

@@ -87,8 +87,9 @@ class Catalogue:
         try:
             return self.by_name[name]
         except KeyError:
-            near = ", ".join(difflib.get_close_matches(name, self.by_name, 3)) or "see config/feature_sets.yaml"
-            raise ConfigError(f"unknown feature {name!r}; did you mean: {near}") from None
+            near = difflib.get_close_matches(name, self.by_name, 3)
+            advice = f"did you mean: {', '.join(near)}" if near else "mia features list shows them all"
+            raise ConfigError(f"unknown feature {name!r}; {advice}") from None
 
     def category(self, category: str) -> tuple[str, ...]:
         """Names of one category in order."""

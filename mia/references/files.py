@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Final
 
 from mia.domain.errors import DataError
-from mia.references.publication import FRED_SERIES, FUNDING_TTL_NS, LAG_NS, Row, bar_ttl_ns, cboe_rows, fred_rows, updated_on
+from mia.references.publication import (
+    FRED_SERIES,
+    FUNDING_TTL_NS,
+    LAG_NS,
+    MILLISECONDS,
+    YEARS,
+    Row,
+    bar_ttl_ns,
+    cboe_rows,
+    fred_rows,
+    updated_on,
+)
 
 TAIL_BYTES: Final = 1 << 16  # over a thousand daily rows
 ROWS_MAX: Final = 400  # the longest window of the catalogue is 252 values
@@ -55,6 +66,8 @@ def read_rows(name: str, path: Path, *, is_settled: bool = True, is_whole: bool 
 def _tail(path: Path, *, is_settled: bool, is_whole: bool) -> Table:
     """Column -> texts of the last rows; every row has as many fields as the header."""
     try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path}: is no plain file")  # opening a pipe waits for whoever writes it
         with path.open("rb") as file:
             head = file.readline(4096)
             start = len(head) if is_whole else max(file.seek(0, 2) - TAIL_BYTES, len(head))
@@ -120,9 +133,11 @@ def _days(path: Path, table: Table, name: str) -> list[date]:
 def _day(path: Path, name: str, text: str) -> date:
     for read in _DATES:
         try:
-            return read(text)
+            day = read(text)
         except ValueError:
             continue
+        if day.year in YEARS:
+            return day
     raise DataError(f"{path}: column {name!r}: {text!r} is not a date; write 2026-01-31")
 
 
@@ -136,8 +151,9 @@ _DATES: Final[tuple[Callable[[str], date], ...]] = (
 def _times(path: Path, table: Table) -> list[int]:
     """ts_ms as Unix ns."""
     texts = _column(path, table, "ts_ms")
-    if bad := next((text for text in texts if not text.isascii() or not text.isdigit()), None):
-        raise DataError(f"{path}: column 'ts_ms': {bad!r} is not a time in milliseconds")
+    bad = next((t for t in texts if not (t.isascii() and t.isdigit() and len(t) <= 13 and int(t) in MILLISECONDS)), None)
+    if bad is not None:
+        raise DataError(f"{path}: column 'ts_ms': {bad[:32]!r} is not a time in milliseconds since 1970")
     times = [int(text) * 1_000_000 for text in texts]
     _rising(path, "ts_ms", times, texts)
     return times
@@ -155,7 +171,7 @@ def _fred_table(name: str, path: Path, table: Table) -> list[Row]:
         raise DataError(f"{path}: column 'series_id' is {', '.join(found)}, {name} needs {expected or 'no FRED series'}")
     try:
         updated = updated_on(sorted(set(_column(path, table, "last_updated"))))
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, OverflowError) as e:
         raise DataError(f"{path}: column 'last_updated' is not an ISO 8601 time: {e}") from None
     return fred_rows(name, _days(path, table, "date"), _numbers(path, table, "value"), updated)
 

@@ -32,6 +32,8 @@ WEEKLY_TTL_NS: Final = 10 * 86_400 * 10**9
 MONTHLY_TTL_NS: Final = 45 * 86_400 * 10**9
 FUNDING_TTL_NS: Final = 12 * 3600 * 10**9
 INTRADAY_TTL_NS: Final = 900 * 10**9  # or 3 bars, when that is longer
+YEARS: Final = range(1900, 2200)  # of dates: an int64 of ns holds them, and what is due after
+MILLISECONDS: Final = range(10**11, 7 * 10**12)  # of time stamps, 1973 to 2191: neither seconds nor microseconds
 # Days on which NYSE was closed beside weekends, federal holidays and Good Friday.
 _MOURNING: Final = (date(2004, 6, 11), date(2007, 1, 2), date(2012, 10, 29), date(2012, 10, 30), date(2018, 12, 5), date(2025, 1, 9))
 _DAY: Final = timedelta(days=1)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mia.features.catalogue import COUNTS, shipped_catalogue
 from mia.policy.manifest import Manifest
 from mia.train.account import LEFT_OUT
 from mia.train.evaluate import Result
+from mia.train.observation import OWN
 from mia.train.settings import FitSettings
 from mia.train.stats import mean_interval
 
@@ -78,7 +80,7 @@ Made by `{t.command}` in {fitted.seconds:.0f} s (SAC per regime: {", ".join(f"{s
 **It was trained on {market}. Nothing here says that it earns money on a real one.** It exists so that every layer of MIA can be
 run, tested and timed with a policy of realistic size that trades.
 
-- Decides on: {manifest.trigger}, at most every {manifest.min_interval_ms} ms; bars {manifest.bar}; {len(manifest.features)} columns; family {manifest.family}.
+- Decides on: {manifest.trigger}, at most every {manifest.min_interval_ms} ms; bars {manifest.bar}; {len(manifest.features)} columns, {_own(manifest.features)} of the account's {COUNTS[OWN]} among them; family {manifest.family}.
 - Three SAC policies (range, trend, defensive; {settings.hidden} x {settings.hidden}, ReLU), {t.steps} environment steps each, blended by filtered regime probabilities.
 - Data: {"; ".join(t.spans)}.
 - Market seeds: training {_range(t.seeds_train)}, validation {_range(t.seeds_validation)}, test {_range(t.seeds_test)}.
@@ -107,6 +109,11 @@ Test: Brier {a.brier:.4f} (a constant of the training base rate {a.base_rate:.3f
 {account_lines(manifest.features, settings)}""",
         encoding="utf-8",
     )
+
+
+def _own(features: Sequence[str]) -> int:
+    """How many columns of `account_self` there are."""
+    return len(set(features) & set(shipped_catalogue().category(OWN)))
 
 
 def account_lines(features: Sequence[str], settings: FitSettings) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from mia.domain.events import BookDelta, BookSnapshot, Event, FeedGap, NewsScored, Predicted, Quote, Reference, Timer, Trade
 from mia.domain.instruments import Instrument
+from mia.domain.regime import RegimeParams
 from mia.features.bars import BarSpec
 from mia.features.batch import compute, compute_bars
 from mia.features.calendars import Calendar
 from mia.features.catalogue import shipped_catalogue
 from mia.features.columns import from_events
+from mia.features.models import Autoencoder, Distance, FeatureModels, Latent, Memory, Projection
 from mia.features.plan import Plan, build_plan
 from mia.features.series import NEWS_SOURCES, PREDICTIONS, REFERENCES
 from mia.kernels.arena import Arena
@@ -31,6 +33,7 @@ INSTRUMENT: Final = Instrument(
     venue="binance_spot", symbol="BTCUSDT", kind="spot", family="crypto", quote_currency="USDT", tick_size=Decimal("0.01"),
     lot_size=Decimal("0.00001"), maker_fee=Decimal("0.001"), taker_fee=Decimal("0.001"),
 )  # fmt: skip
+MODELLED: Final = ("regime", "latent", "memory")
 ODD_NUMBERS: Final = (float("nan"), float("inf"), float("-inf"), 0.0, -1.0, 1e308, -1e308, 1e-308)
 CALENDAR: Final = Calendar(
     opens_ns=tuple(START_NS + k * DAY_NS // 48 for k in range(200)),
@@ -41,9 +44,50 @@ CALENDAR: Final = Calendar(
 )
 
 
-def plan_of(calendar: Calendar = CALENDAR, bars: str = "time:1s") -> Plan:
+def plan_of(calendar: Calendar = CALENDAR, bars: str = "time:1s", models: FeatureModels | None = None) -> Plan:
     arena = Arena(32_000_000)
-    return build_plan(NAMES, INSTRUMENT, BarSpec.parse(bars), arena, Book(arena), calendar)
+    return build_plan(NAMES, INSTRUMENT, BarSpec.parse(bars), arena, Book(arena), calendar, models=models)
+
+
+def models_of(seed: int) -> FeatureModels:
+    """Models behind all columns that need one, of inputs that wild events drive to their limits."""
+    rng = np.random.default_rng(seed)
+
+    def scaled(*columns: str) -> dict[str, Any]:
+        d = len(columns)
+        return {
+            "columns": list(columns),
+            "center": rng.normal(0, 1, d).tolist(),
+            "scale": rng.choice((1e-12, 1.0, 1e6), d).tolist(),
+            "clip": 5.0,
+        }
+
+    def matrix(n: int, d: int, size: float = 1.0) -> list[list[float]]:
+        return rng.normal(0, size, (n, d)).tolist()
+
+    price, vol = ("ret_5", "rsi_14", "ema_gap_10_20"), ("rv_30", "parkinson_20", "jump_share_30")
+    low, high = sorted(matrix(2, 3), key=lambda row: row[1])
+    rows = {"mean": [low, high, [9.0, 0.0, 0.0]], "var": rng.choice((1e-3, 1.0, 100.0), (3, 3)).tolist()}
+    return FeatureModels(
+        regime=RegimeParams(
+            **scaled("rv_30", "linreg_r2_20", "delta_ratio"), **rows, warm_bars=3,
+            transition=[[0.98, 0.01, 0.01], [0.01, 0.98, 0.01], [0.01, 0.01, 0.98]],
+        ),
+        latent=Latent(
+            pca_flow=Projection(**scaled("delta_ratio", "trade_imbalance_20", "count_imbalance"), weights=matrix(3, 3, 1e6)),
+            pca_price=Projection(**scaled(*price), weights=matrix(3, 3, 1e6)),
+            ae_vol=Autoencoder(
+                **scaled(*vol), w1=matrix(4, 3, 1e6), b1=matrix(1, 4)[0], w2=matrix(3, 4, 1e6), b2=matrix(1, 3)[0], w3=matrix(3, 3, 1e6),
+                b3=matrix(1, 3)[0], error_p99=1e-12,
+            ),
+            stress=Distance(**scaled(*price), whiten=np.tril(matrix(3, 3, 1e6)).tolist()),
+        ),
+        memory=Memory(
+            **scaled(*price), centers=matrix(2, 3), counts=[0, 400], hits=[0, 400], mean_returns=[-1e9, 1e9], last_ns=[0, START_NS],
+            contexts=matrix(30, 3), later_returns=rng.choice((-1e9, 0.0, 1e9), 30).tolist(), ended_ns=[START_NS - 1] * 30,
+            return_std=1e-9, outcome="ln(c[+20] / c)",
+        ),
+    )  # fmt: skip
 
 
 def pairs(rnd: random.Random, middle: int, sign: int) -> bytes:
@@ -118,6 +162,33 @@ def test_wild_events_give_finite_columns_inside_of_their_ranges(seed: int, bars:
 
     assert len(matrix) > 0
     assert_inside(matrix)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+@example(seed=0)
+def test_models_fed_by_wild_events_stay_inside_of_their_ranges_also_after_an_outage(seed: int) -> None:
+    plan = plan_of(models=models_of(seed))
+    events = wild_events(seed, 1_200)
+
+    for part in (events[:600], events[600:]):
+        _, matrix = compute(plan, from_events(part), 0, "quote", with_cold=True)
+        assert_inside(matrix)
+        plan.cool()
+
+
+def test_the_models_of_these_tests_speak() -> None:
+    plan = plan_of(models=models_of(0))
+    rng = np.random.default_rng(0)
+    close = 6e6 + np.cumsum(rng.normal(0, 50, 300)).round()
+    bars = np.zeros((300, 11))
+    bars[:, :4] = np.stack([close, close + 9, close - 9, close], axis=1)
+    bars[:, 4:9] = np.stack([np.full(300, 7.0), np.full(300, 4.0), np.full(300, 3.0), 7 * close, np.full(300, 5.0)], axis=1)
+
+    compute_bars(plan, START_NS + np.arange(1, 301, dtype=np.int64) * 10**9, bars, with_cold=True)
+
+    silent = {NAMES[k] for k in range(len(NAMES)) if not plan.is_there(k) and shipped_catalogue().get(NAMES[k]).category in MODELLED}
+    assert silent == set()
 
 
 @settings(max_examples=20, deadline=None)

@@ -23,12 +23,14 @@ from mia.assemble import versions
 from mia.backtest.grid.cells import Cells, Row, Values
 from mia.backtest.grid.space import Space
 from mia.backtest.grid.store import Store
+from mia.backtest.run.counting import trial_of as run_trial
 from mia.backtest.run.prepare import Prepared
 from mia.backtest.run.spec import RunSpec
 from mia.backtest.stats.periods import YEAR_DAYS
 from mia.backtest.stats.sharpe import deflated_sharpe
-from mia.backtest.trials import By, Count, DataRef, Registry, Score, Trial, digest
+from mia.backtest.trials import By, Count, Registry, Score, Trial, digest
 from mia.domain.errors import ConfigError
+from mia.policy.rules.registry import rule_values
 
 CHUNK: Final = 250  # configurations in one transaction of the registry: its fsync is shared
 BATCH: Final = 32  # of a TPE search: asked at once, told in order, whatever the number of processes
@@ -77,24 +79,19 @@ class _Unit(NamedTuple):
 
 
 def trial_of(spec: RunSpec, values: Values) -> Trial:
-    """The trial that a rule with these parameters on this history and account is: what the registry counts."""
-    facts = {key: value for key, value in spec.facts().items() if key not in ("lanes", "data")}
-    data = [DataRef(name, sha256) for d in spec.data for name, sha256 in zip(d.files, d.sha256, strict=True)]
-    return Trial(
-        family=spec.lanes[0].strategy,
-        params={**values, "bars": spec.lanes[0].bars},
-        data=tuple(data),
-        first_ns=min(d.first_ns for d in spec.data),
-        last_ns=max(d.last_ns for d in spec.data),
-        costs_sha256=digest(msgspec.to_builtins(facts, str_keys=True)),
-    )
+    """The trial that `mia backtest run` would enter for these parameters: a configuration counts once, whoever asked."""
+    return _with(run_trial(spec), spec.lanes[0].rule, values)
+
+
+def _with(trial: Trial, rule: str, values: Values) -> Trial:
+    return msgspec.structs.replace(trial, params={**rule_values(rule, values), "bars": trial.params["bars"]})
 
 
 def score_of(row: Row, metric: Metric) -> Score:
     """As the registry stores it; the ratio is of daily returns."""
     value = row.net_return if metric == "net_return" else row.sharpe * YEAR_DAYS**0.5
     return Score(
-        metric="net_return" if metric == "net_return" else "sharpe_per_year", value=value, sharpe=row.sharpe, periods=int(row.periods),
+        metric=metric, value=value, sharpe=row.sharpe, periods=int(row.periods),
         periods_per_year=YEAR_DAYS, skew=row.skew, kurtosis=row.kurtosis,
     )  # fmt: skip
 
@@ -164,6 +161,7 @@ class Search:
         self.id = id_of(prepared.spec, plan)
         self.jobs = jobs or len(os.sched_getaffinity(0))
         self._spec = prepared.spec
+        self._trial: Final = run_trial(prepared.spec)
         self._cells = Cells(prepared)
         self._store = Store(folder / self.id)
         self._registry = registry
@@ -202,7 +200,7 @@ class Search:
                     self._found.update(zip(unit.points, rows, strict=True))
                     continue
                 configs = [self._config(point) for point in unit.points]
-                tickets = self._registry.open([trial_of(self._spec, values) for values in configs], self._by)
+                tickets = self._registry.open([_with(self._trial, self._spec.lanes[0].rule, values) for values in configs], self._by)
                 waiting.append((unit, tickets, workers.submit(configs)))
                 while len(waiting) >= (2 * workers.jobs if workers.jobs > 1 else 1):
                     self._finish(*waiting.popleft())
@@ -220,7 +218,7 @@ class Search:
         rows = self._store.read(unit.number, unit.points)
         if rows is None:
             return None
-        trials = [trial_of(self._spec, self._config(point)) for point in unit.points]
+        trials = [_with(self._trial, self._spec.lanes[0].rule, self._config(point)) for point in unit.points]
         scored = self._registry.scores(trial.key for trial in trials)
         open_ = [(trial, row) for trial, row in zip(trials, rows, strict=True) if trial.key not in scored]
         if open_:
@@ -275,7 +273,7 @@ class Search:
             self._found.update(zip(unit.points, rows, strict=True))
             return
         configs = [self._config(point) for point in unit.points]
-        tickets = self._registry.open([trial_of(self._spec, values) for values in configs], self._by)
+        tickets = self._registry.open([_with(self._trial, self._spec.lanes[0].rule, values) for values in configs], self._by)
         parts = [workers.submit(part) for part in _split(configs, workers.jobs)]
         self._finish(unit, tickets, lambda: [row for part in parts for row in part()])
 

@@ -21,6 +21,7 @@ from mia.backtest.run.runner import Runner, merged
 from mia.backtest.run.signals import Signals, age_max_ns, check_span, note_of, read_signals
 from mia.backtest.run.sources import BarHistory, EventHistory, candle_history, recorded, simulated
 from mia.backtest.run.spec import FileFacts, FillAt, RunSpec, SizeAt, build, strategies_of
+from mia.backtest.run.suitability import told
 from mia.backtest.run.trips import Path as PricePath
 from mia.backtest.run.trips import Paths
 from mia.backtest.validation.seal import Sealed
@@ -221,7 +222,7 @@ def _candles(request: Request) -> Prepared:
         cost_files=_cost_files(request.costs, instruments),
         seed=request.seed or 0,
     )
-    return Prepared(spec=spec, bars=tuple(histories), notes=tuple(notes))
+    return Prepared(spec=spec, bars=tuple(histories), notes=tuple(told(spec, notes)))
 
 
 def _check_bars(request: Request) -> None:

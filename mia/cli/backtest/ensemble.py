@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
+from mia.cli.places import JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.ensemble.members import Member
@@ -22,38 +22,20 @@ def ensemble() -> None:
 
 
 @app.command("fit", short_help="Weights from earlier windows, and what they came to on later ones.")
+@o.history_options()
 def fit(
+    history: o.History,
     member: Annotated[
         list[str],
         typer.Option("--member", metavar="NAME", help="rule:NAME[,PARAM=VALUE]..., or a model by name or path; repeat it for each."),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ensemble (.json), for --policy ensemble:FILE and for a lane.")],
-    data: o.Data = None,
     method: Annotated[
         str, typer.Option("--method", metavar="M", help="equal, inverse_volatility, min_variance or likelihood.")
     ] = "min_variance",
     windows: Annotated[int, typer.Option("--windows", metavar="N", min=2, max=1000, help="Of equal length; the first only teaches.")] = 6,
     lookback: Annotated[int, typer.Option("--lookback", metavar="N", min=0, max=1000, help="Fit on N windows before; 0: on all.")] = 0,
     forgetting: Annotated[float, typer.Option("--forgetting", metavar="F", help="A bar, of the likelihood's weights.")] = 0.999,
-    instrument: o.InstrumentOption = None,
-    timeframe: Annotated[str | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d.")] = None,
-    from_: o.From = None,
-    to: o.To = None,
-    days: o.Days = None,
-    warm_up: o.WarmUp = 500,
-    cash: o.Cash = None,
-    tick: o.Tick = None,
-    lot: o.Lot = None,
-    fee: o.Fee = None,
-    kind: o.KindOption = o.Kind.perpetual,
-    tz: o.Tz = None,
-    on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
-    fill: o.FillOption = None,
-    half_spread_ticks: o.HalfSpread = None,
-    costs: o.CostsFile = None,
-    cost: o.Cost = None,
-    exclude_sealed: ExcludeSealed = False,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run each member alone, fit weights for each window on earlier windows, and report what the ensemble came to on later ones.
@@ -67,11 +49,7 @@ def fit(
 
     check_out(out)
     members = [member_of(text) for text in member]
-    request = o.request_of(
-        config=config, strategy="", params={}, data=data, instrument=instrument, timeframe=timeframe, from_=from_, to=to, days=days,
-        warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-        half_spread_ticks=half_spread_ticks, costs=costs, cost=cost, preset=None, duration=0.0, seed=None, exclude_sealed=exclude_sealed,
-    )  # fmt: skip
+    request = history.request("", {})
     track = run_members(request, members)
     found, tried = counted_fit(track, method, windows, lookback, forgetting)
     by_engine = traded(request, track, found.windows, method)

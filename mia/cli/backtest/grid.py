@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
+from mia.cli.places import JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.grid.search import Outcome, Plan, Progress
@@ -25,7 +25,9 @@ _Random = Annotated[int | None, typer.Option("--random", metavar="N", min=1, max
 _Tpe = Annotated[int | None, typer.Option("--tpe", metavar="N", min=1, max=100_000, help="Only N points, chosen by TPE (Optuna).")]
 
 
+@o.history_options()
 def grid(
+    history: o.History,
     strategy: _Name,
     param: _Axes = None,
     random: _Random = None,
@@ -34,26 +36,6 @@ def grid(
     best: Annotated[int, typer.Option("--best", metavar="N", min=1, max=10_000, help="Rows of the table.")] = 10,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=0, max=1024, help="Processes; 0: one for each core.")] = 0,
     search_seed: Annotated[int, typer.Option("--search-seed", metavar="N", min=0, help="Of --random and --tpe.")] = 0,
-    data: o.Data = None,
-    instrument: o.InstrumentOption = None,
-    timeframe: Annotated[str | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d.")] = None,
-    from_: o.From = None,
-    to: o.To = None,
-    days: o.Days = None,
-    warm_up: o.WarmUp = 500,
-    cash: o.Cash = None,
-    tick: o.Tick = None,
-    lot: o.Lot = None,
-    fee: o.Fee = None,
-    kind: o.KindOption = o.Kind.perpetual,
-    tz: o.Tz = None,
-    on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
-    fill: o.FillOption = None,
-    half_spread_ticks: o.HalfSpread = None,
-    costs: o.CostsFile = None,
-    cost: o.Cost = None,
-    exclude_sealed: ExcludeSealed = False,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate many configurations as live would have traded them; every one enters the trial registry before it is scored.
@@ -70,19 +52,14 @@ def grid(
         raise typer.BadParameter("choose one of --random N and --tpe N")
     if metric not in ("sharpe", "net_return"):
         raise typer.BadParameter(f"--metric {metric}: use sharpe or net_return")
-    if not data:
+    if not history.data:
         raise typer.BadParameter("a grid needs candles: name them with --data FILE")
     space = space_of(strategy, param or [])
     search_kind: Any = "random" if random is not None else "tpe" if tpe is not None else "full"
     chosen: Any = metric
     plan = Plan(space, search_kind, random or tpe or 0, search_seed if search_kind != "full" else 0, chosen)
     first = space.full()[0] if search_kind == "full" else space.random(1, search_seed)[0]
-    request = o.request_of(
-        config=config, strategy=f"rule:{strategy}", params=dict(space.config(first) or {}), data=data, instrument=instrument,
-        timeframe=timeframe, from_=from_, to=to, days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz,
-        on_duplicate=on_duplicate, fill=fill, half_spread_ticks=half_spread_ticks, costs=costs, cost=cost, preset=None,
-        exclude_sealed=exclude_sealed, duration=0.0, seed=None,
-    )  # fmt: skip
+    request = history.request(f"rule:{strategy}", dict(space.config(first) or {}))
     with Registry() as registry:
         outcome = Search(prepare(request), plan, data_home() / "grids", registry, jobs=jobs).run(_reporter())
     _show(plan, outcome, best, as_json=as_json)

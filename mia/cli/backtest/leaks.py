@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
+from mia.cli.places import JsonOption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,28 +17,12 @@ if TYPE_CHECKING:
     from mia.backtest.leaks.timing import Outcome, Timing
 
 
+@o.history_options()
 def leaks(
+    history: o.History,
     strategy: o.Strategy = None,
     policy: o.Policy = None,
     param: o.Param = None,
-    data: o.Data = None,
-    instrument: o.InstrumentOption = None,
-    timeframe: Annotated[str | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d.")] = None,
-    from_: o.From = None,
-    to: o.To = None,
-    days: o.Days = None,
-    warm_up: o.WarmUp = 500,
-    cash: o.Cash = None,
-    tick: o.Tick = None,
-    lot: o.Lot = None,
-    fee: o.Fee = None,
-    kind: o.KindOption = o.Kind.perpetual,
-    tz: o.Tz = None,
-    on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
-    fill: o.FillOption = None,
-    half_spread_ticks: o.HalfSpread = None,
-    costs: o.CostsFile = None,
-    cost: o.Cost = None,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
     tables: Annotated[
@@ -46,8 +30,6 @@ def leaks(
     ] = None,
     shuffles: Annotated[int, typer.Option("--shuffles", metavar="N", min=2, max=10_000, help="Runs with shuffled signals.")] = 40,
     shuffle_seed: Annotated[int, typer.Option("--shuffle-seed", metavar="N", min=0, help="Of the shuffles.")] = 1,
-    exclude_sealed: ExcludeSealed = False,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the same signals one decision later and shuffled, and look through the data for columns and rows that know the future.
@@ -62,20 +44,15 @@ def leaks(
     from mia.cli.output import print_json
     from mia.risk.windows import load_windows
 
-    findings = _findings(data or (), tables or (), tz, on_duplicate, exclude_sealed)
+    findings = _findings(history.data or (), tables or (), history.tz, history.on_duplicate, history.exclude_sealed)
     found = None
     if strategy is not None or policy is not None:
         name, params = o.strategy_of(strategy, policy, param)
-        request = o.request_of(
-            config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=timeframe, from_=from_, to=to,
-            days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, costs=costs, cost=cost, preset=None, duration=duration, seed=seed,
-            exclude_sealed=exclude_sealed,
-        )  # fmt: skip
+        request = history.request(name, params, duration=duration, seed=seed)
         prepared = prepare(request)
         counted_run(prepared, load_windows(*calendar_files()))  # its result is told below: a trial like any other
         found = timing(prepared, shuffles, shuffle_seed)
-    elif not (data or tables):
+    elif not (history.data or tables):
         raise typer.BadParameter("name a strategy to run, or data to look through with --data or --table")
     is_leak = bool(findings) or (found is not None and found.beats_flat)
     if as_json:

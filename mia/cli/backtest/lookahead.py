@@ -7,40 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
+from mia.cli.places import JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.leaks.lookahead import Ahead
 
 
+@o.history_options()
 def lookahead(
+    history: o.History,
     strategy: o.Strategy = None,
     policy: o.Policy = None,
     param: o.Param = None,
-    data: o.Data = None,
-    instrument: o.InstrumentOption = None,
-    timeframe: Annotated[str | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d.")] = None,
-    from_: o.From = None,
-    to: o.To = None,
-    days: o.Days = None,
-    warm_up: o.WarmUp = 500,
-    cash: o.Cash = None,
-    tick: o.Tick = None,
-    lot: o.Lot = None,
-    fee: o.Fee = None,
-    kind: o.KindOption = o.Kind.perpetual,
-    tz: o.Tz = None,
-    on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
-    fill: o.FillOption = None,
-    half_spread_ticks: o.HalfSpread = None,
-    costs: o.CostsFile = None,
-    cost: o.Cost = None,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
     cuts: Annotated[int, typer.Option("--cuts", metavar="N", min=1, max=1000, help="How many times, spread over the span.")] = 4,
     poison_seed: Annotated[int, typer.Option("--poison-seed", metavar="N", min=0, help="Of the other futures.")] = 1,
-    exclude_sealed: ExcludeSealed = False,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Poison everything after a time and compare decisions, orders and fills up to it. Exit 1 at a difference, with its first.
@@ -53,12 +35,7 @@ def lookahead(
     from mia.cli.output import print_json
 
     name, params = o.strategy_of(strategy, policy, param)
-    request = o.request_of(
-        config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=timeframe, from_=from_, to=to, days=days,
-        warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-        half_spread_ticks=half_spread_ticks, costs=costs, cost=cost, preset=None, duration=duration, seed=seed,
-            exclude_sealed=exclude_sealed,
-    )  # fmt: skip
+    request = history.request(name, params, duration=duration, seed=seed)
     found = look(prepare(request), cuts, poison_seed)
     if as_json:
         print_json(found)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from mia.cli.places import ConfigOption, ExcludeSealed
+from mia.cli.shared_options import Verb, shared_options
 
 if TYPE_CHECKING:
     from mia.backtest.run.prepare import Request
@@ -61,6 +64,7 @@ InstrumentOption = Annotated[
 Timeframes = Annotated[
     list[str] | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d; may be repeated, a run for each.")
 ]
+Timeframe = Annotated[str | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d.")]
 From = Annotated[
     str | None, typer.Option("--from", metavar="TIME", help="Nothing is traded before it, UTC: 2024-05-01 or 2024-05-01T12:00.")
 ]
@@ -168,81 +172,122 @@ def bars_text(timeframe: str) -> str:
     return timeframe if ":" in timeframe else f"time:{timeframe}" if re.fullmatch(r"\d+[a-z]+", timeframe) else timeframe
 
 
-def request_of(
-    *,
-    config: Path | None,
-    strategy: str,
-    params: Params,
-    data: Sequence[Path] | None,
-    instrument: Sequence[str] | None,
-    timeframe: str | None,
-    from_: str | None,
-    to: str | None,
-    days: int | None,
-    warm_up: int,
-    cash: str | None,
-    tick: str | None,
-    lot: str | None,
-    fee: str | None,
-    kind: Kind,
-    tz: str | None,
-    on_duplicate: OnDuplicate,
-    fill: FillAt | None,
-    half_spread_ticks: int | None,
-    costs: Path | None,
-    cost: Sequence[str] | None,
-    preset: str | None,
-    duration: float,
-    seed: int | None,
-    exclude_sealed: bool,
-    signals: Path | None = None,
-    signal_age: str | None = None,
-) -> Request:
-    """The options as one value; a wrong one is named."""
-    import msgspec
+class History(NamedTuple):
+    """What the shared options say: which history, how it is traded, what it costs. `request` makes a run of it."""
 
-    from mia.backtest.run.cost_options import costs_of
-    from mia.backtest.run.prepare import Request
-    from mia.backtest.run.presets import preset as preset_of
-    from mia.settings import load_settings
+    data: list[Path] | None
+    instrument: list[str] | None
+    timeframe: str | None
+    from_: str | None
+    to: str | None
+    days: int | None
+    warm_up: int
+    cash: str | None
+    tick: str | None
+    lot: str | None
+    fee: str | None
+    kind: Kind
+    tz: str | None
+    on_duplicate: OnDuplicate
+    fill: FillAt | None
+    half_spread_ticks: int | None
+    costs: Path | None
+    cost: list[str] | None
+    exclude_sealed: bool
+    config: Path | None
 
-    settings = load_settings(config).settings
-    rules = preset_of(preset) if preset is not None else None
-    fields: dict[str, Any] = {"warm_up": warm_up, "fill_at": "next_open"} | dict(rules.fields if rules else {})
-    if rules is not None:
-        settings = rules.settings(settings)
-        lot, fee = lot or str(rules.lot), fee or "0"
-    if fill is not None:
-        if rules is not None and fill.value != fields["fill_at"]:
-            raise typer.BadParameter(f"--fill {fill.value}: {rules.name} fills at {fields['fill_at']}: leave one of them out")
-        fields["fill_at"] = fill.value
-    fields["costs"] = costs_of(costs, cost or (), half_spread_ticks, fields.get("costs"))
-    money = decimal("--cash", cash)
-    if money is not None:
-        settings = msgspec.structs.replace(settings, paper=msgspec.structs.replace(settings.paper, cash=money))
-    from_ns, to_ns = time_ns("--from", from_), time_ns("--to", to)
-    if from_ns and to_ns and from_ns >= to_ns:
-        raise typer.BadParameter(f"--from {from_} is not before --to {to}: the span is empty")
-    return Request(
-        settings=settings,
-        strategy=strategy,
-        params=params,
-        data=tuple(data or ()),
-        instruments=tuple(instrument or ()),
-        timeframe=bars_text(timeframe) if timeframe is not None else None,
-        from_ns=from_ns,
-        to_ns=to_ns,
-        days=days or 0,
-        tick=decimal("--tick", tick),
-        lot=decimal("--lot", lot),
-        fee=decimal("--fee", fee),
-        kind=kind.value,
-        tz=tz,
-        on_duplicate=on_duplicate.value,
-        duration_s=duration,
-        seed=seed,
-        signals=signals,
-        signal_age_ns=age_ns("--signal-age", signal_age),
-        sealed="exclude" if exclude_sealed else "refuse",
-        **fields,
-    )
+    def request(
+        self,
+        strategy: str,
+        params: Params,
+        *,
+        timeframe: str | None = None,
+        preset: str | None = None,
+        duration: float = 0.0,
+        seed: int | None = None,
+        signals: Path | None = None,
+        signal_age: str | None = None,
+    ) -> Request:
+        """The run of a strategy; a wrong option is named. timeframe: else that of the options; duration: of the simulated market."""
+        import msgspec
+
+        from mia.backtest.run.cost_options import costs_of
+        from mia.backtest.run.prepare import Request
+        from mia.backtest.run.presets import preset as preset_of
+        from mia.settings import load_settings
+
+        settings = load_settings(self.config).settings
+        lot, fee, frame = self.lot, self.fee, timeframe or self.timeframe
+        rules = preset_of(preset) if preset is not None else None
+        fields: dict[str, Any] = {"warm_up": self.warm_up, "fill_at": "next_open"} | dict(rules.fields if rules else {})
+        if rules is not None:
+            settings = rules.settings(settings)
+            lot, fee = lot or str(rules.lot), fee or "0"
+        if self.fill is not None:
+            if rules is not None and self.fill.value != fields["fill_at"]:
+                raise typer.BadParameter(f"--fill {self.fill.value}: {rules.name} fills at {fields['fill_at']}: leave one of them out")
+            fields["fill_at"] = self.fill.value
+        fields["costs"] = costs_of(self.costs, self.cost or (), self.half_spread_ticks, fields.get("costs"))
+        money = decimal("--cash", self.cash)
+        if money is not None:
+            settings = msgspec.structs.replace(settings, paper=msgspec.structs.replace(settings.paper, cash=money))
+        from_ns, to_ns = time_ns("--from", self.from_), time_ns("--to", self.to)
+        if from_ns and to_ns and from_ns >= to_ns:
+            raise typer.BadParameter(f"--from {self.from_} is not before --to {self.to}: the span is empty")
+        return Request(
+            settings=settings,
+            strategy=strategy,
+            params=params,
+            data=tuple(self.data or ()),
+            instruments=tuple(self.instrument or ()),
+            timeframe=bars_text(frame) if frame is not None else None,
+            from_ns=from_ns,
+            to_ns=to_ns,
+            days=self.days or 0,
+            tick=decimal("--tick", self.tick),
+            lot=decimal("--lot", lot),
+            fee=decimal("--fee", fee),
+            kind=self.kind.value,
+            tz=self.tz,
+            on_duplicate=self.on_duplicate.value,
+            duration_s=duration,
+            seed=seed,
+            signals=signals,
+            signal_age_ns=age_ns("--signal-age", signal_age),
+            sealed="exclude" if self.exclude_sealed else "refuse",
+            **fields,
+        )
+
+
+def history_of(
+    data: Data = None,
+    instrument: InstrumentOption = None,
+    timeframe: Timeframe = None,
+    from_: From = None,
+    to: To = None,
+    days: Days = None,
+    warm_up: WarmUp = 500,
+    cash: Cash = None,
+    tick: Tick = None,
+    lot: Lot = None,
+    fee: Fee = None,
+    kind: KindOption = Kind.perpetual,
+    tz: Tz = None,
+    on_duplicate: OnDuplicateOption = OnDuplicate.error,
+    fill: FillOption = None,
+    half_spread_ticks: HalfSpread = None,
+    costs: CostsFile = None,
+    cost: Cost = None,
+    exclude_sealed: ExcludeSealed = False,
+    config: ConfigOption = None,
+) -> History:
+    """The options as one value."""
+    return History(
+        data, instrument, timeframe, from_, to, days, warm_up, cash, tick, lot, fee, kind, tz, on_duplicate, fill, half_spread_ticks, costs,
+        cost, exclude_sealed, config,
+    )  # fmt: skip
+
+
+def history_options(*, left_out: Collection[str] = ()) -> Callable[[Verb], Verb]:
+    """Give a verb the options on history, account and costs, which it takes as `history`."""
+    return shared_options(history_of, "history", left_out=left_out)

@@ -8,43 +8,26 @@ from typing import Annotated
 import typer
 
 from mia.cli.backtest import options as o
-from mia.cli.places import ConfigOption, ExcludeSealed, JsonOption
+from mia.cli.places import JsonOption
 
 
+@o.history_options(left_out=["timeframe"])
 def run(
+    history: o.History,
     strategy: o.Strategy = None,
     policy: o.Policy = None,
     signals: o.Signals = None,
     param: o.Param = None,
-    data: o.Data = None,
-    instrument: o.InstrumentOption = None,
     timeframe: o.Timeframes = None,
-    from_: o.From = None,
-    to: o.To = None,
-    days: o.Days = None,
-    warm_up: o.WarmUp = 500,
-    cash: o.Cash = None,
-    tick: o.Tick = None,
-    lot: o.Lot = None,
-    fee: o.Fee = None,
-    kind: o.KindOption = o.Kind.perpetual,
-    tz: o.Tz = None,
-    on_duplicate: o.OnDuplicateOption = o.OnDuplicate.error,
-    fill: o.FillOption = None,
-    half_spread_ticks: o.HalfSpread = None,
-    costs: o.CostsFile = None,
-    cost: o.Cost = None,
     preset: o.Preset = None,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
     signal_age: o.SignalAge = None,
-    exclude_sealed: ExcludeSealed = False,
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", min=0, max=100_000, help="Resamples behind each interval; 0: none.")
     ] = 1_000,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Of the run; else a folder by its id among the runs.")] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html beside the run's files.")] = True,
-    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Trade history as live would have: the same engine, features, risk rules and windows; what it cost, and what was refused why.
@@ -69,12 +52,9 @@ def run(
     windows = load_windows(*calendar_files())
     runs = []
     for frame in frames:
-        request = o.request_of(
-            config=config, strategy=name, params=params, data=data, instrument=instrument, timeframe=frame, from_=from_, to=to,
-            days=days, warm_up=warm_up, cash=cash, tick=tick, lot=lot, fee=fee, kind=kind, tz=tz, on_duplicate=on_duplicate, fill=fill,
-            half_spread_ticks=half_spread_ticks, costs=costs, cost=cost, preset=preset, duration=duration, seed=seed,
-            exclude_sealed=exclude_sealed, signals=signals, signal_age=signal_age,
-        )  # fmt: skip
+        request = history.request(
+            name, params, timeframe=frame, preset=preset, duration=duration, seed=seed, signals=signals, signal_age=signal_age
+        )
         counted = counted_run(prepare(request), windows)
         folder = out or data_home() / "runs" / counted.result.id
         write(counted.result, folder)

@@ -43,8 +43,13 @@ def lookahead(
             right=("cut at", "rows", "first row", "whole", "cut"),
         )
     else:
-        print(f"no column knows the future: {found.columns} columns, {found.size} {what(source)} cut at {len(found.cuts)} places,")
+        spoke = found.columns - len(found.silent)
+        print(f"no column knows the future: {spoke} columns, {found.size} {what(source)} cut at {len(found.cuts)} places,")
         print(f"{found.compared} rows compared bit for bit")
+    if found.silent and not as_json:
+        print_note(
+            f"nothing is known of {len(found.silent)} columns without a value (no input, or too little data): {', '.join(found.silent)}"
+        )
     if found.leaks:
         leaking = sorted({k.column for k in found.leaks})
         print_note(f"{file}: {len(leaking)} columns change when the data behind them is cut: {', '.join(leaking[:5])}")

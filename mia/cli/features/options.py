@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import enum
-import functools
-import inspect
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from mia.cli.places import ConfigOption, ExcludeSealed
+from mia.cli.shared_options import shared_options
 
 if TYPE_CHECKING:
     from mia.backtest.feature_run import Given, Request, Source
@@ -78,33 +77,8 @@ class Data(NamedTuple):
 
 
 def data_options(*, on_quotes: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a verb the options on columns and files: they stand behind its own in --help, and it takes them as `data`.
-
-    on_quotes: with those that make rows on quotes.
-    """
-
-    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        shared = dict(inspect.signature(data_of).parameters)
-        left_out = () if on_quotes else ("every_ms", "at")
-        own = {name: p for name, p in inspect.signature(verb).parameters.items() if name != "data"}
-        last = [p for name, p in own.items() if name == "as_json"]
-        first = [p for name, p in own.items() if name != "as_json"]
-        parameters = [*first, *(p for name, p in shared.items() if name not in left_out), *last]
-
-        @functools.wraps(verb)
-        def wrapper(**given: Any) -> None:
-            taken = {name: given.pop(name, None) for name in shared}
-            verb(data=data_of(**taken), **given)
-
-        hints = {**get_type_hints(data_of, include_extras=True), **get_type_hints(verb, include_extras=True)}
-        del wrapper.__wrapped__  # typer would look through it
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        typed = [p.replace(annotation=hints[p.name], kind=keyword) for p in parameters]
-        wrapper.__signature__ = inspect.Signature(typed)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: hints[p.name] for p in parameters}
-        return wrapper
-
-    return decorate
+    """Give a verb the options on columns and files, which it takes as `data`. on_quotes: with those that make rows on quotes."""
+    return shared_options(data_of, "data", left_out=() if on_quotes else ("every_ms", "at"))
 
 
 def data_of(

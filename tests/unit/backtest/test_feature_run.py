@@ -241,6 +241,22 @@ def test_a_family_gives_files_the_calendar_that_live_would_have(kind: str, bars:
 
 
 @pytest.mark.parametrize("kind", ["bars", "frames"])
+def test_data_from_before_the_list_of_events_is_told(kind: str, bars: Path, frames: Path, request_: Request) -> None:
+    path = bars if kind == "bars" else frames
+    ts = table(open_source([path], request_), ("tod_sin",))[0]
+    before, after = int(ts[0]) - 86_400 * 10**9, int(ts[-1]) + 86_400 * 10**9
+    es = Family(time_zone="America/Chicago", sessions=["sun-thu 17:00-16:00"], valid_until="2027-01-01T00:00:00Z")
+
+    def told(*at_ns: int) -> list[str]:
+        windows = Windows({"es": es}, tuple(MacroEvent(t, t, "fomc", 1.0, "x", t) for t in at_ns))
+        source = open_source([path], msgspec.structs.replace(request_, family=(windows, "es")))
+        return [note for note in source.notes if note.startswith("calendar: the list of events begins on")]
+
+    assert len(told(after)) == 1
+    assert told(before, after) == told() == []
+
+
+@pytest.mark.parametrize("kind", ["bars", "frames"])
 def test_a_snapshot_restored_into_a_new_run_goes_on_with_the_same_bits(
     kind: str, bars: Path, frames: Path, request_: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,16 +130,16 @@ def test_bars_are_known_at_their_end_in_the_zone_of_their_file(tmp_path: Path) -
     sierra = tmp_path / "es.csv"
     sierra.write_text("Date, Time, High, Low, Last\n2026/6/15, 23:09:00, 1, 1, 7621.25\n2026/6/15, 23:10:00, 1, 1, 7622\n")
     coin = tmp_path / "coin.csv"
-    coin.write_text("ts_ms,open,close,high,low,volume\n60000,1,2,2,1,5\n120000,2,3,3,2,5\n300000,2,4,3,2,5\n")
+    coin.write_text("ts_ms,open,close,high,low,volume\n1700000060000,1,2,2,1,5\n1700000120000,2,3,3,2,5\n1700000300000,2,4,3,2,5\n")
     funding = tmp_path / "funding.csv"
-    funding.write_text("ts_ms,rate\n28800000,0.0001\n57600000,-0.0002\n")
+    funding.write_text("ts_ms,rate\n1700028800000,0.0001\n1700057600000,-0.0002\n")
 
     assert read_reference("vix", ten).ts_recv_ns.tolist() == [ns("2015-01-09T14:40:01"), ns("2015-01-09T14:50:01")]
     assert read_reference("ref", sierra).ts_recv_ns.tolist() == [ns("2026-06-16T04:10:01"), ns("2026-06-16T04:11:01")]
-    assert read_reference("ref2", coin).ts_recv_ns.tolist() == [121 * SEC, 181 * SEC, 361 * SEC]
+    assert read_reference("ref2", coin).ts_recv_ns.tolist() == [(1_700_000_000 + s) * SEC for s in (121, 181, 361)]
     assert read_reference("ref2", coin).x.tolist() == [2.0, 3.0, 4.0]
     assert read_reference("funding_rate", funding).x.tolist() == [0.0001, -0.0002]
-    assert read_reference("funding_rate", funding).ts_recv_ns.tolist() == [28_801 * SEC, 57_601 * SEC]
+    assert read_reference("funding_rate", funding).ts_recv_ns.tolist() == [1_700_028_801 * SEC, 1_700_057_601 * SEC]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,12 @@ def test_bars_are_known_at_their_end_in_the_zone_of_their_file(tmp_path: Path) -
         ("DATE,CLOSE\n2024-03-08,high\n", "column 'CLOSE' is not numbers"),
         ("DATE,CLOSE\n", "is empty"),
         ("when,close\n1,2\n", "no column of times"),
-        ("ts_ms,price\n60000,2\n120000,3\n", "no column 'close'"),
-        ("ts_ms,close\n60000,2\n", "one bar alone"),
+        ("ts_ms,price\n1700000060000,2\n1700000120000,3\n", "no column 'close'"),
+        ("ts_ms,close\n1700000060000,2\n", "one bar alone"),
         ("ts_ms,rate\n,0.1\n60000,2\n", "rows without a time"),
+        ("ts_ms,close\n1750000000,1\n1750000060,1\n", "column 'ts_ms': 1750000000 is not a time in milliseconds"),  # seconds
+        ("ts_ms,rate\n1750000000000000000,1\n", "column 'ts_ms': 1750000000000000000 is not a time in milliseconds"),  # ns would wrap round
+        ("DATE,CLOSE\n2024-03-08,14\n9999-12-31,15\n", "column 'DATE': 9999-12-31 is no date of a series"),
     ],
 )
 def test_a_bad_file_is_one_clear_error(text: str, message: str, tmp_path: Path) -> None:

@@ -194,6 +194,15 @@ def test_a_wrong_file_is_one_line(mia: Mia, bars: Path, tmp_path: Path) -> None:
     assert [len(r.err.splitlines()) for r in results] == [1] * 7
 
 
+def test_lookahead_vouches_for_no_column_that_never_had_a_value(mia: Mia, bars: Path) -> None:
+    looked = mia("features", "lookahead", bars, "--points", 2, "--columns", "ret_1,vix_z_252")
+    nothing = mia("features", "lookahead", bars, "--points", 2, "--columns", "vix_z_252", "--json")
+
+    assert "no column knows the future: 1 columns" in looked.out
+    assert "nothing is known of 1 columns without a value (no input, or too little data): vix_z_252" in looked.err
+    assert json.loads(nothing.out)["silent"] == ["vix_z_252"]
+
+
 def test_lookahead_is_quiet_on_ours_and_names_a_leak(mia: Mia, frames: Path, bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def leaking(source: Source, columns: Sequence[str]) -> tuple[Any, Any]:
         ts, matrix = table(source, columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -102,6 +103,12 @@ def test_a_last_line_that_is_being_written_does_not_count(write: Write) -> None:
         ("us2y", FRED_HEAD + "2026-01-05,DGS2,4,yesterday\n", "column 'last_updated' is not an ISO 8601 time"),
         ("ref", "ts_ms,close\n1750000000000,1\n", "one bar alone does not say how long it is"),
         ("ref", "ts_ms,close\n17.5,1\n18,1\n", "column 'ts_ms': '17.5' is not a time in milliseconds"),
+        ("ref", "ts_ms,close\n1750000000,1\n1750000060,1\n", "column 'ts_ms': '1750000000' is not a time in milliseconds"),  # seconds
+        ("ref", "ts_ms,close\n1750000000000000,1\n", "'1750000000000000' is not a time in milliseconds"),  # microseconds
+        ("funding_rate", f"ts_ms,rate\n{'9' * 5000},1\n", "is not a time in milliseconds"),
+        ("us10y", "DATE,DGS10\n2026-01-05,4\n9999-12-31,4\n", "column 'DATE': '9999-12-31' is not a date"),
+        ("fed_funds", "DATE,FEDFUNDS\n0001-01-01,4\n", "column 'DATE': '0001-01-01' is not a date"),
+        ("us2y", FRED_HEAD + "2026-01-05,DGS2,4,0001-01-01T00:00:00+14:00\n", "column 'last_updated' is not an ISO 8601 time"),
         ("ref", "date,close\n2026-01-05,1\n2026-01-06,1\n", "no column 'ts_ms'"),
     ],
 )
@@ -123,6 +130,14 @@ def test_bytes_that_are_no_text_and_a_missing_file_are_errors(tmp_path: Path) ->
 
     with pytest.raises(DataError, match="no text in UTF-8"):
         read_rows("vix", path)
+
+
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    os.mkfifo(path)
+
+    with pytest.raises(DataError, match="is no plain file"):
+        read_rows("vix", path)  # opened, it would wait for a writer and hold the daemon's end up
 
 
 def test_every_series_has_a_key_in_the_settings() -> None:

@@ -53,6 +53,7 @@ def test_a_short_fit_gives_a_bundle_that_the_daemon_loads(tmp_path: Path, monkey
         "mia-train fit --out small",
         "policy without depth",
         "lost on its own in 5%",
+        "of the account's 14 among them",
         "ema_cross",
         "flat",
         "Brier",

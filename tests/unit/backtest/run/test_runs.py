@@ -311,3 +311,18 @@ def test_bars_of_irregular_length_have_to_be_named(asked: Asked, tmp_path: Path)
 def test_time_bars_are_not_taken_for_bars_of_trades(asked: Asked) -> None:
     with pytest.raises(ConfigError, match="holds time bars, not tick:2800"):
         prepare(asked(timeframe="tick:2800"))
+
+
+def test_a_model_of_quotes_is_told_to_have_nothing_to_say_on_candles(asked: Asked) -> None:
+    notes = prepare(asked(strategy="demo", params={})).notes
+
+    assert any("demo was made for time:1s bars" in note for note in notes)
+    assert any("need trades, quotes or depth" in note and "decides nothing" in note for note in notes)
+
+
+def test_a_rule_of_closes_is_not_told_of_the_notional_that_it_does_not_read(asked: Asked) -> None:
+    closes = prepare(asked(strategy="rule:ema_cross", params={})).notes
+    volume = prepare(asked(strategy="rule:vwap_reversion", params={})).notes
+
+    assert not any("quote_volume" in note for note in closes)
+    assert any("quote_volume" in note for note in volume)
