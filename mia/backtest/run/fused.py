@@ -204,17 +204,17 @@ def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, wi
     turns = turns_of(close_ns, windows)
     room = [max(1024, n // 16), max(1024, n // 8)]
     while True:
-        marks = [np.full(n + 1, value, np.int64) for value in (cash_e8, cash_e8, 0)]
+        equity, cash, lots = (np.full(n + 1, value, np.int64) for value in (cash_e8, cash_e8, 0))
         verdicts = np.zeros(n, np.int64)
         logs = [np.zeros((size, len(fields)), np.int64) for size, fields in zip(room, (FILL_FIELDS, ORDER_FIELDS), strict=True)]
         kernel = BarAccount(memoryview(account), cash_e8, *(log.data for log in logs))
-        kernel.run(open_ns, close_ns, prices, signals, windows, turns, 0, n, *(mark[1:] for mark in marks), verdicts)
+        kernel.run(open_ns, close_ns, prices, signals, windows, turns, 0, n, equity[1:], cash[1:], lots[1:], verdicts)
         if kernel.bad:
             return None
         used = [kernel.fills, kernel.orders]
         if used[0] <= room[0] and used[1] <= room[1]:
             fills, orders = logs[0][: used[0]], logs[1][: used[1]]
-            return Fused(marks[0], marks[1], marks[2], fills, orders, verdicts, bool(kernel.is_tripped), kernel.trades, kernel.fees)
+            return Fused(equity, cash, lots, fills, orders, verdicts, bool(kernel.is_tripped), kernel.trades, kernel.fees)
         room = used
 
 
