@@ -272,6 +272,10 @@ def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) ->
     portfolio = Portfolio(instance=spec.settings.instance.name, currency=spec.currency, cash_e8=spec.cash_e8)
     trades = [r for fill in fills for r in portfolio.apply_fill(terms, fill, fill.ts_recv_ns, UNIFORM) if r.is_closed]
     closes = np.concatenate([np.zeros(1), history.rows[:, 3]]).astype(np.int64)  # before the first bar there is no price
+    notional = 2 * closes
+    notional *= found.all_lots
+    notional *= terms.unit_e8
+    notional //= 2
     start = int(history.open_ns[0])
     marks = Marks(
         np.concatenate([[start], history.close_ns]),
@@ -279,7 +283,7 @@ def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) ->
         found.all_cash_e8,
         found.all_lots[:, None],
         2 * closes[:, None],
-        exposure_of(found.all_equity_e8, (found.all_lots * (2 * closes) * terms.unit_e8 // 2).astype(np.float64)),
+        exposure_of(found.all_equity_e8, notional.astype(np.float64)),
         np.full(len(closes), -1, np.int8),
     )
     alerts = {"drawdown_stop": 1} if found.is_tripped else {}
