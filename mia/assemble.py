@@ -23,7 +23,6 @@ from mia.features.calendars import Calendar, family_calendar
 from mia.features.catalogue import shipped_catalogue
 from mia.features.plan import KNOWN_COLUMNS
 from mia.features.series import REFERENCE_NUMBER
-from mia.policy.bundle import load_bundle
 from mia.policy.ensemble import PREFIX, EnsembleFile, MemberFile, load_ensemble
 from mia.policy.rules import make_rule
 from mia.policy.strategy import Strategy
@@ -113,6 +112,8 @@ def _load(lane: LaneSettings, family: str) -> Strategy:
         inputs = {name: feature.inputs for name, feature in shipped_catalogue().by_name.items()}
         path = _ensemble_file(lane.strategy.removeprefix(PREFIX))
         return load_ensemble(path, lambda file, member: _member(lane, family, file, member), inputs)
+    from mia.policy.bundle import load_bundle  # and with it the model runtime, which rules do without: 15 MB of a run
+
     return load_bundle(
         lane.strategy,
         catalogue_sha256=shipped_catalogue().hash,

@@ -132,10 +132,10 @@ class Engine:
     # --- the two ways in ----------------------------------------------------------------------------------------
     def step(self, event: ev.AnyEvent) -> Sequence[AnyEffect]:
         """Take one fact; the wishes that follow from it, in order. Never call it again after it raised."""
-        state = self.state
+        state, ts = self.state, event.ts_recv_ns
         state.last_seq = event.seq
-        if event.ts_recv_ns > state.now_ns:
-            state.now_ns = event.ts_recv_ns
+        if ts > state.now_ns:
+            state.now_ns = ts
         handler = self._handlers.get(type(event))
         if handler is None:
             return ()

@@ -279,6 +279,34 @@ class SimFeed:
             self._frames += 1
             yield self._recv[at], self._payloads[at * size : (at + 1) * size]
 
+    def events(self, until_ns: int) -> Iterator[AnyEvent]:
+        """What the codec makes of all frames until then, number 0 each: for history, which has no use for frames. Uses the feed up."""
+        instrument, size = self.market.instrument_id, _ROW.size
+        if self._frames == 0 and self._opening_ns <= until_ns:
+            self._frames = 1
+            yield from self.codec().decode(self._opening[1], self._opening_ns, 0)
+        while True:
+            if self._at == len(self._recv):
+                self._fill()
+            start, self._at = self._at, len(self._recv)
+            self._frames += self._at - start
+            payloads = self._payloads
+            at = start * size + 24  # price and lots of a delta lie side by side, packed as a level already
+            columns = np.frombuffer(payloads, "<i8").reshape(-1, 6)[start:].T.tolist()
+            for ts, kind, event_ns, a, b, c, d in zip(self._recv[start:], *columns, strict=True):
+                if ts > until_ns:
+                    return
+                if kind == DELTA:
+                    if a > 0:
+                        yield BookDelta(0, event_ns, ts, instrument, payloads[at : at + 16], b"")
+                    else:
+                        yield BookDelta(0, event_ns, ts, instrument, b"", payloads[at : at + 16])
+                elif kind == QUOTE:
+                    yield Quote(0, event_ns, ts, instrument, a, b, c, d)
+                else:
+                    yield Trade(0, event_ns, ts, instrument, a, b, c, d)
+                at += size
+
     def skip(self, n_frames: int) -> None:
         """Go on as if n_frames more had been delivered."""
         if n_frames > 0 and self._frames == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -152,7 +152,7 @@ def assembled(paths: Sequence[Path], parts: Sequence[Part], bars: BarSpec | None
             raise DataError(f"{b.path}: begins at {utc(b.times[0])}, before the end of {a.path} ({utc(a.times[-1])}): give files in order")
         if a.at_close != b.at_close:
             raise DataError(f"{b.path}: its times are of another kind than those of {a.path}: compute them one by one")
-    times, rows = np.concatenate([p.times for p in parts]), np.concatenate([p.rows for p in parts])
+    times, rows, ohlcv = _whole([p.times for p in parts]), _whole([p.rows for p in parts]), _whole([p.ohlcv for p in parts])
     trades, notional = _joined([p.trades for p in parts]), _joined([p.notional for p in parts])
     where = ", ".join(str(path) for path in paths)
     interval, notes = 0, [note for p in parts for note in p.notes]
@@ -176,7 +176,7 @@ def assembled(paths: Sequence[Path], parts: Sequence[Part], bars: BarSpec | None
         paths=tuple(paths),
         open_ns=open_ns,
         close_ns=close_ns,
-        ohlcv=np.concatenate([p.ohlcv for p in parts]),
+        ohlcv=ohlcv,
         trades=trades,
         notional=notional,
         interval_ns=interval,
@@ -189,10 +189,15 @@ def assembled(paths: Sequence[Path], parts: Sequence[Part], bars: BarSpec | None
     )
 
 
+def _whole(columns: Sequence[Any]) -> Any:
+    """One after the other; of one file no copy."""
+    return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+
 def _joined(columns: Sequence[F64 | None]) -> F64 | None:
     """A column of all files; None when one of them has none."""
     there = [column for column in columns if column is not None]
-    return np.concatenate(there) if len(there) == len(columns) else None
+    return _whole(there) if len(there) == len(columns) else None
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,23 +236,25 @@ def part_of(
     times, column = times_of(path, frame, tz, naive_is_utc, rows)
     values = [numbers(path, frame, name, rows) for name in (*PRICES, "volume")]
     trades, notional = (numbers(path, frame, name, rows) if name in frame.columns else None for name in ("trades", "quote_volume"))
-    ohlcv = np.stack(values, axis=1)
+    ohlcv = np.stack(values).T  # column by column in memory, as it is checked and scaled
+    del values
     check_prices(path, times, ohlcv, rows)
     check_traded(path, times, ohlcv, trades, notional, rows)
     keep = rising(path, times, on_duplicate, rows)
     dropped = int(len(keep) - np.count_nonzero(keep))
     if dropped:
         notes.append(f"{path.name}: {dropped} late or repeated rows left out")
-    return Part(
-        path=path,
+    part = Part(
+        path=path, times=times, at_close=column == CLOSES, ohlcv=ohlcv, trades=trades, notional=notional, dropped=dropped, notes=notes,
+        rows=rows, repeats=repeats_of(times, ohlcv, keep, rows), symbols=symbols_of(frame),
+    )  # fmt: skip
+    if not dropped:
+        return part
+    return msgspec.structs.replace(
+        part,
         times=times[keep],
-        at_close=column == CLOSES,
         ohlcv=ohlcv[keep],
         trades=None if trades is None else trades[keep],
         notional=None if notional is None else notional[keep],
-        dropped=dropped,
-        notes=notes,
         rows=rows[keep],
-        repeats=repeats_of(times, ohlcv, keep, rows),
-        symbols=symbols_of(frame),
     )

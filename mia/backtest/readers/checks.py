@@ -88,8 +88,10 @@ def rising(path: Path, times: I64, on_duplicate: OnDuplicate, rows: I64) -> npt.
 
 def repeats_of(times: I64, ohlcv: F64, keep: npt.NDArray[np.bool_], rows: I64) -> Repeats:
     """What the rows are that do not lie after all before them."""
-    kept = np.flatnonzero(keep)
     at = np.flatnonzero(~keep)
+    if not len(at):
+        return Repeats(rows[:0], times[:0], ())
+    kept = np.flatnonzero(keep)
     same = np.minimum(np.searchsorted(times[kept], times[at]), len(kept) - 1)
     kinds = tuple(
         "earlier than the row before" if times[kept[k]] != times[i]

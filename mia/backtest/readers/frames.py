@@ -124,10 +124,10 @@ def numbers(path: Path, frame: pl.DataFrame, name: str, rows: I64) -> F64:
     column: pl.Series = frame[name]
     if column.dtype == polars.String:
         column = column.str.strip_chars()
-    values: F64 = column.cast(polars.Float64, strict=False).fill_null(float("nan")).to_numpy().astype(np.float64)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row = first(bad)
+    values: F64 = column.cast(polars.Float64, strict=False).fill_null(float("nan")).to_numpy()
+    good = np.isfinite(values)
+    if not good.all():
+        row = first(~good)
         cell = "is empty" if column[row] is None else f"is {column[row]!r}, not a finite number"
         raise DataError(f"{path}: row {rows[row]}: {name} {cell}")
     return values

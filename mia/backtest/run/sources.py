@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -178,10 +177,7 @@ def simulated(settings: SimMarketSettings, instrument: Instrument, duration_s: f
     end_ns = SIM_START_NS + int((duration_s + warm_up_s) * 1e9)
 
     def events() -> Iterator[AnyEvent]:
-        feed = SimFeed(SimMarket(settings, instrument), SIM_START_NS)
-        codec = feed.codec()
-        for ts, payload in itertools.takewhile(lambda frame: frame[0] <= end_ns, feed.frames()):
-            yield from codec.decode(payload, ts, 0)
+        return SimFeed(SimMarket(settings, instrument), SIM_START_NS).events(end_ns)
 
     facts = DataFacts(
         instrument=f"{instrument.venue}:{instrument.symbol}",

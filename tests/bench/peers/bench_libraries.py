@@ -20,13 +20,14 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+import mia.cli
 from mia.backtest.readers import read_candles
 from mia.backtest.run.prepare import Request, execute, prepare
 from mia.backtest.run.presets import PRESETS, preset
 from mia.backtest.run.result import Result
 from mia.settings import load_settings
 
-THEIRS: Final = Path(__file__).with_name("library_runs.py")
+THEIRS: Final = Path(mia.cli.__file__).with_name("library_peer.py")
 GOOG: Final = Path(os.environ.get("MIA_DATA", "../shared/data/market")) / "oracle" / "backtestingpy_GOOG.csv"
 TOLERANCE: Final = 2e-6  # of sizes and equity: vectorbt counts in floats, we in millionths of a unit
 

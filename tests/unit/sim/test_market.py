@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from pathlib import Path
 
 import msgspec
@@ -363,3 +363,29 @@ def test_settings_survive_the_json_of_a_journal() -> None:
     changed = SimMarketSettings(seed=7, gap_bps=0.4)
 
     assert msgspec.json.decode(msgspec.json.encode(changed), type=SimMarketSettings) == changed
+
+
+def test_events_without_frames_are_those_of_the_frames() -> None:
+    f, g = feed(), feed()
+    codec = f.codec()
+    for made in (f, g):
+        made.skip(1_500)  # in the middle of a chunk
+    until = START + 90_000_000_000
+    frames = list(takewhile(lambda frame: frame[0] <= until, f.frames()))
+
+    found = list(g.events(until))
+
+    expected = [event for recv, payload in frames for event in codec.decode(payload, recv, 0)]
+    assert found == expected
+    assert len(found) > 5_000  # several chunks
+    assert {type(event) for event in found} == {Quote, Trade, BookDelta}
+
+
+def test_events_without_frames_open_with_the_book() -> None:
+    f, g = feed(), feed()
+    codec = f.codec()
+
+    found = list(g.events(START))
+
+    assert found == list(codec.decode(next(f.frames())[1], START, 0))
+    assert type(found[0]) is BookSnapshot

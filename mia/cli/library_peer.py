@@ -1,20 +1,23 @@
-"""Runs one library on one file, in an environment of its own: prints its trades, its last equity and the time it took as JSON.
+"""Runs backtesting.py or vectorbt on one file, in an environment of its own: its trades, its last equity and its time as JSON.
 
-Knows nothing of mia. usage: python library_runs.py backtesting.py|vectorbt CANDLES.csv CASH FAST SLOW
+Knows nothing of mia. usage: python library_peer.py backtesting.py|vectorbt CANDLES.csv CASH FAST SLOW
 """
+
+from __future__ import annotations
 
 import json
 import sys
 import time
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-warnings.filterwarnings("ignore")
+Found = tuple[str, list[list[Any]], float, float, dict[str, float]]  # version, trades, last equity, seconds, its own figures
 
 
-def with_backtesting(candles, cash, fast, slow):
+def with_backtesting(candles: Any, cash: float, fast: int, slow: int) -> Found:
     """Closes and reverses at the open after each cross, as the library's own example does."""
     import backtesting
     from backtesting import Backtest, Strategy
@@ -23,12 +26,12 @@ def with_backtesting(candles, cash, fast, slow):
 
     backtesting.backtesting._tqdm = lambda seq, **_: seq  # no bar of progress among the output
 
-    class SmaCross(Strategy):
-        def init(self):
+    class SmaCross(Strategy):  # type: ignore[misc]  # of another environment
+        def init(self) -> None:
             self.fast = self.I(SMA, self.data.Close, fast)
             self.slow = self.I(SMA, self.data.Close, slow)
 
-        def next(self):
+        def next(self) -> None:
             if crossover(self.fast, self.slow):
                 self.position.close()
                 self.buy()
@@ -49,11 +52,11 @@ def with_backtesting(candles, cash, fast, slow):
     return backtesting.__version__, trades, float(stats["Equity Final [$]"]), seconds, shown
 
 
-def with_vectorbt(candles, cash, fast, slow):
+def with_vectorbt(candles: Any, cash: float, fast: int, slow: int) -> Found:
     """Reverses at the close of each cross, everything in, fractions of a unit."""
     import vectorbt as vbt
 
-    def run():
+    def run() -> Any:
         close = candles.Close
         f, s = close.rolling(fast).mean(), close.rolling(slow).mean()
         above, below = f > s, f < s
@@ -76,11 +79,14 @@ def with_vectorbt(candles, cash, fast, slow):
     return vbt.__version__, trades, equity, seconds, {}
 
 
-def main(library, path, cash, fast, slow):
+def main(library: str, path: str, cash: str, fast: str, slow: str) -> None:
+    """Run it and print what came of it."""
+    warnings.filterwarnings("ignore")
     candles = pd.read_csv(path, index_col=0, parse_dates=True)
     run = {"backtesting.py": with_backtesting, "vectorbt": with_vectorbt}[library]
     version, trades, equity, seconds, shown = run(candles, float(cash), int(fast), int(slow))
     print(json.dumps({"version": version, "trades": trades, "equity": equity, "seconds": seconds, "bars": len(candles), **shown}))
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
