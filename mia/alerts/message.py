@@ -35,6 +35,8 @@ TITLES: Final[Mapping[str, str]] = {
     "drawdown_stop": "Drawdown limit reached",
     "engine_stop": "Protective level reached",
     "external_fill": "Fill of an order that is not ours",
+    "external_flow": "Money moved without a fill of ours",
+    "model_drift": "The model sees another market than it was trained on",
     "external_order": "Order that is not ours",
     "fail_stop": "The daemon stopped itself",
     "feed_down": "Market feed is down",
