@@ -19,6 +19,7 @@ from mia.domain.errors import ConfigError, DataError
 
 _PART_LIMIT_S: Final = 600
 _QUICK: Final = 0.01
+_THEIRS: Final = Path(__file__).with_name("library_peer.py")  # run, never imported: pandas is theirs
 _PEERS: Final = ("backtesting.py", "vectorbt")
 _CROSS: Final = ("10", "30")  # periods of the averages that all are asked to cross
 _VERB: Final = ("backtest", "run", "--no-report", "--strategy", "ema_cross", "--fee", "0.0005")
@@ -99,8 +100,6 @@ def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, floa
 
 def _with_peers(python: Path, folder: Path, bars: int) -> dict[str, Any]:
     """Bars a second of other libraries and of us on the same candles and crosses; a library that fails says why."""
-    from mia.cli import library_peer
-
     path = folder / "made.csv"
     _candles(path, bars)
     fast, slow = _CROSS
@@ -108,7 +107,7 @@ def _with_peers(python: Path, folder: Path, bars: int) -> dict[str, Any]:
     found: dict[str, Any] = {"bars": bars, "mia": _json_of(ours, "crosses")}
     for name in _PEERS:
         try:
-            theirs = _json_of([str(python), str(library_peer.__file__), name, str(path), "1000000", fast, slow], name)
+            theirs = _json_of([str(python), str(_THEIRS), name, str(path), "1000000", fast, slow], name)
         except DataError as e:
             found[name] = {"error": str(e)}
             continue
