@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from mia.assemble import load_strategy
-from mia.backtest.grid.bench import bench_grid, bench_run, market_of
+from mia.backtest.grid.bench import bench_grid, bench_run, market_of, unlimited
 from mia.backtest.run.prepare import Prepared, Request, execute, prepare
 from mia.backtest.run.spec import RunSpec, build
 from mia.engine.engine import Engine
@@ -83,9 +83,9 @@ def statistics(scale: float) -> dict[str, Any]:
 
 
 def crosses(path: Path, fast: int, slow: int) -> dict[str, Any]:
-    """Bars a second of sma_cross on a file's candles, read before: all limits, stops and costs, compiled and event by event."""
+    """Bars a second of sma_cross on a file's candles, read before: stops and costs, limits so wide that it trades to the end."""
     params: dict[str, bool | float] = {"fast_period": fast, "slow_period": slow}
-    settings = load_settings(config_file("miad.toml")).settings
+    settings = unlimited(load_settings(config_file("miad.toml")).settings)
     prepared = prepare(Request(settings=settings, strategy="rule:sma_cross", params=params, data=(path,), fee=Decimal("0.0005")))
     found = {}
     for name, is_compiled in (("bars_per_s", True), ("event_engine_bars_per_s", False)):
@@ -93,6 +93,28 @@ def crosses(path: Path, fast: int, slow: int) -> dict[str, Any]:
         result = execute(prepared, compiled=is_compiled)
         found[name] = round(len(prepared.bars[0].close_ns) / (time.perf_counter() - begin))
     return {**found, "trades": len(result.trips)}
+
+
+def candles(path: Path, bars: int) -> dict[str, Any]:
+    """Write made minutes of a random walk, in cents."""
+    import polars as pl
+
+    draw = np.random.default_rng(1)
+    close = np.round(np.exp(np.cumsum(draw.normal(0.0, 0.001, bars))) * 60_000.0, 2)
+    opens = np.concatenate([close[:1], close[:-1]])
+    wick = np.round(np.minimum(abs(draw.normal(0.0, 20.0, bars)), close / 2), 2)
+    columns = {
+        "ts_ms": 1_577_836_800_000 + np.arange(bars) * 60_000, "open": opens, "high": np.maximum(opens, close) + wick,
+        "low": np.minimum(opens, close) - wick, "close": close, "volume": wick,
+    }  # fmt: skip
+    frame = pl.DataFrame(columns)
+    if path.suffix == ".parquet":
+        frame.write_parquet(path)
+    else:
+        dates = pl.from_epoch("ts_ms", time_unit="ms").alias("Date")
+        names = ["Open", "High", "Low", "Close", "Volume"]
+        frame.select(dates, *(pl.col(name.lower()).alias(name) for name in names)).write_csv(path, datetime_format="%Y-%m-%d %H:%M:%S")
+    return {"bars": bars}
 
 
 def _simulated(strategy: str, seconds: float) -> Prepared:
@@ -147,15 +169,18 @@ def _rows(policy: Bundle, rows: int) -> dict[str, int]:
 def main() -> int:
     """One part; its figures as JSON, with the load average before and after."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["bars", "ticks", "statistics", "crosses"])
+    parser.add_argument("part", choices=["bars", "ticks", "statistics", "crosses", "candles"])
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--candles", type=Path)
+    parser.add_argument("--bars", type=int, default=0)
     parser.add_argument("--fast", type=int, default=10)
     parser.add_argument("--slow", type=int, default=30)
     args = parser.parse_args()
     before = os.getloadavg()[0]
     if args.part == "crosses":
         found = crosses(args.candles, args.fast, args.slow)
+    elif args.part == "candles":
+        found = candles(args.candles, args.bars)
     else:
         found = {"bars": bars, "ticks": ticks, "statistics": statistics}[args.part](args.scale)
     found["load"] = [round(before, 1), round(os.getloadavg()[0], 1)]

@@ -19,6 +19,7 @@ from mia.domain.errors import ConfigError, DataError
 
 _PART_LIMIT_S: Final = 600
 _QUICK: Final = 0.01
+_THEIRS: Final = Path(__file__).with_name("library_peer.py")  # run, never imported: pandas is theirs
 _PEERS: Final = ("backtesting.py", "vectorbt")
 _CROSS: Final = ("10", "30")  # periods of the averages that all are asked to cross
 _VERB: Final = ("backtest", "run", "--no-report", "--strategy", "ema_cross", "--fee", "0.0005")
@@ -63,25 +64,9 @@ def _json_of(command: list[str], name: str) -> dict[str, Any]:
 
 
 def _candles(path: Path, bars: int) -> None:
-    """Made minutes of a random walk, in cents."""
-    import numpy as np
-    import polars as pl
-
-    draw = np.random.default_rng(1)
-    close = np.round(np.exp(np.cumsum(draw.normal(0.0, 0.001, bars))) * 60_000.0, 2)
-    opens = np.concatenate([close[:1], close[:-1]])
-    wick = np.round(np.minimum(abs(draw.normal(0.0, 20.0, bars)), close / 2), 2)
-    columns = {
-        "ts_ms": 1_577_836_800_000 + np.arange(bars) * 60_000, "open": opens, "high": np.maximum(opens, close) + wick,
-        "low": np.minimum(opens, close) - wick, "close": close, "volume": wick,
-    }  # fmt: skip
-    frame = pl.DataFrame(columns)
-    if path.suffix == ".parquet":
-        frame.write_parquet(path)
-    else:
-        dates = pl.from_epoch("ts_ms", time_unit="ms").alias("Date")
-        names = ["Open", "High", "Low", "Close", "Volume"]
-        frame.select(dates, *(pl.col(name.lower()).alias(name) for name in names)).write_csv(path, datetime_format="%Y-%m-%d %H:%M:%S")
+    """In a process of its own: a child's most memory counts what its parent held when it was started."""
+    command = [sys.executable, "-m", "mia.backtest.speed", "candles", "--candles", str(path), "--bars", str(bars)]
+    _json_of(command, "candles")
 
 
 def _cold(folder: Path, bars: int, times: int) -> dict[str, Any]:
@@ -115,8 +100,6 @@ def _timed(command: list[str], environment: dict[str, str]) -> tuple[float, floa
 
 def _with_peers(python: Path, folder: Path, bars: int) -> dict[str, Any]:
     """Bars a second of other libraries and of us on the same candles and crosses; a library that fails says why."""
-    from mia.cli import library_peer
-
     path = folder / "made.csv"
     _candles(path, bars)
     fast, slow = _CROSS
@@ -124,7 +107,7 @@ def _with_peers(python: Path, folder: Path, bars: int) -> dict[str, Any]:
     found: dict[str, Any] = {"bars": bars, "mia": _json_of(ours, "crosses")}
     for name in _PEERS:
         try:
-            theirs = _json_of([str(python), str(library_peer.__file__), name, str(path), "1000000", fast, slow], name)
+            theirs = _json_of([str(python), str(_THEIRS), name, str(path), "1000000", fast, slow], name)
         except DataError as e:
             found[name] = {"error": str(e)}
             continue

@@ -19,12 +19,22 @@ from mia.domain.instruments import Instrument
 from mia.engine.settings import LaneSettings
 from mia.features import batch
 from mia.features.bars import BarSpec
-from mia.settings import load_settings
+from mia.settings import Settings, load_settings
 from mia.shipped import config_file
 from mia.sim.cost_settings import Costs, SpreadCosts
 
 _MINUTE_NS: Final = 60_000_000_000
 _START_NS: Final = 1_709_251_200_000_000_000
+
+
+def unlimited(settings: Settings) -> Settings:
+    """With limits so wide, and protection so far, that a strategy trades to the end."""
+    risk = msgspec.structs.replace(
+        settings.risk, position_lots_max=10**8, position_lots_max_by_symbol={}, order_lots_max=10**8, order_notional_max=1e7,
+        exposure_notional_max=1e7, daily_loss_max=0.9, drawdown_max=0.9,
+    )  # fmt: skip
+    execution = msgspec.structs.replace(settings.execution, stop_share=0.3, take_share=0.5)
+    return msgspec.structs.replace(settings, risk=risk, execution=execution)
 
 
 def market_of(bars: int, *, minutes: int = 5, seed: int = 1) -> Prepared:
@@ -45,14 +55,8 @@ def market_of(bars: int, *, minutes: int = 5, seed: int = 1) -> Prepared:
         instrument="bench:BENCH", kind="bars", files=("made",), sha256=("0" * 64,), rows=bars, first_ns=int(open_ns[0]),
         last_ns=int(open_ns[-1]) + minutes * _MINUTE_NS, bars=kind.text,
     )  # fmt: skip
-    settings = load_settings(config_file("miad.toml")).settings
-    risk = msgspec.structs.replace(
-        settings.risk, position_lots_max=10**8, position_lots_max_by_symbol={}, order_lots_max=10**8, order_notional_max=1e7,
-        exposure_notional_max=1e7, daily_loss_max=0.9, drawdown_max=0.9,
-    )  # fmt: skip
-    execution = msgspec.structs.replace(settings.execution, stop_share=0.3, take_share=0.5)
     spec = RunSpec(
-        settings=msgspec.structs.replace(settings, risk=risk, execution=execution),
+        settings=unlimited(load_settings(config_file("miad.toml")).settings),
         instruments=(instrument,),
         lanes=(LaneSettings(instrument="bench:BENCH", strategy="rule:ema_cross", bars=kind.text, min_interval_ms=0),),
         data=(facts,),
