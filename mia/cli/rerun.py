@@ -14,13 +14,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from mia.assemble import build_engine, model_names, versions
+from mia.backtest.reconcile.journal import beginning_of
 from mia.domain.effects import RecordDecision, SubmitOrder
 from mia.domain.errors import ConfigError, DataError, MiaError
-from mia.domain.events import AnyEvent, InstrumentDefined, ModelReady, RunStarted
+from mia.domain.events import AnyEvent, ModelReady, RunStarted
 from mia.engine.engine import Engine
 from mia.settings import Settings, settings_from_json
 from mia.store.queries import read_configs
-from mia.store.reader import JournalReader, read_headers
+from mia.store.reader import JournalReader, journal_folder, read_headers
 from mia.store.records import EFFECTS, EVENT, decode_effects, decode_event
 from mia.store.snapshots import Snapshot, read_snapshots
 
@@ -111,35 +112,9 @@ def rerun(path: Path) -> Rerun:
     return result
 
 
-def journal_folder(path: Path) -> Path:
-    """The journal below a state directory, or the folder itself; DataError when there is none."""
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder: name a state directory or its journal folder")
-    if any(path.glob("journal-*.seg*")):
-        return path
-    if (path / "journal").is_dir():
-        return path / "journal"
-    raise DataError(f"{path}: holds no journal: name a state directory or its journal folder")
-
-
 def _from_the_beginning(first: Entry, entries: Iterator[Entry], journal: Path) -> tuple[list[Entry], Engine, Settings]:
-    """(entries read ahead, the engine, its settings): RunStarted says how, InstrumentDefined what is traded."""
-    start = first.event
-    if not isinstance(start, RunStarted):
-        raise DataError(f"{journal}: event 1 is {type(start).__name__}, not RunStarted: this is not a journal of miad")
-    opening, instruments = [first], []
-    for entry in entries:
-        opening.append(entry)
-        if not isinstance(entry.event, InstrumentDefined):
-            break
-        instruments.append(entry.event.definition)
-    if not instruments:
-        raise DataError(f"{journal}: no InstrumentDefined follows RunStarted: the run ended before it began; nothing to replay")
-    venue = instruments[0].venue
-    settings = settings_from_json(start.config)
-    if instruments != [i for i in settings.instruments if i.venue == venue]:  # the events outrank the settings
-        others = [i for i in settings.instruments if i.venue != venue]
-        settings = msgspec.structs.replace(settings, instruments=(*instruments, *others))
+    """(entries read ahead, the engine, its settings)."""
+    _, opening, settings, venue = beginning_of(journal, first, entries)
     return opening, build_engine(settings, venue), settings
 
 

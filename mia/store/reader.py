@@ -205,3 +205,14 @@ class _Walker:
         n = (self.rest_bytes + 7) // 8 * 8
         words = memoryview(bytearray(self._buffer[:n].ljust(n, b"\0"))).cast("q")
         return bool(RecordLog(words, self.state).find(0, len(words)) >= 0)
+
+
+def journal_folder(path: Path) -> Path:
+    """The journal below a state directory, or the folder itself; DataError when there is none."""
+    if not path.is_dir():
+        raise DataError(f"{path}: no such folder: name a state directory or its journal folder")
+    if any(path.glob("journal-*.seg*")):
+        return path
+    if (path / "journal").is_dir():
+        return path / "journal"
+    raise DataError(f"{path}: holds no journal: name a state directory or its journal folder")

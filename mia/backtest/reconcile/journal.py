@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from mia.assemble import calendar_files, versions
 from mia.domain.errors import ConfigError, DataError
-from mia.domain.events import InstrumentDefined, OrderFilled, RunStarted
+from mia.domain.events import AnyEvent, InstrumentDefined, OrderFilled, RunStarted
 from mia.settings import Settings, settings_from_json
 from mia.store.reader import Entry, JournalReader
 
@@ -27,6 +27,20 @@ def opening_of(journal: Path, entries: Iterator[Entry]) -> tuple[list[Entry], Se
             f"{journal}: begins with event {first.seq}, the segments before it are gone: reconcile needs the journal from its first event "
             "([store] journal_keep_days keeps it longer)"
         )
+    start, opening, settings, venue = beginning_of(journal, first, entries)
+    return opening, settings, venue, _calendar(journal, start.versions.get("calendar", ""))
+
+
+class _HasEvent(Protocol):
+    @property
+    def event(self) -> AnyEvent: ...
+
+
+E = TypeVar("E", bound=_HasEvent)
+
+
+def beginning_of(journal: Path, first: E, entries: Iterator[E]) -> tuple[RunStarted, list[E], Settings, str]:
+    """(its first event, entries read ahead, settings of the run, venue) of a journal that is whole; DataError when it begins otherwise."""
     start = first.event
     if not isinstance(start, RunStarted):
         raise DataError(f"{journal}: event 1 is {type(start).__name__}, not RunStarted: this is not a journal of miad")
@@ -43,7 +57,7 @@ def opening_of(journal: Path, entries: Iterator[Entry]) -> tuple[list[Entry], Se
     if instruments != [i for i in settings.instruments if i.venue == venue]:  # the events outrank the settings
         others = [i for i in settings.instruments if i.venue != venue]
         settings = msgspec.structs.replace(settings, instruments=(*instruments, *others))
-    return opening, settings, venue, _calendar(journal, start.versions.get("calendar", ""))
+    return start, opening, settings, venue
 
 
 def _calendar(journal: Path, sha256: str) -> tuple[Path, Path] | None:
@@ -67,17 +81,6 @@ def pays_in_base(journal: Path, opening: Sequence[Entry]) -> bool:
     buys = (e.event for e in JournalReader(journal) if type(e.event) is OrderFilled and e.event.side > 0)
     first = next(buys, None)
     return first is not None and first.base_fee_e8 > 0
-
-
-def journal_folder(path: Path) -> Path:
-    """The journal below a state directory, or the folder itself; DataError when there is none."""
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder: name a state directory or its journal folder")
-    if any(path.glob("journal-*.seg*")):
-        return path
-    if (path / "journal").is_dir():
-        return path / "journal"
-    raise DataError(f"{path}: holds no journal: name a state directory or its journal folder")
 
 
 def traded(settings: Settings) -> bytes:

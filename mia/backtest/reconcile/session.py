@@ -12,7 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from mia.assemble import build_engine
-from mia.backtest.reconcile.journal import journal_folder, opening_of, pays_in_base, traded
+from mia.backtest.reconcile.journal import opening_of, pays_in_base, traded
 from mia.backtest.reconcile.trips import RoundTrip, round_trips
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.runner import Runner
@@ -41,7 +41,7 @@ from mia.sim.cost_settings import Costs, FeeCosts
 from mia.sim.settings import PaperSettings
 from mia.sim.state import VenueState
 from mia.sim.venue import SimVenue
-from mia.store.reader import Entry, JournalReader, read_headers
+from mia.store.reader import Entry, JournalReader, journal_folder, read_headers
 
 _MARKET: Final = frozenset(MARKET_EVENTS)
 _REPORTS: Final = frozenset(VENUE_REPORTS)
