@@ -128,6 +128,8 @@ def _report(error: Exception) -> int:
             return _fail(code, str(error))
     if os.environ.get("MIA_TRACEBACK"):
         raise error
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "mia").startswith("mia"):
+        return _fail(4, f"{error.name} is not installed, which this verb needs: pip install 'mia[train]'")
     return _fail(1, f"internal error, {type(error).__name__}: {error}; MIA_TRACEBACK=1 shows where")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from mia.assemble import numbered
 from mia.backtest.readers import OnDuplicate, file_sha256, is_candle_file
 from mia.backtest.run import fused
+from mia.backtest.run.artifacts import polars
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.resample import resampled
 from mia.backtest.run.result import Result, result_of
@@ -95,6 +96,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 def prepare(request: Request) -> Prepared:
     """The run of a request; ConfigError and DataError name what does not fit and what to do."""
+    polars()  # what the run is written with: said before it is counted and run
     if (request.signals is None) == (request.strategy == f"rule:{fused.SIGNALS}"):
         raise ConfigError(f"rule:{fused.SIGNALS} trades the signals of a file, and nothing else does: name it with --signals FILE")
     request = _on_margin(request)

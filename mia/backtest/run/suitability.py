@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from mia.assemble import load_strategy
-from mia.backtest.feature_run import lacking
 from mia.backtest.run.spec import RunSpec
 from mia.features.bars import BarSpec
 from mia.features.batch import BY_NOTIONAL
@@ -23,6 +22,8 @@ def told(spec: RunSpec, notes: Sequence[str]) -> list[str]:
     found = [note for note in notes if reads_notional or BY_NOTIONAL[0] not in note]
     if lane.rule:
         return found
+    from mia.backtest.feature_run import lacking  # of files of features: half a second that no rule waits for
+
     bars = BarSpec.parse(spec.data[0].bars)
     if BarSpec.parse(strategy.bar) != bars:
         found.append(f"{strategy.name} was made for {strategy.bar} bars, these are {bars.text}: its columns mean something else here")

@@ -39,6 +39,9 @@ how many periods a year it comes in. Hours and sessions need marks at most an ho
 | difference of two runs | both resampled with the same rows; p = (1 + count of differences as far from the found one as that is from 0) / (1 + samples) | Politis and Romano (1994), Ledoit and Wolf (2008) |
 
 ## Chance
+`mia backtest compare` prints the difference of two runs and, of three and more, superior predictive ability; a run's page shows the trade order.
+Overfitting, random entries and perturbed bars are functions of `mia.backtest.stats` that no verb calls yet.
+
 | figure | formula | source |
 |---|---|---|
 | trade order | the same profits in random orders: deepest fall, losses in a row, share of orders that lose all | definition |

@@ -370,6 +370,26 @@ def test_features_warm_up_anew_after_a_long_pause_and_not_after_a_short_one(rig:
     assert long.code == Code.WARM_UP
 
 
+def test_features_of_long_bars_stay_warm_over_a_pause_of_fewer_than_three_of_them(rig: Make, says: Make) -> None:
+    strategy = says(("ret_5",))
+    strategy.bar = "time:1m"
+    r = rig(strategy)
+    for i in range(12):
+        r.give(ev.Trade, 0, 10_000 + i % 3, 1, 1, i, dt_ms=60_000)
+        r.quote(dt_ms=0)
+    r.timer()
+
+    r.give(ev.RunStarted, 2, "test", "paper", {}, "{}", "hash", dt_ms=150_000)
+    r.give(ev.TradingEnabled)
+    within = r.decide(0.5)
+    r.give(ev.RunStarted, 3, "test", "paper", {}, "{}", "hash", dt_ms=200_000)
+    r.give(ev.TradingEnabled)
+    beyond = r.decide(0.2)
+
+    assert within.code == Code.OK
+    assert beyond.code == Code.WARM_UP
+
+
 def test_the_venues_word_on_a_position_is_taken_in_recovery_and_halts_later(rig: Make) -> None:
     r = rig(started=False)
     r.give(ev.RunStarted, 1, "test", "paper", {}, "{}", "hash")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -326,3 +327,10 @@ def test_a_rule_of_closes_is_not_told_of_the_notional_that_it_does_not_read(aske
 
     assert not any("quote_volume" in note for note in closes)
     assert any("quote_volume" in note for note in volume)
+
+
+def test_without_what_a_run_is_written_with_nothing_is_run(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+
+    with pytest.raises(ConfigError, match=r"pip install 'mia\[train\]'"):
+        prepare(asked())
