@@ -13,6 +13,9 @@ import msgspec
 import numpy as np
 
 from mia.assemble import numbered
+from mia.backtest.catalogue import BarReader, event_history, stored_instrument
+from mia.backtest.catalogue.funding import with_rates
+from mia.backtest.catalogue.layout import Asset
 from mia.backtest.readers import OnDuplicate, file_sha256, is_candle_file
 from mia.backtest.run import fused
 from mia.backtest.run.artifacts import polars
@@ -43,6 +46,7 @@ SIM: Final = "sim:SIMUSD"
 SIM_BARS: Final = "time:10s"
 SIM_WARM_UP_S: Final = 600.0
 MARK_EVERY_NS: Final = 1_000_000_000
+DAY_NS: Final = 86_400_000_000_000
 Params = dict[str, bool | float]
 
 
@@ -50,7 +54,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a user asks for; None: the default of the settings or of the data.
 
     strategy: rule:NAME, or a bundle's name or path. data: candle files or recordings of one instrument each, several files of one
-    instrument joined by their instrument. instruments: venue:symbol, one for all files or one for each. fee: for a file of an
+    instrument joined by their instrument. instruments: venue:symbol, one for all files or one for each. assets: venue:symbol of the
+    catalogue, in place of data; read: which kind of it. fee: for a file of an
     instrument that the settings do not know; kind and family of it.
     """
 
@@ -59,6 +64,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     params: Params = {}
     data: tuple[Path, ...] = ()
     instruments: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
+    read: Literal["bars", "trades", "quotes", "depth"] = "bars"
     timeframe: str | None = None
     from_ns: int = 0
     to_ns: int = 0
@@ -105,6 +112,8 @@ def prepare(request: Request) -> Prepared:
 
 
 def _market(request: Request) -> Prepared:
+    if request.assets:
+        return _catalogued(request)
     if not request.data:
         return _simulated(request)
     kinds = {is_candle_file(path) for path in request.data}
@@ -165,10 +174,35 @@ def _recorded(request: Request) -> Prepared:
     return _of_events(request, history, request.from_ns, 0)
 
 
+def _catalogued(request: Request) -> Prepared:
+    """What is stored of the assets, each named once."""
+    if request.data or request.instruments:
+        raise ConfigError("--assets names what the catalogue holds, --data and --instrument files: give one of them")
+    assets = [Asset.parse(text) for text in request.assets]
+    if twice := [asset.text for k, asset in enumerate(assets) if asset in assets[:k]]:
+        raise ConfigError(f"--assets {twice[0]}: is named twice")
+    named = [(asset, _changed(request, stored_instrument(asset, request.settings.instruments))) for asset in assets]
+    if request.read != "bars":
+        bars = BarSpec.parse(request.timeframe or SIM_BARS)
+        from_ns = request.from_ns
+        if request.days:
+            raise ConfigError(f"--days goes with bars: with --read {request.read} name the span with --from and --to")
+        begin_ns = max(0, from_ns - request.warm_up * bars.interval_ns) if bars.interval_ns else 0
+        history = event_history(named, request.read, begin_ns, request.to_ns, request.sealed)
+        return _of_events(request, history, from_ns, 0)
+    wanted = BarSpec.parse(request.timeframe) if request.timeframe is not None else None
+    readers = [BarReader(asset, instrument, wanted, request.from_ns, request.to_ns) for asset, instrument in named]
+    from_ns = request.from_ns
+    if request.days:
+        from_ns = max(from_ns, max(reader.last_ns() for reader in readers) - request.days * DAY_NS)
+    return _of_bars(request, [reader.read(from_ns, request.warm_up, request.sealed) for reader in readers], wanted)
+
+
 def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int) -> Prepared:
     bars = request.timeframe or SIM_BARS
     lanes = tuple(_lane(request, i, bars, is_bars=False) for i in history.instruments)
     settings = _account(request, history.instruments)
+    costs, notes = with_rates(request.costs, history.instruments, history.first_ns, max(f.last_ns for f in history.facts))
     if request.size_at == "fill" or not (request.protects and request.uses_windows) or request.closes_at_end:
         raise ConfigError("presets of other libraries are for bars: give candle files with --data")
     spec = RunSpec(
@@ -178,37 +212,43 @@ def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int)
         data=history.facts,
         from_ns=from_ns,
         to_ns=request.to_ns,
-        costs=request.costs,
-        cost_files=_cost_files(request.costs, history.instruments),
+        costs=costs,
+        cost_files=_cost_files(costs, history.instruments),
         seed=seed,
     )
-    return Prepared(spec=spec, events=history, notes=history.notes)
+    return Prepared(spec=spec, events=history, notes=(*history.notes, *notes))
 
 
 def _candles(request: Request) -> Prepared:
     groups = _by_instrument(request)
     bars = BarSpec.parse(request.timeframe) if request.timeframe is not None else None
-    histories = []
-    notes: list[str] = []
-    for instrument, paths in groups:
-        history = candle_history(
+    histories = [
+        candle_history(
             paths, instrument, tz=request.tz, on_duplicate=request.on_duplicate, bars=bars if bars is None or bars.kind != "time" else None,
             span=(request.from_ns, request.to_ns), warm_up=request.warm_up, warm_up_bars=bars, sealed=request.sealed,
-        )  # fmt: skip
-        if bars is not None and history.bars != bars:
-            history = resampled(history, bars)
-        histories.append(history)
-        notes += history.notes
+        )
+        for instrument, paths in groups
+    ]  # fmt: skip
+    return _of_bars(request, histories, bars)
+
+
+def _of_bars(request: Request, histories: list[BarHistory], bars: BarSpec | None) -> Prepared:
+    """bars: what is traded on; None: what the histories hold."""
+    notes = [note for history in histories for note in history.notes]
+    histories = [h if bars is None or h.bars == bars else resampled(h, bars) for h in histories]
     if len({h.bars.text for h in histories}) > 1:
         texts = ", ".join(f"{h.facts.instrument} {h.bars.text}" for h in histories)
-        raise ConfigError(f"the files hold bars of different lengths ({texts}): name one with --timeframes")
+        raise ConfigError(f"the bars are of different lengths ({texts}): name one with --timeframes")
     from_ns = request.from_ns
     if request.days:
         end_ns = min(request.to_ns or 1 << 62, max(int(h.close_ns[-1]) for h in histories))
-        from_ns = max(from_ns, end_ns - request.days * 86_400_000_000_000)
+        from_ns = max(from_ns, end_ns - request.days * DAY_NS)
     histories = [h.between(from_ns, request.to_ns, request.warm_up) for h in histories]
     instruments = tuple(h.instrument for h in histories)
     _check_bars(request)
+    costs, told_rates = with_rates(
+        request.costs, instruments, min(int(h.open_ns[0]) for h in histories), max(int(h.close_ns[-1]) for h in histories)
+    )
     spec = RunSpec(
         settings=_account(request, instruments),
         instruments=instruments,
@@ -221,11 +261,11 @@ def _candles(request: Request) -> Prepared:
         protects=request.protects,
         closes_at_end=request.closes_at_end,
         uses_windows=request.uses_windows,
-        costs=request.costs,
-        cost_files=_cost_files(request.costs, instruments),
+        costs=costs,
+        cost_files=_cost_files(costs, instruments),
         seed=request.seed or 0,
     )
-    return Prepared(spec=spec, bars=tuple(histories), notes=tuple(told(spec, notes)))
+    return Prepared(spec=spec, bars=tuple(histories), notes=tuple(told(spec, [*notes, *told_rates])))
 
 
 def _check_bars(request: Request) -> None:
@@ -271,12 +311,17 @@ def _by_instrument(request: Request) -> list[tuple[Instrument, list[Path]]]:
             raise ConfigError(f"{path}: no such file")
         named = request.instruments[k if len(request.instruments) > 1 else 0] if request.instruments else None
         instrument = _known(request.settings, named) if named else _guessed(request, path)
-        changed = {k: v for k, v in (("tick_size", request.tick), ("lot_size", request.lot)) if v is not None}
-        if request.fee is not None:
-            changed |= {"maker_fee": request.fee, "taker_fee": request.fee}
-        instrument = _margined(msgspec.structs.replace(instrument, **changed), request.costs)
+        instrument = _changed(request, instrument)
         groups.setdefault(f"{instrument.venue}:{instrument.symbol}", (instrument, []))[1].append(path)
     return list(groups.values())
+
+
+def _changed(request: Request, instrument: Instrument) -> Instrument:
+    """With the grid, fee and margin that the request states."""
+    changed = {k: v for k, v in (("tick_size", request.tick), ("lot_size", request.lot)) if v is not None}
+    if request.fee is not None:
+        changed |= {"maker_fee": request.fee, "taker_fee": request.fee}
+    return _margined(msgspec.structs.replace(instrument, **changed), request.costs)
 
 
 def _guessed(request: Request, path: Path) -> Instrument:
