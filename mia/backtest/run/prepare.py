@@ -114,6 +114,8 @@ def prepare(request: Request) -> Prepared:
 def _market(request: Request) -> Prepared:
     if request.assets:
         return _catalogued(request)
+    if request.read != "bars":
+        raise ConfigError(f"--read {request.read}: files tell themselves what they hold: it goes with --assets")
     if not request.data:
         return _simulated(request)
     kinds = {is_candle_file(path) for path in request.data}

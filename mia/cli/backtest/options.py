@@ -16,6 +16,7 @@ from mia.cli.places import ConfigOption, ExcludeSealed
 from mia.cli.shared_options import Verb, shared_options
 
 if TYPE_CHECKING:
+    from mia.backtest.readers import Candles
     from mia.backtest.run.prepare import Request
 
     Params = dict[str, bool | float]
@@ -211,6 +212,21 @@ class History(NamedTuple):
     cost: list[str] | None
     exclude_sealed: bool
     config: Path | None
+
+    def stored_candles(self) -> list[Candles]:
+        """The bars of the assets up to --to, as candle files give them; none when events are read."""
+        from mia.backtest.catalogue import BarReader, stored_instrument
+        from mia.backtest.catalogue.layout import Asset
+        from mia.features.bars import BarSpec
+        from mia.settings import load_settings
+
+        if self.read is not Read.bars or not self.assets:
+            return []
+        known, frame = load_settings(self.config).settings.instruments, self._one_of_bars()
+        bars, to_ns = BarSpec.parse(bars_text(frame)) if frame is not None else None, time_ns("--to", self.to)
+        assets = [Asset.parse(text) for text in words(self.assets)]
+        readers = [BarReader(asset, stored_instrument(asset, known), bars, 0, to_ns) for asset in assets]
+        return [reader.candles("exclude" if self.exclude_sealed else "refuse") for reader in readers]
 
     def bars(self) -> list[str | None]:
         """The bars that were asked for, each once; one None when none were."""
