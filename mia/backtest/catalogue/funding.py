@@ -17,7 +17,7 @@ from mia.domain.errors import ConfigError, DataError
 from mia.domain.instruments import Instrument
 from mia.sim.costs import Costs
 
-FILE: Final = "funding_{venue}_{symbol}.csv"
+FILE: Final = "catalogue_{venue}_{symbol}.csv"
 
 
 def with_rates(costs: Costs, instruments: Sequence[Instrument], first_ns: int, last_ns: int) -> tuple[Costs, list[str]]:
