@@ -50,7 +50,10 @@ class BarReader:
         """When the last bar up to the span's end is over."""
         times = scanned(self._files(self._months[-2:]), [self._key], self._key, (0, self._to_ns))[self._key].to_numpy()
         ends = times + self.bars.interval_ns
-        return int(ends[ends <= self._to_ns][-1])
+        ends = ends[ends <= self._to_ns]
+        if not len(ends):
+            raise self._empty(0)
+        return int(ends[-1])
 
     def read(self, from_ns: int, warm_up: int, sealed: Sealed) -> BarHistory:
         """Bars from from_ns on, and what makes warm_up wanted ones before it; DataError and SealedError as from a file."""
@@ -125,6 +128,8 @@ class BarReader:
         months = [m for m in self._months if month_of(keys[0]) <= m <= month_of(keys[1])]
         told = metas(self.asset, self.kind, months)
         frame = scanned(self._files(months), _OHLCV, self._key, keys)
+        if frame.height != len(open_ns):
+            raise DataError(f"{self.name}: an import changed it while it was read: run again")
         ohlcv = np.empty((frame.height, len(_OHLCV)), order="F")
         for k, name in enumerate(_OHLCV):
             ohlcv[:, k] = frame[name].to_numpy()

@@ -95,6 +95,15 @@ def event_history(
     )
 
 
+def last_ns(asset: Asset, read: str, to_ns: int) -> int:
+    """The last time up to to_ns (0: all) of which something is stored; ConfigError when nothing is."""
+    months = {m for kind in LEVELS[read] for m in asset.months(kind) if not to_ns or begin_ns(m) <= to_ns}
+    told = [meta for kind in LEVELS[read] for meta in metas(asset, kind, [m for m in asset.months(kind) if m == max(months, default="")])]
+    if not told:
+        raise ConfigError(f"--assets {asset.text}: no {read} in the catalogue up to --to; stored: {stored_text(asset)}")
+    return min(max(meta.last_ns for meta in told), to_ns or _END_NS)
+
+
 def _streams(asset: Asset, number: int, instrument: Instrument, read: str, from_ns: int, to_ns: int, notes: list[str]) -> list[_Stream]:
     kinds = [kind for kind in LEVELS[read] if asset.months(kind)]
     if not set(kinds) & _NEEDED[read]:
@@ -158,6 +167,8 @@ def _check_grid(stream: _Stream, instrument: Instrument) -> None:
 def _unsealed(asset: Asset, streams: list[_Stream], files: dict[str, str], sealed: Sealed, notes: list[str]) -> list[_Stream]:
     """Less what is sealed; the notes tell of it."""
     log, names = SealLog(), names_in([asset.symbol, *files.values()])
+    if not log.seals():
+        return streams
     times = np.sort(np.concatenate([stream.rows(0, _END_NS, [_KEY])[_KEY].to_numpy() for stream in streams]))
     reading = Reading(sha256=tuple(files), names=names, begin_ns=times, end_ns=times + 1)
     keep, told = log.allowed(reading, f"catalogue {asset.text}", sealed)

@@ -80,6 +80,8 @@ def import_files(paths: Sequence[Path], instrument: Instrument, how: How) -> Imp
     (held,) = kinds
     if how.kinds and not all(kind == held or (held == "frames" and kind in EVENTS) for kind in how.kinds):
         raise ConfigError(f"--kind {', '.join(how.kinds)}: the files hold {held}")
+    if how.bars is not None and held != "bars":
+        raise ConfigError(f"--timeframe {how.bars.text}: goes with candles, the files hold {held}")
     reader = {"bars": _candles, "frames": _recording, FUNDING: _funding}[held]
     with importing():
         months, notes = reader(paths, instrument, how)

@@ -112,7 +112,7 @@ def read_rows(path: Path) -> pl.DataFrame:
     """All rows of a month; DataError when the file is damaged."""
     polars = polars_module()
     try:
-        frame: pl.DataFrame = polars.read_parquet(path)
+        frame: pl.DataFrame = polars.read_parquet(path, glob=False)
     except (OSError, polars.exceptions.PolarsError) as e:
         raise _damaged(path, e) from None
     return frame
@@ -123,7 +123,7 @@ def scanned(paths: Sequence[Path], columns: Sequence[str], key: str, span: tuple
     polars = polars_module()
     inside = (polars.col(key) >= span[0]) & (polars.col(key) <= span[1])
     try:
-        frame: pl.DataFrame = polars.scan_parquet(list(paths)).filter(inside).select(columns).collect()
+        frame: pl.DataFrame = polars.scan_parquet(list(paths), glob=False).filter(inside).select(columns).collect()
     except (OSError, polars.exceptions.PolarsError) as e:
         raise _damaged(paths[0].parent, e) from None
     return frame

@@ -13,12 +13,11 @@ import msgspec
 import numpy as np
 
 from mia.assemble import numbered
-from mia.backtest.catalogue import BarReader, event_history, stored_instrument
 from mia.backtest.catalogue.funding import with_rates
-from mia.backtest.catalogue.layout import Asset
 from mia.backtest.readers import OnDuplicate, file_sha256, is_candle_file
 from mia.backtest.run import fused
 from mia.backtest.run.artifacts import polars
+from mia.backtest.run.catalogued import DAY_NS, bars_of, events_of, named_assets
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.resample import resampled
 from mia.backtest.run.result import Result, result_of
@@ -46,7 +45,6 @@ SIM: Final = "sim:SIMUSD"
 SIM_BARS: Final = "time:10s"
 SIM_WARM_UP_S: Final = 600.0
 MARK_EVERY_NS: Final = 1_000_000_000
-DAY_NS: Final = 86_400_000_000_000
 Params = dict[str, bool | float]
 
 
@@ -177,27 +175,11 @@ def _recorded(request: Request) -> Prepared:
 
 
 def _catalogued(request: Request) -> Prepared:
-    """What is stored of the assets, each named once."""
-    if request.data or request.instruments:
-        raise ConfigError("--assets names what the catalogue holds, --data and --instrument files: give one of them")
-    assets = [Asset.parse(text) for text in request.assets]
-    if twice := [asset.text for k, asset in enumerate(assets) if asset in assets[:k]]:
-        raise ConfigError(f"--assets {twice[0]}: is named twice")
-    named = [(asset, _changed(request, stored_instrument(asset, request.settings.instruments))) for asset in assets]
+    named = named_assets(request, lambda instrument: _changed(request, instrument))
     if request.read != "bars":
-        bars = BarSpec.parse(request.timeframe or SIM_BARS)
-        from_ns = request.from_ns
-        if request.days:
-            raise ConfigError(f"--days goes with bars: with --read {request.read} name the span with --from and --to")
-        begin_ns = max(0, from_ns - request.warm_up * bars.interval_ns) if bars.interval_ns else 0
-        history = event_history(named, request.read, begin_ns, request.to_ns, request.sealed)
-        return _of_events(request, history, from_ns, 0)
+        return _of_events(request, *events_of(request, named, BarSpec.parse(request.timeframe or SIM_BARS)), 0)
     wanted = BarSpec.parse(request.timeframe) if request.timeframe is not None else None
-    readers = [BarReader(asset, instrument, wanted, request.from_ns, request.to_ns) for asset, instrument in named]
-    from_ns = request.from_ns
-    if request.days:
-        from_ns = max(from_ns, max(reader.last_ns() for reader in readers) - request.days * DAY_NS)
-    return _of_bars(request, [reader.read(from_ns, request.warm_up, request.sealed) for reader in readers], wanted)
+    return _of_bars(request, bars_of(request, named, wanted), wanted)
 
 
 def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int) -> Prepared:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -39,9 +39,8 @@ def candles(path: Path, first: float) -> Path:
     rows = ["date,open,high,low,close,volume"]
     for k in range(480):
         price = first + 5 * ((k // 60) % 2) + 0.1 * (k % 60)
-        rows.append(
-            f"2024-03-{1 + k // 48:02d}T{k % 48 // 2:02d}:{k % 2 * 30:02d}:00Z,{price:.1f},{price + 1:.1f},{price - 1:.1f},{price + 0.5:.1f},50"
-        )
+        time = f"2024-03-{1 + k // 48:02d}T{k % 48 // 2:02d}:{k % 2 * 30:02d}:00Z"
+        rows.append(f"{time},{price:.1f},{price + 1:.1f},{price - 1:.1f},{price + 0.5:.1f},50")
     path.write_text("\n".join(rows) + "\n")
     return path
 
@@ -151,9 +150,9 @@ def test_words_behind_an_option_are_its_own_until_the_next_dash() -> None:
 
     @app.command(cls=SpacedCommand)
     def verb(
-        files: list[str] = typer.Argument(None),
-        many: list[str] = typer.Option(None, "--many", "-m", metavar="X..."),
-        few: list[str] = typer.Option(None, "--few", metavar="Y"),
+        files: Annotated[list[str] | None, typer.Argument()] = None,
+        many: Annotated[list[str] | None, typer.Option("--many", "-m", metavar="X...")] = None,
+        few: Annotated[list[str] | None, typer.Option("--few", metavar="Y")] = None,
     ) -> None:
         seen.append((files or [], many or [], few or []))
 

@@ -164,7 +164,7 @@ def test_a_month_that_is_not_there_is_named_as_a_gap(candles: Make, recording: M
         ({"assets": (PERP,), "read": "depth"}, "no depth in the catalogue; stored: bars_5m"),
         ({"assets": (PERP, PERP)}, "is named twice"),
         ({"assets": (SPOT,), "read": "quotes", "tick": Decimal("0.1")}, "are stored in ticks of 0.01 and lots of 0.00001, not of 0.1"),
-        ({"assets": (SPOT,), "read": "quotes", "days": 3}, "--days goes with bars"),
+        ({"assets": (SPOT,), "read": "quotes", "days": 3, "to_ns": START_NS - 90 * DAY_NS}, "no quotes in the catalogue up to --to"),
         ({"assets": (PERP,), "data": (Path("x.csv"),)}, "give one of them"),
         ({"read": "quotes"}, "goes with --assets"),
     ],
@@ -213,6 +213,18 @@ def test_a_span_of_events_begins_with_the_last_book_that_was_told_whole(recordin
 
     assert isinstance(events[0], BookSnapshot)
     assert min(e.ts_recv_ns for e in events if isinstance(e, Trade)) >= from_ns - 5 * 1_000_000_000
+
+
+def test_the_last_days_of_events_are_counted_back_from_the_last_one(recording: Make, instrument: Named, asked: Make) -> None:
+    stored(recording(), instrument(SPOT))
+    later = recording("binance_spot_btcusdt_ws_2.gz", start_ns=START_NS + 3 * DAY_NS, frames=500)
+    stored(later, instrument(SPOT))
+
+    prepared = prepare(asked(assets=(SPOT,), read="quotes", days=1, timeframe="time:1s"))
+    assert prepared.events is not None
+
+    assert min(event.ts_recv_ns for event in prepared.events.events()) >= START_NS + 3 * DAY_NS
+    assert prepared.spec.from_ns == max(event.ts_recv_ns for event in prepared.events.events()) - DAY_NS
 
 
 # --- seals and trials --------------------------------------------------------------------------------------------------------

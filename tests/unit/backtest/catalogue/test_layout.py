@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -47,3 +48,14 @@ def test_months_without_a_file_are_named() -> None:
 def test_an_asset_names_venue_and_symbol(text: str) -> None:
     with pytest.raises(ConfigError, match="VENUE:SYMBOL"):
         Asset.parse(text)
+
+
+def test_only_the_catalogue_opens_its_files_so_that_nobody_goes_around_the_seal() -> None:
+    source = Path(__file__).resolve().parents[4] / "mia"
+
+    users = {str(p.relative_to(source)) for p in source.rglob("*.py") if "catalogue.months" in p.read_text(encoding="utf-8")}
+
+    reading = {"backtest/catalogue/bars.py", "backtest/catalogue/events.py"}  # these ask the seal
+    assert users - reading == {f"backtest/catalogue/{name}.py" for name in ("assets", "funding", "importing", "merging")}
+    for name in reading:
+        assert "SealLog()" in (source / name).read_text(encoding="utf-8")
