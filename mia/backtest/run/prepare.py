@@ -171,7 +171,10 @@ def _simulated(request: Request) -> Prepared:
 
 def _recorded(request: Request) -> Prepared:
     history = recorded(request.data, numbered(request.settings), request.to_ns, request.sealed)
-    return _of_events(request, history, request.from_ns, 0)
+    from_ns = request.from_ns
+    if request.days:
+        from_ns = max(from_ns, max(facts.last_ns for facts in history.facts) - request.days * DAY_NS)
+    return _of_events(request, history, from_ns, 0)
 
 
 def _catalogued(request: Request) -> Prepared:

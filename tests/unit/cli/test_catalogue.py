@@ -144,6 +144,18 @@ def test_an_import_that_does_not_fit_is_refused(mia: Mia, tmp_path: Path, typed:
     assert message in done.err
 
 
+def test_stored_bars_are_looked_through_for_leaks(mia: Mia, two: None, tmp_path: Path) -> None:
+    times = [f"2024-03-{1 + k // 144:02d}T{k % 144 // 6:02d}:{k % 6}0:00Z" for k in range(1, 3 * 144 + 1)]  # of closes: 00:10 to 00:00
+    (tmp_path / "late.csv").write_text("date,open,high,low,close,volume\n" + "".join(f"{time},100,101,99,100,5\n" for time in times))
+    assert mia("data", "import", tmp_path / "late.csv", "--instrument", "binance_spot:BTCUSDT").code == 0
+
+    assert mia("backtest", "leaks", "--assets", "binance_usdm:BTCUSDT", "binance_usdm:ETHUSDT").code == 0
+    done = mia("backtest", "leaks", "--assets", "binance_spot:BTCUSDT", "--json")
+
+    assert done.code == 1
+    assert "catalogue binance_spot" in json.loads(done.out)["findings"][0]["file"]
+
+
 def test_words_behind_an_option_are_its_own_until_the_next_dash() -> None:
     app = typer.Typer()
     seen: list[Any] = []

@@ -227,6 +227,14 @@ def test_the_last_days_of_events_are_counted_back_from_the_last_one(recording: M
     assert prepared.spec.from_ns == max(event.ts_recv_ns for event in prepared.events.events()) - DAY_NS
 
 
+def test_the_last_days_of_a_recording_are_counted_back_as_those_of_the_catalogue(recording: Make, asked: Make) -> None:
+    files = (recording(frames=500), recording("binance_spot_btcusdt_ws_2.gz", start_ns=START_NS + 3 * DAY_NS, frames=500))
+
+    prepared = prepare(asked(data=files, days=1, timeframe="time:1s"))
+
+    assert prepared.spec.from_ns == prepared.spec.data[0].last_ns - DAY_NS > START_NS
+
+
 # --- seals and trials --------------------------------------------------------------------------------------------------------
 
 
