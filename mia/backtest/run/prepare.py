@@ -160,6 +160,10 @@ def _cost_files(costs: Costs, instruments: Sequence[Instrument]) -> tuple[FileFa
 
 
 def _simulated(request: Request) -> Prepared:
+    if request.from_ns or request.to_ns or request.days:
+        raise ConfigError(
+            "--from, --to and --days are for recorded history: the simulated market has no dates; --duration says how long it runs"
+        )
     name = request.instruments[0] if request.instruments else SIM
     instrument = _known(request.settings, name)
     market = request.settings.sim
@@ -377,7 +381,11 @@ def _events(prepared: Prepared, make: Callable[[RunSpec], Engine]) -> Result:
         market.reads_book = True  # the venue fills against it
     venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper, spec.costs)
     collector = Collector(venue.moments)
-    Runner(engine, venue, collector, spec, _outside(prepared)).events(_until(history, spec.to_ns), MARK_EVERY_NS)
+    runner = Runner(engine, venue, collector, spec, _outside(prepared))
+    if history.columns is not None and not spec.to_ns:
+        runner.columns(history.columns(), MARK_EVERY_NS)
+    else:
+        runner.events(_until(history, spec.to_ns), MARK_EVERY_NS)
     ends = np.array([mark[0] for mark in collector.marks], dtype=np.int64)
     mids = np.array(collector.mids2, dtype=np.float64).reshape(len(ends), len(engine.markets)) / 2.0
     paths = Paths({i: PricePath(ends, mids[:, i], mids[:, i]) for i in range(len(engine.markets))})

@@ -334,3 +334,9 @@ def test_without_what_a_run_is_written_with_nothing_is_run(asked: Asked, monkeyp
 
     with pytest.raises(ConfigError, match=r"pip install 'mia\[train\]'"):
         prepare(asked())
+
+
+@pytest.mark.parametrize("given", [{"from_ns": 1}, {"to_ns": 1}, {"days": 3}])
+def test_dates_are_refused_where_the_market_has_none(given: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="the simulated market has no dates"):
+        prepare(Request(settings=settings_of(), strategy="rule:flat", **given))
