@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mia.backtest.catalogue.assets import metas, stored_text
+from mia.backtest.catalogue.columns import columns_of, lost_book
 from mia.backtest.catalogue.layout import Asset, begin_ns, end_ns, missing_months, month_of, ranges
 from mia.backtest.catalogue.months import Meta, RowsDigest, scanned
 from mia.backtest.catalogue.rows import COLUMNS, SNAPSHOT, events_of
@@ -24,6 +25,7 @@ from mia.backtest.validation.seal import Reading, Sealed, SealLog, names_in, sea
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import AnyEvent, FeedGap
 from mia.domain.instruments import Instrument
+from mia.features.columns import EventColumns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,6 +94,7 @@ def event_history(
         first_ns=min(f.first_ns for f in facts),
         warnings=[],
         notes=tuple(notes),
+        columns=(lambda: _columns(streams, sorted(ts for ts, _ in gaps))) if len(assets) == 1 else None,
     )
 
 
@@ -244,10 +247,36 @@ def _day(streams: Sequence[_Stream], frames: Sequence[Any]) -> Iterator[AnyEvent
     if len(there) == 1:
         stream, frame = there[0]
         return events_of(stream.kind, frame, stream.number)
-    times = np.concatenate([frame[_KEY].to_numpy() for _, frame in there])
-    places = np.concatenate([frame["n"].to_numpy() for _, frame in there])
-    which = np.repeat(np.arange(len(there)), [frame.height for _, frame in there])
-    order = which[np.lexsort((which, places, times))]
+    order = _order([frame for _, frame in there])
     following = [events_of(stream.kind, frame, stream.number).__next__ for stream, frame in there]
     pieces = (order[start : start + _PIECE].tolist() for start in range(0, len(order), _PIECE))
     return (following[k]() for k in chain.from_iterable(pieces))
+
+
+def _order(frames: Sequence[pl.DataFrame]) -> I64:
+    """The number of the frame that each row comes from, in order of arrival."""
+    which = np.repeat(np.arange(len(frames)), [frame.height for frame in frames])
+    if len(frames) == 1:
+        return which
+    times = np.concatenate([frame[_KEY].to_numpy() for frame in frames])
+    places = np.concatenate([frame["n"].to_numpy() for frame in frames])
+    return which[np.lexsort((which, places, times))]
+
+
+def _columns(streams: Sequence[_Stream], gaps: list[int]) -> Iterator[EventColumns]:
+    """As `_merged`, of one asset, in columns."""
+    for from_ns, to_ns in _days(streams):
+        frames = [stream.rows(from_ns, to_ns, COLUMNS[stream.kind]) for stream in streams]
+        there = [k for k, frame in enumerate(frames) if frame.height]
+        if not there:
+            continue
+        kinds, parts = [streams[k].kind for k in there], [frames[k] for k in there]
+        for piece in columns_of(kinds, parts, _order(parts), _PIECE):
+            while gaps and gaps[0] <= piece.ts_recv_ns[-1]:
+                ts, *gaps = gaps
+                at = int(np.searchsorted(piece.ts_recv_ns, ts, side="left"))
+                if at:
+                    yield piece.slice(0, at)
+                yield lost_book(ts)
+                piece = piece.slice(at, piece.events)
+            yield piece

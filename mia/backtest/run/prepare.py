@@ -35,6 +35,8 @@ from mia.domain.instruments import Instrument
 from mia.engine.engine import Engine
 from mia.engine.settings import LaneSettings
 from mia.features.bars import BarSpec
+from mia.features.columns import EventColumns
+from mia.ports import NEVER_NS
 from mia.risk.limits import Limits
 from mia.settings import Settings
 from mia.sim.bar_venue import BarVenue
@@ -382,14 +384,23 @@ def _events(prepared: Prepared, make: Callable[[RunSpec], Engine]) -> Result:
     venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper, spec.costs)
     collector = Collector(venue.moments)
     runner = Runner(engine, venue, collector, spec, _outside(prepared))
-    if history.columns is not None and not spec.to_ns:
-        runner.columns(history.columns(), MARK_EVERY_NS)
+    if history.columns is not None:
+        runner.columns(_columns_until(history.columns(), spec.to_ns), MARK_EVERY_NS)
     else:
         runner.events(_until(history, spec.to_ns), MARK_EVERY_NS)
     ends = np.array([mark[0] for mark in collector.marks], dtype=np.int64)
     mids = np.array(collector.mids2, dtype=np.float64).reshape(len(ends), len(engine.markets)) / 2.0
     paths = Paths({i: PricePath(ends, mids[:, i], mids[:, i]) for i in range(len(engine.markets))})
     return result_of(spec, strategies_of(engine), collector.gather(engine), paths, [*prepared.notes, *history.warnings])
+
+
+def _columns_until(chunks: Iterator[EventColumns], to_ns: int) -> Iterator[EventColumns]:
+    for chunk in chunks:
+        beyond = np.flatnonzero(chunk.ts_recv_ns > (to_ns or NEVER_NS))
+        if len(beyond):
+            yield chunk.slice(0, int(beyond[0]))
+            return
+        yield chunk
 
 
 def _until(history: EventHistory, to_ns: int) -> Iterator[AnyEvent]:

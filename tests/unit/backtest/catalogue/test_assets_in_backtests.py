@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from mia.assemble import calendar_files
+from mia.backtest.catalogue import events as events_module
 from mia.backtest.catalogue.importing import How, import_files
 from mia.backtest.catalogue.layout import Asset
 from mia.backtest.readers import file_sha256, read_for_seal
@@ -25,6 +26,8 @@ from mia.backtest.validation.seal import SealLog
 from mia.domain.errors import ConfigError, DataError, SealedError
 from mia.domain.events import BookSnapshot, FeedGap, Quote, Trade
 from mia.domain.instruments import Instrument
+from mia.features.columns import event_at, load
+from mia.kernels.tape import Tape
 from mia.risk.windows import load_windows
 from mia.sim.cost_settings import Costs, FundingCosts
 
@@ -201,6 +204,27 @@ def test_a_book_is_lost_where_another_import_begins(recording: Make, instrument:
     assert len(gaps) == 1
     assert events[gaps[0] - 1].ts_recv_ns < events[gaps[0]].ts_recv_ns <= events[gaps[0] + 1].ts_recv_ns
     assert events[gaps[0] + 1].ts_recv_ns >= later
+
+
+@pytest.mark.parametrize("read", ["trades", "quotes", "depth"])
+def test_an_assets_events_in_columns_are_its_events(
+    read: str, recording: Make, instrument: Named, asked: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "_PIECE", 700)  # several pieces a day
+    stored(recording(), instrument(SPOT))
+    stored(recording("binance_spot_btcusdt_ws_2.gz", start_ns=START_NS + DAY_NS, seed=6, book=False), instrument(SPOT))
+    history = prepare(asked(assets=(SPOT,), read=read)).events
+    assert history is not None
+    assert history.columns is not None
+    tape, found = Tape(), []
+    for chunk in history.columns():
+        load(tape, chunk)
+        found += [event_at(tape, i, 0) for i in range(tape.length)]
+
+    expected = list(history.events())
+
+    assert found == expected
+    assert any(isinstance(event, FeedGap) for event in expected) == (read == "depth")
 
 
 def test_a_span_of_events_begins_with_the_last_book_that_was_told_whole(recording: Make, instrument: Named, asked: Make) -> None:
