@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 DRIFT_MAJOR: Final = 0.25  # Siddiqi (2006): above it the inputs are not those of training any more
 DRIFT_OVER: Final = 0.1  # below it an alert may come again
 _NOTHING: Final = Target(nan, nan, (nan, nan, nan))
+# Looked up once: until Python 3.12 a member is fetched from its enum by a call.
+_OK: Final = Code.OK
+_SESSION_EXIT: Final = Code.SESSION_EXIT
+_OUT_OF_RANGE: Final = Code.FEATURE_OUT_OF_RANGE
 
 
 class Decider:
@@ -82,7 +86,7 @@ class Decider:
             order_ids,
         )
         out.insert(slot, record)
-        if gate is Code.FEATURE_OUT_OF_RANGE or lane.state.out_of_range_row:
+        if gate is _OUT_OF_RANGE or lane.state.out_of_range_row:
             self._note_range(lane, gate, out)
         if lane.drift is not None and (lane.state.model_drift > DRIFT_MAJOR or lane.state.is_drift_told):
             self._note_drift(lane, out)
@@ -90,7 +94,7 @@ class Decider:
     def _note_range(self, lane: Lane, gate: Code, out: list[AnyEffect]) -> None:
         """A model that is asked about a market it never saw stays silent: after many times in a row somebody should know."""
         known = lane.state
-        known.out_of_range_row = known.out_of_range_row + 1 if gate is Code.FEATURE_OUT_OF_RANGE else 0
+        known.out_of_range_row = known.out_of_range_row + 1 if gate is _OUT_OF_RANGE else 0
         if known.out_of_range_row == self._engine.config.out_of_range_max:
             column = lane.strategy.columns[lane.check_inputs() - lane.width]
             text = (
@@ -132,7 +136,7 @@ class Decider:
             return (Code.FEATURE_MISSING if lane.plan.is_warm(cold) else Code.WARM_UP), _NOTHING
         bad = lane.check_inputs()
         if bad >= 0:
-            return (Code.FEATURE_NOT_FINITE if bad < lane.width else Code.FEATURE_OUT_OF_RANGE), _NOTHING
+            return (Code.FEATURE_NOT_FINITE if bad < lane.width else _OUT_OF_RANGE), _NOTHING
         known, strategy = lane.state, lane.strategy
         if isinstance(strategy, Ensemble):
             target, known.said = strategy.blend(lane.obs, known.regime_probs, known.said)
@@ -148,6 +152,8 @@ class Decider:
         state, market, question = self._engine.state, lane.market, lane.question
         risk, limits, position = state.risk, state.risk.limits, market.position
         lane.cap = cap = cap_lots(question.position_lots_max, equity, limits.equity_share_max_e9, state.mid2[market.index], market.terms)
+        if not lane.plan.reads_account:
+            return
         share = position.lots / cap if cap > 0 else 0.0
         known = lane.state
         lane.plan.set_account(
@@ -187,7 +193,7 @@ class Decider:
         if window.is_flatten and q.position_lots:  # whatever the policy says, or when it cannot say anything
             q.target_lots = 0
             verdict = review(q, state.risk)
-            return Approved(0, Code.SESSION_EXIT) if type(verdict) is Approved else verdict
+            return Approved(0, _SESSION_EXIT) if type(verdict) is Approved else verdict
         if not (-1.0 <= target.signal <= 1.0):
             # Nothing usable was said: judged as an opening, so that the record names the first rule in the way.
             q.target_lots = q.position_lots + 1
@@ -210,14 +216,14 @@ class Decider:
     @staticmethod
     def _own_target(lane: Lane, verdict: Approved, target: Target) -> int:
         """What the lane itself adds to the sum from here on: its own wish, not what limits left of all of them."""
-        if verdict.code is Code.SESSION_EXIT or not (verdict.code is Code.OK or verdict.code.shrinks):
+        if verdict.code is _SESSION_EXIT or not (verdict.code is _OK or verdict.code.shrinks):
             return 0  # told to be flat, or only the closing half of a flip was granted
         own = target_lots(target.signal, lane.cap)
         return own if lane.market.terms.is_derivative or own > 0 else 0
 
     def _plan(self, lane: Lane, verdict: Approved | Refused, position: int) -> Plan:
         config, state, market = self._engine.config, self._engine.state, lane.market
-        if isinstance(verdict, Refused):
+        if type(verdict) is Refused:
             if config.execution.entry != "limit" or state.mid2[market.index] == 0:
                 return Plan(verdict.code, position)
             verdict = Approved(position, verdict.code)  # a resting entry is no longer wanted
@@ -227,7 +233,7 @@ class Decider:
     def _count(self, code: Code, verb: str) -> None:
         counters = self._engine.state.counters
         counters.verbs[verb] = counters.verbs.get(verb, 0) + 1
-        if code is not Code.OK:
+        if code is not _OK:
             counters.codes[code] = counters.codes.get(code, 0) + 1
 
 

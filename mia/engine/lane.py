@@ -32,7 +32,7 @@ from mia.risk.review import Question
 class Market:
     """One instrument inside the engine: its book, its last quote, the lanes that trade it."""
 
-    __slots__ = ("book", "definition", "followers", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms", "tick")
+    __slots__ = ("armed", "book", "definition", "followers", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms", "tick")
 
     def __init__(self, index: int, definition: Instrument, arena: Arena) -> None:
         self.index: Final = index
@@ -44,6 +44,7 @@ class Market:
         self.tick: Final = float(definition.tick_size)
         self.reads_book = False  # a lane reads depth
         self.needs_book = False  # a lane reads it without a mask: an invalid book blocks its openings
+        self.armed: tuple[int, int] | None = None  # lots and cost of the position that its protective levels were last set for
         self.state: MarketState
         self.position: Position
 

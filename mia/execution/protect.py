@@ -14,8 +14,12 @@ from mia.domain.sizing import SHARE_SCALE, Terms
 from mia.execution.planner import OrderIds, flatten
 from mia.execution.portfolio import Position
 from mia.execution.settings import ExecutionSettings
-from mia.execution.table import OrderTable
+from mia.execution.table import Exposure, OrderTable
 
+# Looked up once: until Python 3.12 a member is fetched from its enum by a call.
+_STOP: Final = Purpose.STOP
+_TAKE: Final = Purpose.TAKE
+_WORKING: Final = Status.WORKING
 _MOVING: Final = (Status.CREATED, Status.IN_FLIGHT, Status.CANCEL_IN_FLIGHT, Status.UNKNOWN)
 
 
@@ -99,19 +103,40 @@ def protect(position: Position, terms: Terms, table: OrderTable, settings: Execu
         return tuple(
             _cancel(order) for order in table.open_orders(position.instrument) if _is_protective(order) and order.status not in _MOVING
         )
+    group = position.trade.trade_id if position.trade is not None else ""
+    if _is_in_line(position, group, exposure, table):
+        return ()
     if is_dust(position, 0, terms) or _is_leaving(position, table):
         return ()
-    group = position.trade.trade_id if position.trade is not None else ""
     effects: list[AnyEffect] = []
-    for purpose in (Purpose.STOP, Purpose.TAKE):
+    for purpose in (_STOP, _TAKE):
         effects += _align(purpose, position, group, table, settings, ids)
     return tuple(effects)
+
+
+def _is_in_line(position: Position, group: str, exposure: Exposure, table: OrderTable) -> bool:
+    """The usual case, seen at a glance: nothing is open but one stop and one take that work, of this size and at these levels."""
+    if exposure.entries or len(exposure.open_ids) != 2 or table.replacing:
+        return False
+    lots = position.lots
+    seen = None
+    for name in exposure.open_ids:
+        order = table.orders[name]
+        purpose = order.purpose
+        if purpose is seen or order.status is not _WORKING or table.groups.get(name, group) != group:
+            return False
+        if order.side * (order.qty_lots - order.filled_lots) != -lots:
+            return False
+        if order.stop_ticks != (position.stop_ticks if purpose is _STOP else position.take_ticks):
+            return False
+        seen = purpose
+    return True
 
 
 def _align(
     purpose: Purpose, position: Position, group: str, table: OrderTable, settings: ExecutionSettings, ids: OrderIds
 ) -> list[AnyEffect]:
-    level = position.stop_ticks if purpose is Purpose.STOP else position.take_ticks
+    level = position.stop_ticks if purpose is _STOP else position.take_ticks
     side = -1 if position.lots > 0 else 1
     effects: list[AnyEffect] = []
     is_covered = False
@@ -170,7 +195,7 @@ def _is_leaving(position: Position, table: OrderTable) -> bool:
 
 
 def _is_protective(order: Order) -> bool:
-    return order.purpose is Purpose.STOP or order.purpose is Purpose.TAKE
+    return order.purpose is _STOP or order.purpose is _TAKE
 
 
 def _cancel(order: Order) -> CancelOrder:

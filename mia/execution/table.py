@@ -44,6 +44,7 @@ _REPORTS: Final[dict[type, Report]] = {
     CancelRejected: Report.CANCEL_REJECTED,
     RequestTimedOut: Report.TIMED_OUT,
 }
+_WORKING: Final = Status.WORKING  # looked up once: until Python 3.12 a member is fetched from its enum by a call
 _PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Order).decode
@@ -313,13 +314,14 @@ class OrderTable(msgspec.Struct):
         for client_order_id in x.open_ids:
             order = self.orders[client_order_id]
             pending = self.replacing.get(client_order_id)
-            lots = max(0, max(order.qty_lots, pending[0] if pending else 0) - order.filled_lots)
+            size = pending[0] if pending is not None and pending[0] > order.qty_lots else order.qty_lots
+            lots = size - order.filled_lots if size > order.filled_lots else 0
             _count(x, order.side, lots, order.reduce_only)
             if order.purpose in _PROTECTIVE:
                 x.protective += 1
             else:
                 x.entries += 1
-                x.in_flight += order.status is not Status.WORKING
+                x.in_flight += order.status is not _WORKING
         for foreign in self.external.values():
             if foreign.instrument == instrument:
                 _count(x, foreign.side, foreign.qty_lots - foreign.filled_lots, foreign.reduce_only)

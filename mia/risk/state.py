@@ -15,6 +15,11 @@ HOUR_NS: Final = 3_600_000_000_000
 _DOUBLINGS_MAX: Final = 6
 
 
+def is_penalty(overtrade_risk_score: float) -> bool:
+    """True at an overtrade score of 1."""
+    return not (overtrade_risk_score < 1.0)
+
+
 class RiskState(msgspec.Struct):
     """All changing state of the risk rules; one msgpack encode is its snapshot."""
 
@@ -81,9 +86,11 @@ class RiskState(msgspec.Struct):
     @property
     def drawdown(self) -> float:
         """Fall from the peak as a share of it, in [0, 1]."""
-        if not (self.peak_equity_e8 > 0):
+        peak = self.peak_equity_e8
+        if not (peak > 0):
             return 0.0 if not self.is_started else 1.0
-        return min(1.0, max(0, self.peak_equity_e8 - self.equity_e8) / self.peak_equity_e8)
+        fall = peak - self.equity_e8
+        return min(1.0, fall / peak) if fall > 0 else 0.0
 
     @property
     def drawdown_ratio(self) -> float:
@@ -130,11 +137,11 @@ class RiskState(msgspec.Struct):
         for closed_ns in self.trade_times_ns:
             if closed_ns > ts_ns - HOUR_NS:
                 recent += 1
-        return min(1.0, recent / self.overtrade_trades_per_hour)
+        return min(1.0, recent / self.overtrade_trades_per_hour) if recent else 0.0
 
     def is_penalty_active(self, ts_ns: int) -> bool:
         """True at an overtrade score of 1."""
-        return not (self.overtrade_risk_score(ts_ns) < 1.0)
+        return is_penalty(self.overtrade_risk_score(ts_ns))
 
     def note_reject(self, lane: int, ts_ns: int) -> None:
         """An order of the lane was rejected: wait cool_down_s, doubled with each rejection in a row (64 times at most)."""
