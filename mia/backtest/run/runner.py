@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from mia.backtest.run.collect import Collector
+from mia.backtest.run.collect import HEARD, Collector
 from mia.backtest.run.spec import RunSpec
 from mia.domain.effects import AnyEffect
 from mia.domain.errors import DataError, MiaError
@@ -73,7 +73,8 @@ class Runner:
             raise
         except Exception as e:
             raise self._failed(event, e) from e
-        self._pass_on(event, effects, is_market)
+        if effects or is_market or type(event) in HEARD:
+            self._pass_on(event, effects, is_market)
 
     def _pass_on(self, event: AnyEvent, effects: Sequence[AnyEffect], is_market: bool) -> None:
         self.collector.take(event, effects, self.engine)
@@ -119,25 +120,28 @@ class Runner:
         venue = self._venue
         assert isinstance(venue, BarVenue)
         last_ns = 0
-        for group, is_next_last in _with_end(groups):
+        replace, engine, closes_at_end = msgspec.structs.replace, self.engine, self._spec.closes_at_end
+        for group, is_next_last in _with_end(groups) if closes_at_end else zip(groups, itertools.repeat(False)):
             close_ns = group[0].event.ts_recv_ns
             if close_ns <= last_ns:
                 raise DataError(f"the clock goes back: a bar that ends at {close_ns} ns after one that ends at {last_ns} ns")
             last_ns = close_ns
             if not self._seq:
                 self.begin(min(row.prices.open_ns for row in group))
-            self._warm(close_ns)
+            if self._is_warming:
+                self._warm(close_ns)
             venue.open_bars([row.prices for row in group])
             self._drain(venue, close_ns)
             venue.close_bars()
-            self._hear(close_ns)
+            if self._next is not None:
+                self._hear(close_ns)
             for row in group:
-                self.accept(msgspec.structs.replace(row.event, seq=self._seq + 1))
-            if is_next_last and self._spec.closes_at_end:
+                self.accept(replace(row.event, seq=self._seq + 1))
+            if is_next_last:
                 self.accept(Flatten(self._seq + 1, 0, close_ns, "end of the history"))
             self._drain(venue, close_ns)
             self.accept(Timer(self._seq + 1, 0, close_ns))
-            self.collector.mark(close_ns, self.engine)
+            self.collector.mark(close_ns, engine)
 
     def _drain(self, venue: BarVenue, until_ns: int) -> None:
         while (report := venue.pop(until_ns, self._seq + 1)) is not None:
@@ -223,12 +227,17 @@ def _with_end(groups: Iterable[Sequence[BarRow]]) -> Iterator[tuple[Sequence[Bar
 
 
 def merged(markets: Sequence[Iterator[BarRow]]) -> Iterator[list[BarRow]]:
-    """Bars of several instruments, those that end at one time together."""
-    group: list[BarRow] = []
-    for row in heapq.merge(*markets, key=lambda r: (r.event.ts_recv_ns, r.prices.instrument)):
-        if group and row.event.ts_recv_ns != group[0].event.ts_recv_ns:
-            yield group
-            group = []
-        group.append(row)
-    if group:
+    """Bars of several instruments in order of time; those that end at one time together, in the order of the instruments."""
+    if len(markets) == 1:
+        for row in markets[0]:
+            yield [row]
+        return
+    heads = [next(market, None) for market in markets]
+    while ends := [row.event.ts_recv_ns for row in heads if row is not None]:
+        end_ns = min(ends)
+        group = []
+        for k, row in enumerate(heads):
+            if row is not None and row.event.ts_recv_ns == end_ns:
+                group.append(row)
+                heads[k] = next(markets[k], None)
         yield group
