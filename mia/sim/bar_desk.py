@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from mia.domain.events import BUY
 from mia.ports import NEVER_NS
@@ -14,7 +16,7 @@ from mia.sim.state import VenueOrder, VenuePosition
 RECENT_BARS: Final = 20  # finished bars that volatility and usual volume are taken from
 
 
-class BarPrices(NamedTuple):
+class BarPrices(msgspec.Struct, frozen=True, gc=False):
     """One bar of one instrument, in ticks and lots. open_ns: from when on its open could be traded; close_ns: its end."""
 
     instrument: int
@@ -28,14 +30,18 @@ class BarPrices(NamedTuple):
 
 
 class Resting:
-    """An open order and since when. is_market: it takes what the market gives from here on; sizing: (target, cap) when it was decided."""
+    """An open order and since when. is_market: it takes what the market gives from here on; sizing: (target, cap) when it was decided.
 
-    __slots__ = ("is_market", "order", "since_ns", "sizing")
+    rises: a price that rises comes to fill or trigger it, else one that falls.
+    """
+
+    __slots__ = ("is_market", "order", "rises", "since_ns", "sizing")
 
     def __init__(self, order: VenueOrder, since_ns: int) -> None:
         self.order = order
         self.since_ns = since_ns
         self.is_market = order.order_type == "market"
+        self.rises = (order.side == BUY) == (order.order_type == "stop")
         self.sizing: tuple[int, int] | None = None
 
 
@@ -68,6 +74,16 @@ class BarDesk:
             self._recent.append((r * r, bar.volume_lots))
             self.mark_ticks = bar.close_ticks
         self.is_running = False
+
+    def is_touched(self, bar: BarPrices) -> bool:
+        """Could the bar do anything to what rests here? False only when no price of it fills or triggers an order."""
+        low, high = bar.low_ticks, bar.high_ticks
+        if not (low <= bar.open_ticks <= high and low <= bar.close_ticks <= high):
+            return True
+        for resting in self.orders.values():
+            if resting.is_market or is_beyond(resting.order, high if resting.rises else low):
+                return True
+        return False
 
     def pace(self) -> tuple[float, int]:
         """(volatility as a share of price, lots traded) of one bar, over the finished bars; (0.0, 0) while none is known.

@@ -15,7 +15,7 @@ Owns our orders and what is on its way; it has no clock, and what is drawn follo
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -144,18 +144,25 @@ class BarVenue:
         self._books.report(now_ns, OrderReplaced, order.client_order_id, order.price_ticks, order.stop_ticks, order.qty_lots)
 
     # --- bars -------------------------------------------------------------------------------------------------------
-    def open_bars(self, bars: Iterable[BarPrices]) -> None:
+    def open_bars(self, bars: Sequence[BarPrices]) -> None:
         """Bars that end at one time begin: the market opens at their opens."""
-        charges_carry = self._costs.charges_carry
+        costs, desks = self._costs, self._desks
+        is_quiet = not (self._requests or self._books.reports or costs.liquidates)
         for bar in bars:
-            desk = self._desks[bar.instrument]
+            desk = desks[bar.instrument]
             desk.begin(bar)
-            if charges_carry:
+            if is_quiet and desk.orders and desk.is_touched(bar):
+                is_quiet = False
+            if costs.charges_carry:
                 if desk.next_charge_ns == NEVER_NS:
                     desk.next_charge_ns = self._costs.next_charge_ns(bar.instrument, bar.open_ns)
                 while desk.next_charge_ns <= bar.close_ns:
                     heapq.heappush(self._steps, (desk.next_charge_ns, _CHARGE, bar.instrument))
                     desk.next_charge_ns = self._costs.next_charge_ns(bar.instrument, desk.next_charge_ns)
+        if is_quiet and not self._steps:
+            return  # nothing is on its way, charged or touched: the bars pass
+        for bar in bars:
+            desk = desks[bar.instrument]
             if desk.orders or desk.position.lots or self._requests:
                 heapq.heappush(self._steps, (bar.open_ns, _OPEN, bar.instrument))
                 within_ns = bar.close_ns - 1

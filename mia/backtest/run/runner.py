@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -38,7 +38,7 @@ class StrategyFailed(MiaError):
     """A strategy raised in the middle of a run: where, and what it said."""
 
 
-class BarRow(NamedTuple):
+class BarRow(msgspec.Struct, frozen=True, gc=False):
     """One bar as the runner takes it: what the venue sees of it, and the event that the engine hears at its end."""
 
     prices: BarPrices
