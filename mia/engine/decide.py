@@ -43,39 +43,39 @@ class Decider:
     def decide(self, lane: Lane, ts: int, out: list[AnyEffect]) -> None:
         """Run the lane's chain at ts and append what follows from it."""
         engine = self._engine
-        state = engine.state
-        lane.state.last_decision_ns = ts
-        state.decision_id += 1
-        decision_id = state.decision_id
+        state, known, market = engine.state, lane.state, lane.market
+        known.last_decision_ns = ts
+        state.decision_id = decision_id = state.decision_id + 1
         state.ids.begin(decision_id)
         state.counters.decisions += 1
         equity = engine.update_equity(ts, out)
         gate, target = self._ask(lane, ts, equity)
-        position = lane.market.position.lots
+        held = market.position
+        position = held.lots
         verdict = self._review(lane, ts, equity, gate, target)
         planned = self._plan(lane, verdict, position)
         slot = len(out)
-        order_ids = engine.orders.emit(planned.effects, lane.index, ts, out)
+        order_ids = engine.orders.emit(planned.effects, lane.index, ts, out) if planned.effects else ()
         code = planned.code
         limit = actual = 0.0
         if type(verdict) is Refused:
             code, limit, actual = verdict.code, verdict.limit, verdict.actual
             verb = "refused"
         else:
-            verb = _verb(position, planned)
+            verb = _verb(position, planned) if order_ids else "hold"
             assert type(verdict) is Approved
-            lane.state.target_lots = self._own_target(lane, verdict, target)
+            known.target_lots = self._own_target(lane, verdict, target)
         self._count(code, verb)
         record = RecordDecision(
             decision_id,
             ts,
             lane.index,
-            lane.market.index,
-            state.portfolio.trade_id(lane.market.index),
+            market.index,
+            held.trade.trade_id if held.trade is not None else "",
             verb,
             target.signal,
             target.alpha,
-            lane.state.regime_probs,
+            known.regime_probs,
             target.actions,
             code,
             limit,
@@ -86,9 +86,9 @@ class Decider:
             order_ids,
         )
         out.insert(slot, record)
-        if gate is _OUT_OF_RANGE or lane.state.out_of_range_row:
+        if gate is _OUT_OF_RANGE or known.out_of_range_row:
             self._note_range(lane, gate, out)
-        if lane.drift is not None and (lane.state.model_drift > DRIFT_MAJOR or lane.state.is_drift_told):
+        if lane.drift is not None and (known.model_drift > DRIFT_MAJOR or known.is_drift_told):
             self._note_drift(lane, out)
 
     def _note_range(self, lane: Lane, gate: Code, out: list[AnyEffect]) -> None:
@@ -127,13 +127,14 @@ class Decider:
     def _ask(self, lane: Lane, ts: int, equity: int) -> tuple[Code, Target]:
         """Observe and infer; the gate's code, and what the policy said when it was asked at all."""
         self._set_account(lane, equity)
-        lane.plan.observe(ts)
+        plan = lane.plan
+        plan.observe(ts)
         if lane.drift is not None:  # the account's columns hear of it at the next decision
             lane.drift.count()
             lane.state.model_drift = lane.drift.score()
-        cold = lane.plan.first_cold()
+        cold = plan.first_cold()
         if cold >= 0:
-            return (Code.FEATURE_MISSING if lane.plan.is_warm(cold) else Code.WARM_UP), _NOTHING
+            return (Code.FEATURE_MISSING if plan.is_warm(cold) else Code.WARM_UP), _NOTHING
         bad = lane.check_inputs()
         if bad >= 0:
             return (Code.FEATURE_NOT_FINITE if bad < lane.width else _OUT_OF_RANGE), _NOTHING
@@ -149,9 +150,10 @@ class Decider:
         return gate, target
 
     def _set_account(self, lane: Lane, equity: int) -> None:
-        state, market, question = self._engine.state, lane.market, lane.question
-        risk, limits, position = state.risk, state.risk.limits, market.position
-        lane.cap = cap = cap_lots(question.position_lots_max, equity, limits.equity_share_max_e9, state.mid2[market.index], market.terms)
+        state, market = self._engine.state, lane.market
+        risk, position = state.risk, market.position
+        share_e9 = risk.limits.equity_share_max_e9
+        lane.cap = cap = cap_lots(lane.question.position_lots_max, equity, share_e9, state.mid2[market.index], market.terms)
         if not lane.plan.reads_account:
             return
         share = position.lots / cap if cap > 0 else 0.0
@@ -174,13 +176,17 @@ class Decider:
         engine = self._engine
         state, market, q = engine.state, lane.market, lane.question
         known = market.state
-        has_quote = state.mid2[market.index] > 0
         exposure = state.table.exposure(market.index)
         q.ts_ns = ts
         q.position_lots = market.position.lots
-        q.buy_lots, q.sell_lots = exposure.buy_lots, exposure.sell_lots
-        q.reduce_buy_lots, q.reduce_sell_lots = exposure.reduce_buy_lots, exposure.reduce_sell_lots
-        q.bid_ticks, q.ask_ticks = (known.bid_ticks, known.ask_ticks) if has_quote else (0, 0)
+        q.buy_lots = exposure.buy_lots
+        q.sell_lots = exposure.sell_lots
+        q.reduce_buy_lots = exposure.reduce_buy_lots
+        q.reduce_sell_lots = exposure.reduce_sell_lots
+        if state.mid2[market.index] > 0:
+            q.bid_ticks, q.ask_ticks = known.bid_ticks, known.ask_ticks
+        else:
+            q.bid_ticks = q.ask_ticks = 0
         q.quote_age_ns = ts - known.quote_ns
         q.equity_e8 = equity
         if len(engine.markets) > 1:
@@ -222,7 +228,8 @@ class Decider:
         return own if lane.market.terms.is_derivative or own > 0 else 0
 
     def _plan(self, lane: Lane, verdict: Approved | Refused, position: int) -> Plan:
-        config, state, market = self._engine.config, self._engine.state, lane.market
+        engine = self._engine
+        config, state, market = engine.config, engine.state, lane.market
         if type(verdict) is Refused:
             if config.execution.entry != "limit" or state.mid2[market.index] == 0:
                 return Plan(verdict.code, position)

@@ -57,7 +57,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 def cap_lots(position_lots_max: int, equity_e8: int, share_e9: int, mid2: int, terms: Terms) -> int:
     """Lots that a signal of 1.0 means: the lesser of the position limit and the share of equity, rounded down."""
-    return min(position_lots_max, lots_of_equity(equity_e8, share_e9, mid2, terms))
+    lots = lots_of_equity(equity_e8, share_e9, mid2, terms)
+    return lots if lots < position_lots_max else position_lots_max
 
 
 def target_lots(signal: float, lots: int) -> int:

@@ -99,10 +99,11 @@ class OrderTable(msgspec.Struct):
 
     def exposure(self, instrument: int) -> Exposure:
         """Open orders of an instrument."""
-        found = self.exposures.get(instrument)
-        if found is None:
+        try:
+            return self.exposures[instrument]
+        except KeyError:
             found = self.exposures[instrument] = Exposure(instrument)
-        return found
+            return found
 
     def find(self, client_order_id: str) -> Order | None:
         """An order of ours, open or closed; a closed one is a copy, changes of it are kept by `_move` only."""
