@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from mia.domain.codes import Code
-from mia.domain.effects import AnyEffect, RaiseAlert, RecordDecision, SubmitOrder
+from mia.domain.effects import AnyEffect, RaiseAlert, RecordDecision
 from mia.domain.orders import Approved, Refused
 from mia.execution.exposure import others_notional_e8
 from mia.execution.planner import Plan, cap_lots, plan, target_lots
@@ -230,7 +230,7 @@ class Decider:
     def _plan(self, lane: Lane, verdict: Approved | Refused, position: int) -> Plan:
         engine = self._engine
         config, state, market = engine.config, engine.state, lane.market
-        if type(verdict) is Refused:
+        if isinstance(verdict, Refused):
             if config.execution.entry != "limit" or state.mid2[market.index] == 0:
                 return Plan(verdict.code, position)
             verdict = Approved(position, verdict.code)  # a resting entry is no longer wanted
@@ -245,9 +245,9 @@ class Decider:
 
 
 def _verb(position: int, planned: Plan) -> str:
-    """The word for what the position is about to do."""
+    """The word for what the position is about to do by an order."""
     target = planned.target_lots
-    if target == position or not any(type(effect) is SubmitOrder for effect in planned.effects):
+    if target == position:
         return "hold"
     if target == 0:
         return "flat"

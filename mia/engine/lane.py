@@ -32,7 +32,9 @@ from mia.risk.review import Question
 class Market:
     """One instrument inside the engine: its book, its last quote, the lanes that trade it."""
 
-    __slots__ = ("armed", "book", "definition", "followers", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms", "tick")
+    __slots__ = (
+        "armed", "book", "definition", "followers", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms", "tick",
+    )  # fmt: skip
 
     def __init__(self, index: int, definition: Instrument, arena: Arena) -> None:
         self.index: Final = index

@@ -69,12 +69,11 @@ class Orders:
             market.armed = held
         if not config.venue_holds_stops:
             return
-        if not position.lots and not state.table.exposure(market.index).protective:
+        if protect.is_in_line(position, state.table):
             return
         self.begin_batch()
         effects = protect.protect(position, market.terms, state.table, config.execution, state.ids)
-        if effects:
-            self.emit_batch(effects, self._lane_of(market), ts, out)
+        self.emit_batch(effects, self._lane_of(market), ts, out)
 
     def protect_all(self, ts: int, out: list[AnyEffect]) -> None:
         """Recovery: every open position is protected before anything else trades."""

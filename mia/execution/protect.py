@@ -14,7 +14,7 @@ from mia.domain.sizing import SHARE_SCALE, Terms
 from mia.execution.planner import OrderIds, flatten
 from mia.execution.portfolio import Position
 from mia.execution.settings import ExecutionSettings
-from mia.execution.table import Exposure, OrderTable
+from mia.execution.table import OrderTable
 
 # Looked up once: until Python 3.12 a member is fetched from its enum by a call.
 _STOP: Final = Purpose.STOP
@@ -103,22 +103,27 @@ def protect(position: Position, terms: Terms, table: OrderTable, settings: Execu
         return tuple(
             _cancel(order) for order in table.open_orders(position.instrument) if _is_protective(order) and order.status not in _MOVING
         )
-    group = position.trade.trade_id if position.trade is not None else ""
-    if _is_in_line(position, group, exposure, table):
-        return ()
     if is_dust(position, 0, terms) or _is_leaving(position, table):
         return ()
+    group = position.trade.trade_id if position.trade is not None else ""
     effects: list[AnyEffect] = []
     for purpose in (_STOP, _TAKE):
         effects += _align(purpose, position, group, table, settings, ids)
     return tuple(effects)
 
 
-def _is_in_line(position: Position, group: str, exposure: Exposure, table: OrderTable) -> bool:
-    """The usual case, seen at a glance: nothing is open but one stop and one take that work, of this size and at these levels."""
+def is_in_line(position: Position, table: OrderTable) -> bool:
+    """True when `protect` has nothing to send, as far as that is seen at a glance.
+
+    Flat without protective orders, or nothing open but one stop and one take that work, of this size and at these levels.
+    """
+    exposure = table.exposure(position.instrument)
+    lots = position.lots
+    if not lots and not exposure.protective:
+        return True
     if exposure.entries or len(exposure.open_ids) != 2 or table.replacing:
         return False
-    lots = position.lots
+    group = position.trade.trade_id if position.trade is not None else ""
     seen = None
     for name in exposure.open_ids:
         order = table.orders[name]

@@ -134,7 +134,7 @@ class Windows:
 
     def state(self, ts_ns: int, family: str) -> WindowState:
         """What the calendar says at ts_ns for a family; ConfigError when it has no table."""
-        table = self._table(family)
+        table = self._tables.get(family) or self._table(family)
         memo = table.memo
         if memo.from_ns <= ts_ns < memo.until_ns:
             return memo

@@ -81,7 +81,8 @@ class BarDesk:
         if not (low <= bar.open_ticks <= high and low <= bar.close_ticks <= high):
             return True
         for resting in self.orders.values():
-            if resting.is_market or is_beyond(resting.order, high if resting.rises else low):
+            extreme = high if resting.rises else low
+            if resting.is_market or is_beyond(resting.order, extreme):
                 return True
         return False
 

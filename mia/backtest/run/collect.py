@@ -96,8 +96,8 @@ class Collector:
         self._last_ns.append(d.ts_ns)
         self._times.append(1)
 
-    def mark(self, ts_ns: int, engine: Engine) -> None:
-        """Note the account as it stands."""
+    def mark(self, ts_ns: int, engine: Engine, equity_e8: int | None = None) -> None:
+        """Note the account as it stands. equity_e8: its equity where that is known already."""
         state = engine.state
         portfolio, marks2 = state.portfolio, state.marks2
         notional = 0
@@ -107,7 +107,9 @@ class Collector:
             if held:
                 notional += held * marks2[market.index] * market.terms.unit_e8 // 2
         self._mids2.extend(marks2)
-        self._marks.extend((ts_ns, portfolio.equity_e8(marks2), portfolio.cash_e8, notional, _regime(engine)))
+        if equity_e8 is None:
+            equity_e8 = portfolio.equity_e8(marks2)
+        self._marks.extend((ts_ns, equity_e8, portfolio.cash_e8, notional, _regime(engine)))
 
     @property
     def marks(self) -> I64:

@@ -73,12 +73,16 @@ class Runner:
             raise
         except Exception as e:
             raise self._failed(event, e) from e
-        if effects or is_market or type(event) in HEARD:
-            self._pass_on(event, effects, is_market)
+        if is_market:
+            self._pass_on(event, effects)
+        elif effects or type(event) in HEARD:
+            self.collector.take(event, effects, self.engine)
+            self._venue.send(effects, event.ts_recv_ns)
 
-    def _pass_on(self, event: AnyEvent, effects: Sequence[AnyEffect], is_market: bool) -> None:
+    def _pass_on(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
+        """A market event's wishes, after the venue has heard it where it concerns it."""
         self.collector.take(event, effects, self.engine)
-        if is_market and (self._venue.active or type(event) is FeedGap):
+        if self._venue.active or type(event) is FeedGap:
             self._venue.on_market(event)  # type: ignore[union-attr]
         if effects:
             self._venue.send(effects, event.ts_recv_ns)
@@ -120,7 +124,7 @@ class Runner:
         venue = self._venue
         assert isinstance(venue, BarVenue)
         last_ns = 0
-        replace, engine, closes_at_end = msgspec.structs.replace, self.engine, self._spec.closes_at_end
+        replace, engine, collector, closes_at_end = msgspec.structs.replace, self.engine, self.collector, self._spec.closes_at_end
         for group, is_next_last in _with_end(groups) if closes_at_end else zip(groups, itertools.repeat(False)):
             close_ns = group[0].event.ts_recv_ns
             if close_ns <= last_ns:
@@ -141,7 +145,7 @@ class Runner:
                 self.accept(Flatten(self._seq + 1, 0, close_ns, "end of the history"))
             self._drain(venue, close_ns)
             self.accept(Timer(self._seq + 1, 0, close_ns))
-            self.collector.mark(close_ns, engine)
+            collector.mark(close_ns, engine, engine.state.risk.equity_e8)  # as the timer has just marked it
 
     def _drain(self, venue: BarVenue, until_ns: int) -> None:
         while (report := venue.pop(until_ns, self._seq + 1)) is not None:
@@ -173,7 +177,7 @@ class Runner:
             except Exception as e:
                 raise self._failed(event, e) from e
             if effects or venue.active or type(event) is FeedGap:
-                self._pass_on(event, effects, is_market=True)
+                self._pass_on(event, effects)
                 due_ns = 0  # the venue may have an answer
         if self._seq:
             self.collector.mark(state.now_ns, engine)
@@ -229,8 +233,8 @@ def _with_end(groups: Iterable[Sequence[BarRow]]) -> Iterator[tuple[Sequence[Bar
 def merged(markets: Sequence[Iterator[BarRow]]) -> Iterator[list[BarRow]]:
     """Bars of several instruments in order of time; those that end at one time together, in the order of the instruments."""
     if len(markets) == 1:
-        for row in markets[0]:
-            yield [row]
+        for only in markets[0]:
+            yield [only]
         return
     heads = [next(market, None) for market in markets]
     while ends := [row.event.ts_recv_ns for row in heads if row is not None]:
