@@ -154,7 +154,7 @@ class Decider:
         risk, position = state.risk, market.position
         share_e9 = risk.limits.equity_share_max_e9
         lane.cap = cap = cap_lots(lane.question.position_lots_max, equity, share_e9, state.mid2[market.index], market.terms)
-        if not lane.plan.reads_account:
+        if not lane.reads_account:
             return
         share = position.lots / cap if cap > 0 else 0.0
         known = lane.state

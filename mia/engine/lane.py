@@ -72,7 +72,7 @@ class Lane:
 
     __slots__ = (
         "alpha_min", "cap", "drift", "drift_columns", "heard_valid_ns", "hi", "index", "lo", "market", "min_interval_ns",
-        "needs_book", "obs", "plan", "question", "reads_book", "spec", "state", "strategy", "trigger", "width",
+        "needs_book", "obs", "plan", "question", "reads_account", "reads_book", "spec", "state", "strategy", "trigger", "width",
     )  # fmt: skip
 
     def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
@@ -98,6 +98,7 @@ class Lane:
         self.lo: Final = memoryview(array("d", strategy.lo))
         self.hi: Final = memoryview(array("d", strategy.hi))
         self.question: Final = Question.of(index, market.terms, market.symbol, limits)
+        self.reads_account: Final = self.plan.reads_account
         self.reads_book: Final = reads_depth(columns)
         self.needs_book: Final = self.reads_book and "has(depth)" not in columns  # with the mask its policy knows what to do without
         self.cap = 0
