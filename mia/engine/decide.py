@@ -64,7 +64,7 @@ class Decider:
         else:
             verb = _verb(position, planned) if order_ids else "hold"
             assert type(verdict) is Approved
-            known.target_lots = self._own_target(lane, verdict, target)
+            known.target_lots = self._own_target(lane, verdict)
         self._count(code, verb)
         record = RecordDecision(
             decision_id,
@@ -194,7 +194,9 @@ class Decider:
         q.is_enabled = state.is_enabled
         q.is_book_valid = not lane.needs_book or (market.book.is_valid() and not market.book.is_crossed())
         q.gate = gate
-        window = engine.config.windows.state(ts, market.definition.family)
+        window = lane.window
+        if not (window.from_ns <= ts < window.until_ns):
+            window = lane.window = engine.config.windows.state(ts, market.definition.family)
         q.window = window.code
         if window.is_flatten and q.position_lots:  # whatever the policy says, or when it cannot say anything
             q.target_lots = 0
@@ -205,7 +207,7 @@ class Decider:
             q.target_lots = q.position_lots + 1
             verdict = review(q, state.risk)
             return verdict if type(verdict) is Refused else Refused(q.position_lots, gate)
-        q.target_lots = target_lots(target.signal, lane.cap)
+        q.target_lots = lane.wish_lots = target_lots(target.signal, lane.cap)
         if len(market.lanes) > 1:
             q.target_lots = self._sum(lane, q.target_lots)
         return review(q, state.risk)
@@ -220,11 +222,11 @@ class Decider:
         return total
 
     @staticmethod
-    def _own_target(lane: Lane, verdict: Approved, target: Target) -> int:
+    def _own_target(lane: Lane, verdict: Approved) -> int:
         """What the lane itself adds to the sum from here on: its own wish, not what limits left of all of them."""
         if verdict.code is _SESSION_EXIT or not (verdict.code is _OK or verdict.code.shrinks):
             return 0  # told to be flat, or only the closing half of a flip was granted
-        own = target_lots(target.signal, lane.cap)
+        own = lane.wish_lots
         return own if lane.market.terms.is_derivative or own > 0 else 0
 
     def _plan(self, lane: Lane, verdict: Approved | Refused, position: int) -> Plan:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Sequence
+from struct import Struct
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +41,7 @@ _RISK_RECORD_NS: Final = 60_000_000_000
 _PAUSE_NS: Final = 60_000_000_000  # the daemon or the feed was down for longer, and for longer than so many bars: features warm up anew
 _PAUSE_BARS: Final = 3
 _REARM_NS: Final = 1_000_000_000
+_BAR: Final = Struct("11d")  # how a plan takes a finished bar
 Handler = Callable[[Any, list[AnyEffect]], None]
 
 
@@ -235,10 +237,12 @@ class Engine:
         """A market of finished bars: the close is the last quote and the mark, and every lane may decide on it, whatever its trigger."""
         market = self.markets[e.instrument]
         known, ts = market.state, e.ts_recv_ns
-        bar = self._bar
-        bar[0], bar[1], bar[2], bar[3], bar[4] = e.open_ticks, e.high_ticks, e.low_ticks, e.close_ticks, e.volume_lots
-        bar[5], bar[6], bar[7], bar[8], bar[9], bar[10] = e.buy_lots, e.sell_lots, e.notional, e.trades, e.buys, e.sells
-        self.state.counters.market_events += 1
+        state, bar = self.state, self._bar
+        _BAR.pack_into(
+            bar, 0, e.open_ticks, e.high_ticks, e.low_ticks, e.close_ticks, e.volume_lots, e.buy_lots, e.sell_lots, e.notional, e.trades,
+            e.buys, e.sells,
+        )  # fmt: skip
+        state.counters.market_events += 1
         taken = 0
         for lane in market.lanes:
             taken += lane.plan.on_bar(ts, bar)
@@ -247,8 +251,8 @@ class Engine:
         known.bid_ticks = known.ask_ticks = e.close_ticks
         known.bid_lots = known.ask_lots = e.volume_lots if e.volume_lots > 1 else 1
         known.quote_ns = ts
-        self.state.mid2[e.instrument] = self.state.marks2[e.instrument] = 2 * e.close_ticks
-        if market.position.lots and not self.state.is_recovering:
+        state.mid2[e.instrument] = state.marks2[e.instrument] = 2 * e.close_ticks
+        if market.position.lots and not state.is_recovering:
             self.orders.watch_stops(market, ts, out)
         for lane in market.lanes:
             lane.close_bars()

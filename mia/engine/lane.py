@@ -27,6 +27,7 @@ from mia.kernels.observe import to_float32
 from mia.policy.strategy import Strategy
 from mia.risk.limits import Limits
 from mia.risk.review import Question
+from mia.risk.windows import NEVER
 
 
 class Market:
@@ -72,7 +73,8 @@ class Lane:
 
     __slots__ = (
         "alpha_min", "cap", "drift", "drift_columns", "heard_valid_ns", "hi", "index", "lo", "market", "min_interval_ns",
-        "needs_book", "obs", "plan", "question", "reads_account", "reads_book", "spec", "state", "strategy", "trigger", "width",
+        "needs_book", "obs", "plan", "question", "reads_account", "reads_book", "spec", "state", "strategy", "trigger", "width", "window",
+        "wish_lots",
     )  # fmt: skip
 
     def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
@@ -102,6 +104,8 @@ class Lane:
         self.reads_book: Final = reads_depth(columns)
         self.needs_book: Final = self.reads_book and "has(depth)" not in columns  # with the mask its policy knows what to do without
         self.cap = 0
+        self.wish_lots = 0  # what the last decision's signal asks for, of the cap
+        self.window = NEVER  # what the calendar says now
         self.state: LaneState
 
     def close_bars(self) -> None:

@@ -71,17 +71,17 @@ class RiskState(msgspec.Struct):
         elif day > self.day:
             self.day, self.day_start_equity_e8 = day, self.equity_e8
         self.equity_e8 = equity_e8
-        loss = self.day_start_equity_e8 - equity_e8
-        self.is_daily_loss_reached = loss > 0 and not (loss * SHARE_SCALE < self.limits.daily_loss_max_e9 * self.day_start_equity_e8)
-        if equity_e8 >= self.peak_equity_e8:
-            self.peak_equity_e8 = equity_e8
+        start, peak = self.day_start_equity_e8, self.peak_equity_e8
+        loss = start - equity_e8
+        self.is_daily_loss_reached = loss > 0 and not (loss * SHARE_SCALE < self.limits.daily_loss_max_e9 * start)
+        if equity_e8 >= peak:
+            self.peak_equity_e8 = peak = equity_e8
             if equity_e8 > 0:
                 return False
         if self.is_drawdown_tripped:
             return False
-        fall = self.peak_equity_e8 - equity_e8
-        self.is_drawdown_tripped = not (fall * SHARE_SCALE < self.limits.drawdown_max_e9 * self.peak_equity_e8)
-        return self.is_drawdown_tripped
+        self.is_drawdown_tripped = is_tripped = not ((peak - equity_e8) * SHARE_SCALE < self.limits.drawdown_max_e9 * peak)
+        return is_tripped
 
     @property
     def drawdown(self) -> float:
@@ -133,11 +133,14 @@ class RiskState(msgspec.Struct):
 
     def overtrade_risk_score(self, ts_ns: int) -> float:
         """Round trips of the last 60 min over overtrade_trades_per_hour, clipped to [0, 1]."""
+        times = self.trade_times_ns
+        if not times or times[-1] <= ts_ns - HOUR_NS:
+            return 0.0  # they are in order of time
         recent = 0
-        for closed_ns in self.trade_times_ns:
+        for closed_ns in times:
             if closed_ns > ts_ns - HOUR_NS:
                 recent += 1
-        return min(1.0, recent / self.overtrade_trades_per_hour) if recent else 0.0
+        return min(1.0, recent / self.overtrade_trades_per_hour)
 
     def is_penalty_active(self, ts_ns: int) -> bool:
         """True at an overtrade score of 1."""

@@ -72,6 +72,9 @@ class WindowState(msgspec.Struct, frozen=True, gc=False):
     is_flatten: bool = False  # an open position is to be closed
 
 
+NEVER: Final = WindowState(Code.OK, 0, 0)  # holds at no time: before anybody has asked
+
+
 class _Interval(msgspec.Struct, frozen=True, gc=False):
     start_ns: int
     end_ns: int
@@ -294,7 +297,7 @@ def _table(name: str, family: Family, events: tuple[MacroEvent, ...], source: st
         once=tuple(once),
         macro=macro,
         valid_until_ns=utc_ns(f"{where}.valid_until", family.valid_until),
-        memo=WindowState(Code.OK, 0, 0),
+        memo=NEVER,
     )
 
 

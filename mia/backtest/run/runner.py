@@ -123,7 +123,7 @@ class Runner:
         """groups: bars that end at one time, in order of time and, within, of instrument."""
         venue = self._venue
         assert isinstance(venue, BarVenue)
-        last_ns = 0
+        last_ns, pop = 0, venue.pop
         replace, engine, collector, closes_at_end = msgspec.structs.replace, self.engine, self.collector, self._spec.closes_at_end
         for group, is_next_last in _with_end(groups) if closes_at_end else zip(groups, itertools.repeat(False)):
             close_ns = group[0].event.ts_recv_ns
@@ -135,7 +135,8 @@ class Runner:
             if self._is_warming:
                 self._warm(close_ns)
             venue.open_bars([row.prices for row in group])
-            self._drain(venue, close_ns)
+            while (report := pop(close_ns, self._seq + 1)) is not None:
+                self.accept(report)
             venue.close_bars()
             if self._next is not None:
                 self._hear(close_ns)
@@ -143,13 +144,10 @@ class Runner:
                 self.accept(replace(row.event, seq=self._seq + 1))
             if is_next_last:
                 self.accept(Flatten(self._seq + 1, 0, close_ns, "end of the history"))
-            self._drain(venue, close_ns)
+            while (report := pop(close_ns, self._seq + 1)) is not None:
+                self.accept(report)
             self.accept(Timer(self._seq + 1, 0, close_ns))
             collector.mark(close_ns, engine, engine.state.risk.equity_e8)  # as the timer has just marked it
-
-    def _drain(self, venue: BarVenue, until_ns: int) -> None:
-        while (report := venue.pop(until_ns, self._seq + 1)) is not None:
-            self.accept(report)
 
     # --- events ----------------------------------------------------------------------------------------------------
     def events(self, market: Iterable[AnyEvent], mark_every_ns: int) -> None:
