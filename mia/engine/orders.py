@@ -146,13 +146,13 @@ class Orders:
                         out.append(QueryOrder(name, order.instrument))
             if state.is_flattening and market.position.lots and not state.is_recovering:
                 self.flatten(market, ts, out)
-            if not (market.position.lots and self._is_cooling(market, ts)):
+            if not (market.position.lots and state.risk.cool_until_ns and self._is_cooling(market, ts)):
                 self.protect(market, ts, out)  # a venue that refused a stop is not asked again at once; the engine watches
 
     def _is_cooling(self, market: Market, ts: int) -> bool:
         """A lane of the instrument waits after a rejection or a protective exit."""
         until = self._engine.state.risk.cool_until_ns
-        return bool(until) and any(ts < until.get(lane.index, 0) for lane in market.lanes)
+        return any(ts < until.get(lane.index, 0) for lane in market.lanes)
 
     # --- facts ------------------------------------------------------------------------------------------------------
     def on_report(self, e: Any, out: list[AnyEffect]) -> None:

@@ -60,7 +60,7 @@ class BarDesk:
         self.mark_ticks = 0
         self.used_lots = 0
         self.next_charge_ns = NEVER_NS
-        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT_BARS)  # squared log return, volume
+        self._recent: deque[tuple[int, int, int]] = deque(maxlen=RECENT_BARS)  # close of the bar before, close, volume
 
     def begin(self, bar: BarPrices) -> None:
         """A bar begins."""
@@ -70,8 +70,7 @@ class BarDesk:
         """The bar is over: its close is the mark of what is decided next."""
         bar = self.bar
         if self.is_running and bar is not None:
-            r = math.log(bar.close_ticks / self.mark_ticks) if self.mark_ticks > 0 and bar.close_ticks > 0 else 0.0
-            self._recent.append((r * r, bar.volume_lots))
+            self._recent.append((self.mark_ticks, bar.close_ticks, bar.volume_lots))
             self.mark_ticks = bar.close_ticks
         self.is_running = False
 
@@ -94,8 +93,8 @@ class BarDesk:
         known = self._recent
         if not known:
             return 0.0, 0
-        squares = sum(square for square, _ in known)
-        return math.sqrt(squares / len(known)), sum(lots for _, lots in known) // len(known)
+        squares = sum(_squared_return(before, close) for before, close, _ in known)
+        return math.sqrt(squares / len(known)), sum(lots for _, _, lots in known) // len(known)
 
     def price_at(self, at_ns: int) -> int:
         """What is known of the price at an instant of the running bar: before its open the last close, at its end its close."""
@@ -116,6 +115,11 @@ class BarDesk:
         top = 2 * (bar.close_ticks - bar.open_ticks) * (at_ns - bar.open_ns)
         span = max(1, bar.close_ns - bar.open_ns)
         return 2 * bar.open_ticks + (-(-top // span) if side == BUY else top // span)
+
+
+def _squared_return(before_ticks: int, close_ticks: int) -> float:
+    r = math.log(close_ticks / before_ticks) if before_ticks > 0 and close_ticks > 0 else 0.0
+    return r * r
 
 
 def is_beyond(order: VenueOrder, price_ticks: int) -> bool:
