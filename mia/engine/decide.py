@@ -64,7 +64,9 @@ class Decider:
         else:
             verb = _verb(position, planned) if order_ids else "hold"
             assert type(verdict) is Approved
-            known.target_lots = self._own_target(lane, verdict)
+            own = self._own_target(lane, verdict)
+            if own != known.target_lots:
+                known.target_lots = own
         self._count(code, verb)
         record = RecordDecision(
             decision_id,
