@@ -112,7 +112,8 @@ class Lane:
 
     def close_bars(self) -> None:
         """A bar closed, and the plan's regime model took it."""
-        self.state.regime_probs = self.plan.regime_probs()
+        if self.plan.regime is not None:
+            self.state.regime_probs = self.plan.regime_probs()
 
     def check_inputs(self) -> int:
         """Copy the row into the observation; -1 when all is finite and in range, else the column (+ width when out of range)."""
