@@ -345,3 +345,19 @@ def test_an_order_without_an_answer_is_asked_for_each_second_also_after_a_long_q
     assert not exit_order.group
     assert asked[:4] == [[]] * 4  # five seconds are given to it
     assert all(one == [QueryOrder] for one in asked[-3:])
+
+
+def test_a_stop_that_the_venue_refuses_after_all_is_sent_again_once_the_lane_has_cooled_down(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    for _ in range(10):
+        r.timer(dt_ms=1_000)
+    stop = next(o for o in r.sent if o.purpose == "stop")
+
+    r.give(ev.OrderRejected, stop.client_order_id, "venue", "no stops today", dt_ms=100)
+    without = r.protective()
+    for _ in range(120):
+        r.timer(dt_ms=1_000)
+
+    assert set(without) == {"take"}
+    assert r.protective() == {"stop": (1000, 9802), "take": (1000, 10502)}
