@@ -35,12 +35,13 @@ class Resting:
     rises: a price that rises comes to fill or trigger it, else one that falls.
     """
 
-    __slots__ = ("is_market", "order", "rises", "since_ns", "sizing")
+    __slots__ = ("is_limit", "is_market", "order", "rises", "since_ns", "sizing")
 
     def __init__(self, order: VenueOrder, since_ns: int) -> None:
         self.order = order
         self.since_ns = since_ns
         self.is_market = order.order_type == "market"
+        self.is_limit = order.order_type == "limit"
         self.rises = (order.side == BUY) == (order.order_type == "stop")
         self.sizing: tuple[int, int] | None = None
 
@@ -80,8 +81,10 @@ class BarDesk:
         if not (low <= bar.open_ticks <= high and low <= bar.close_ticks <= high):
             return True
         for resting in self.orders.values():
-            extreme = high if resting.rises else low
-            if resting.is_market or is_beyond(resting.order, extreme):
+            if resting.is_market or resting.is_limit:
+                if resting.is_market or is_beyond(resting.order, high if resting.rises else low):
+                    return True
+            elif high >= resting.order.stop_ticks if resting.rises else low <= resting.order.stop_ticks:
                 return True
         return False
 

@@ -111,7 +111,8 @@ class Collector:
         pack = self._pack
         if pack is None:
             pack = self._pack = Struct(f"{5 + 2 * len(lots)}q").pack
-        self._marks.append(pack(ts_ns, equity_e8, portfolio.cash_e8, notional, _regime(engine), *lots, *marks2))
+        regime = _regime(engine) if engine.lanes and engine.lanes[0].plan.regime is not None else -1
+        self._marks.append(pack(ts_ns, equity_e8, portfolio.cash_e8, notional, regime, *lots, *marks2))
 
     def table(self, instruments: int) -> I64:
         """int64[n, 5 + 2 instruments], a row for each mark: ts_ns, equity, cash, notional, regime, then lots, then doubled mids."""
@@ -161,8 +162,6 @@ class Collector:
 
 
 def _regime(engine: Engine) -> int:
-    """The likeliest regime of the first lane; -1 without a model."""
-    if not engine.lanes or engine.lanes[0].plan.regime is None:
-        return -1
+    """The likeliest regime of the first lane, which has a model."""
     probs = engine.lanes[0].state.regime_probs
     return max(range(3), key=probs.__getitem__)

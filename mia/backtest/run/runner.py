@@ -134,7 +134,7 @@ class Runner:
                 self.begin(min(row.prices.open_ns for row in group))
             if self._is_warming:
                 self._warm(close_ns)
-            venue.open_bars([row.prices for row in group])
+            venue.open_bars([row.prices for row in group] if len(group) > 1 else (group[0].prices,))
             while (report := pop(close_ns, self._seq + 1)) is not None:
                 self.accept(report)
             venue.close_bars()
