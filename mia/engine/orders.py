@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _STOP_AGAIN_NS: Final = 1_000_000_000  # an exit that was rejected is tried again, not at every quote
 _QUERY_AFTER_NS: Final = 5_000_000_000  # an order without an answer for so long is asked for
 NO_LANE: Final = -1
+_PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
 _SILENT: Final = (Status.IN_FLIGHT, Status.UNKNOWN, Status.CANCEL_IN_FLIGHT)
 
 
@@ -285,7 +286,7 @@ class Orders:
 
 
 def _is_protective(order: Order) -> bool:
-    return order.purpose is Purpose.STOP or order.purpose is Purpose.TAKE
+    return order.purpose in _PROTECTIVE
 
 
 def _is_cancelable(order: Order) -> bool:
