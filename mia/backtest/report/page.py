@@ -189,6 +189,6 @@ def _data(view: View) -> Iterator[str]:
     models = [(escaped(s["name"]), f"<code>{escaped(s['sha256'])}</code>") for s in facts["strategies"]]
     yield table(("strategy", "sha256"), models, "words")
     versions = {"run": str(facts["id"]), "calendar": str(facts["calendar"]), **{k: str(v) for k, v in facts["versions"].items()}}
-    if "git_commit" in facts:
+    if "git_commit" in facts:  # runs of earlier versions lack it
         versions["git commit"] = str(facts["git_commit"])
     yield f'<p class="n">{"; ".join(f"{escaped(k)} {escaped(v)}" for k, v in versions.items())}</p>\n'

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mia.backtest.compare import parts_of
+from mia.backtest.run.assumptions import WORDS
 from mia.backtest.stats.catalogue import BY_NAME
 from mia.backtest.stats.groups import GroupTable
 from mia.backtest.stats.registry import UNIT_TEXT, Figure, interval_text, text, value_text
@@ -178,10 +179,7 @@ def decisions(counters: Mapping[str, Any], came_to: Mapping[str, Mapping[str, in
     if not total:
         return "<p>No decision was made.</p>\n"
     verbs = [(escaped(verb), f"{int(n):,}", f"{int(n) / total:.1%}") for verb, n in sorted(counters["verbs"].items(), key=_most)]
-    codes = [
-        (f"<code>{escaped(code)}</code>", f"{int(n):,}", *_meaning(str(code), came_to))
-        for code, n in sorted(counters["codes"].items(), key=_most)
-    ]
+    codes = [(_code(str(code)), f"{int(n):,}", *_meaning(str(code), came_to)) for code, n in sorted(counters["codes"].items(), key=_most)]
     refused = int(counters["verbs"].get("refused", 0))
     rest = {k: v for k, v in counters.items() if k not in ("decisions", "verbs", "codes", "alerts")}
     numbers = "; ".join(f"{escaped(str(k).replace('_', ' '))} {int(v):,}" for k, v in rest.items() if isinstance(v, int))
@@ -198,10 +196,15 @@ def _most(item: tuple[str, int]) -> tuple[int, str]:
     return -int(item[1]), item[0]
 
 
+def _code(code: str) -> str:
+    return (f"{escaped(WORDS[code].short)} " if code in WORDS else "") + f"<code>{escaped(code)}</code>"
+
+
 def _meaning(code: str, came_to: Mapping[str, Mapping[str, int]]) -> tuple[str, str]:
     known = next((c for c in Code if c.value == code), None)
+    why = WORDS[code].full if code in WORDS else known.explanation if known is not None else ""
     verbs = sorted(came_to.get(code, {}).items(), key=_most)
-    return escaped(", ".join(f"{verb} {n:,}" for verb, n in verbs)), escaped(known.explanation) if known is not None else ""
+    return escaped(", ".join(f"{verb} {n:,}" for verb, n in verbs)), escaped(why)
 
 
 def pairs(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:

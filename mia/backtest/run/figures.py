@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mia.risk.windows import Windows
 
 _WEEK: Final = timedelta(days=7)
-_DAYS_MIN: Final = 20  # a span with fewer is measured in hours, then in minutes
+_PERIODS_MIN: Final = 30  # what yearly ratios need: a span with fewer days is measured in hours, one with fewer hours in minutes
+_HOUR_NS: Final = 3_600 * 10**9
 SAMPLES: Final = 1_000
 
 
@@ -121,11 +122,18 @@ def trips_of(trips: Sequence[Trip]) -> Trips:
 
 
 def periods_for(ts_ns: I64, windows: Windows, family: str) -> Periods:
-    """Sessions of the family, or UTC days where it has none; a span of less than 20 of them in hours, of less than 20 hours in minutes."""
-    span_ns = int(ts_ns[-1] - ts_ns[0])
-    if span_ns < _DAYS_MIN * DAY_NS:
-        noun, width_ns = ("hour", 3_600 * 10**9) if span_ns >= _DAYS_MIN * 3_600 * 10**9 else ("minute", 60 * 10**9)
-        return Periods(noun, YEAR_NS / width_ns, width_ns)
-    first, last = (datetime.fromtimestamp(int(ns) // 10**9, UTC).date() for ns in (ts_ns[0], ts_ns[-1]))
-    closes = calendar_over(windows, family, first - _WEEK, last + _WEEK).closes
-    return periods_of(np.array(closes, dtype=np.int64)) if len(closes) > 1 else UTC_DAYS
+    """Sessions of the family, or UTC days where it has none; a span of less than 30 of them in hours, of less than 30 hours in minutes."""
+    start_ns, end_ns = int(ts_ns[0]), int(ts_ns[-1])
+    if end_ns - start_ns < _PERIODS_MIN * DAY_NS:
+        return _shorter(end_ns - start_ns)
+    first, last = (datetime.fromtimestamp(ns // 10**9, UTC).date() for ns in (start_ns, end_ns))
+    closes = np.array(calendar_over(windows, family, first - _WEEK, last + _WEEK).closes, dtype=np.int64)
+    if len(closes) < 2:
+        return UTC_DAYS
+    within = int(np.searchsorted(closes, end_ns, side="right") - np.searchsorted(closes, start_ns, side="right"))
+    return periods_of(closes) if within >= _PERIODS_MIN else _shorter(end_ns - start_ns)
+
+
+def _shorter(span_ns: int) -> Periods:
+    noun, width_ns = ("hour", _HOUR_NS) if span_ns >= _PERIODS_MIN * _HOUR_NS else ("minute", 60 * 10**9)
+    return Periods(noun, YEAR_NS / width_ns, width_ns)

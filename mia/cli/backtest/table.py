@@ -71,6 +71,9 @@ def _money(result: Result) -> list[tuple[str, str]]:
 
 
 def _decisions(counters: dict[str, Any]) -> list[tuple[str, str]]:
+    from mia.backtest.run.assumptions import WORDS
+
     verbs = ", ".join(f"{n} {verb}" for verb, n in counters["verbs"].items())
-    codes = ", ".join(f"{code} {n}" for code, n in sorted(counters["codes"].items(), key=lambda item: -item[1]))
+    named = ((WORDS[code].short if code in WORDS else code, n) for code, n in counters["codes"].items())
+    codes = ", ".join(f"{code} {n}" for code, n in sorted(named, key=lambda item: -item[1]))
     return [("decisions", f"{counters['decisions']}: {verbs}"), ("kept back by", codes or "nothing")]
