@@ -146,6 +146,7 @@ def _trades(view: View) -> Iterator[str]:
         f"beside the run.{left}</p>\n"
     )
     yield parts.order(summary, str(view.facts["currency"]))
+    yield parts.entries(summary)
 
 
 # --- small print ---------------------------------------------------------------------------------------------------------

@@ -170,6 +170,13 @@ def order(summary: Summary, currency: str) -> str:
     )
 
 
+def entries(summary: Summary) -> str:
+    """Whether the same trades opened at random would have done as well."""
+    found = summary.random_entries
+    told = f"n/a, {summary.random_entries_why}" if found is None else found.words
+    return f"<p>Random entries: {escaped(told)}.</p>\n"
+
+
 # --- decisions -----------------------------------------------------------------------------------------------------------
 
 

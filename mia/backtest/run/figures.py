@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from mia.backtest.calendars import calendar_over
-from mia.backtest.stats.inputs import F64, I64, Track, Trials, Trips, no_trips
+from mia.backtest.stats.inputs import E8, F64, I64, Track, Trials, Trips, no_trips
+from mia.backtest.stats.montecarlo import RandomEntries, random_entries
 from mia.backtest.stats.periods import DAY_NS, UTC_DAYS, YEAR_NS, Periods, periods_of
 from mia.backtest.stats.summary import Summary, summarize
 
@@ -26,20 +27,35 @@ SAMPLES: Final = 1_000
 
 
 class RunColumns(NamedTuple):
-    """What the figures of a run are computed from. market: holding its first instrument; family: of that."""
+    """What the figures of a run are computed from. market: holding its first instrument; family: of that.
+
+    no_entries: why random entries cannot be set beside its trades; "" when they can.
+    """
 
     track: Track
     trips: Trips
     market: Track | None
     family: str
     seed: int
+    no_entries: str
 
 
 def columns_of(result: Result) -> RunColumns:
     """Of a run in memory (mia.backtest.run.stored has those of a run directory)."""
     spec, marks = result.spec, result.gathered.marks
     track = track_of(marks, spec.from_ns)
-    return RunColumns(track, trips_of(result.trips), market_of(marks, track, spec.cash_e8), spec.instruments[0].family, spec.seed)
+    return RunColumns(
+        track, trips_of(result.trips), market_of(marks, track, spec.cash_e8), spec.instruments[0].family, spec.seed,
+        no_entries([facts.kind for facts in spec.data]),
+    )  # fmt: skip
+
+
+def no_entries(kinds: Sequence[str]) -> str:
+    """Why random entries are no measure of a run on data of these kinds; "" when they are."""
+    market = [kind for kind in kinds if kind != "signals"]
+    if set(market) != {"bars"}:
+        return "quotes and trades have no bars to enter at"
+    return "" if len(market) == 1 else f"{len(market)} instruments share the account"
 
 
 def summary_of(
@@ -67,7 +83,20 @@ def summary_from(
         seed=columns.seed,
         samples=samples,
         has_groups=has_groups,
+        entries=_entries(columns) if has_groups and samples else "not asked for",
     )
+
+
+def _entries(columns: RunColumns) -> RandomEntries | str:
+    """Trades at the marks that they follow, where a random one would have been opened and closed, too."""
+    market, trips = columns.market, columns.trips
+    if columns.no_entries:
+        return columns.no_entries
+    if market is None or len(market.ts_ns) < 2:
+        return "no prices"
+    last = len(market.ts_ns) - 1
+    opened, closed = (np.clip(np.searchsorted(market.ts_ns, at, side="right") - 1, 0, last) for at in (trips.opened_ns, trips.closed_ns))
+    return random_entries(market.equity_e8 / E8, trips.side, opened, closed, seed=columns.seed)
 
 
 def track_of(marks: Marks, from_ns: int) -> Track:

@@ -85,5 +85,7 @@ def _page(folder: Path, samples: int) -> str:
     from mia.backtest.report.file import write_page
 
     file = folder / "report.html"
-    _, word, sentence = write_page(folder, file, [], samples)
-    return f"{word[:1].upper()}{word[1:]}. {sentence}\n{file}"
+    view, word, sentence = write_page(folder, file, [], samples)
+    found = view.summary.random_entries
+    entries = f"n/a, {view.summary.random_entries_why}" if found is None else found.words
+    return f"random entries: {entries}\n\n{word[:1].upper()}{word[1:]}. {sentence}\n{file}"
