@@ -16,7 +16,9 @@ from mia.domain.codes import Code
 
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ALWAYS: Final = ("fees", "spread", "slippage", "impact", "funding")  # shown although they are 0
-_GROUP_FIGURES: Final = ("return", "sharpe", "max_drawdown", "time_in_market", "trades", "profit", "hit_rate", "profit_factor", "costs")
+_GROUP_FIGURES: Final = (
+    "return", "mean_return", "sharpe", "max_drawdown", "time_in_market", "trades", "profit", "hit_rate", "profit_factor", "costs",
+)  # fmt: skip
 _GROUP_TITLES: Final = {"regime": "By regime", "session": "By session", "hour": "By hour", "weekday": "By weekday"}
 
 
@@ -154,8 +156,10 @@ def _group(found: GroupTable) -> str:
 def _cell(shown: Figure) -> str:
     if shown.value is None:
         return f'<small title="{escaped(shown.why)}">n/a, {escaped(shown.why)}</small>'
-    bad = ' class="loss"' if shown.name in ("return", "profit") and shown.value < 0 else ""
-    return f"<span{bad}>{escaped(value_text(shown.value, shown.unit))}</span>"
+    bad = ' class="loss"' if shown.name in ("return", "mean_return", "profit") and shown.value < 0 else ""
+    between = interval_text(shown)
+    small = f"<small>{escaped(between)}</small>" if between else ""
+    return f"<span{bad}>{escaped(value_text(shown.value, shown.unit))}</span>{small}"
 
 
 def order(summary: Summary, currency: str) -> str:

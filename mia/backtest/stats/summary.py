@@ -86,7 +86,7 @@ def summarize(
     if not 0.5 <= level < 1.0:
         raise ConfigError(f"level: {level} is not in 0.5 .. 1")
     sheet = Sheet(track, trips, periods, benchmark=benchmark, trials=trials, risk_free=risk_free, seed=seed, samples=samples)
-    by_regime, by_session, by_hour, by_weekday = tables(sheet) if has_groups else no_tables()
+    by_regime, by_session, by_hour, by_weekday = tables(sheet, level) if has_groups else no_tables()
     order = trade_order(sheet.trips, float(sheet.equity[0]), seed=seed, samples=samples)
     return Summary(
         first_ns=int(track.ts_ns[0]),

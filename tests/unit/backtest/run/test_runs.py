@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from mia.assemble import calendar_files
@@ -47,6 +48,19 @@ def write_candles(path: Path, *, bars: int = BARS, price: float = 50_000.0, peri
         opened = last if k != bars // 2 else close
         high, low = max(opened, close) * 1.0005, min(opened, close) * 0.9995
         rows.append(f"{(START + timedelta(minutes=5 * k)).isoformat()},{opened:.1f},{high:.1f},{low:.1f},{close:.1f},{100 + k % 7}")
+        last = close
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def write_walk(path: Path, *, bars: int) -> Path:
+    """5-minute candles whose closes are a random walk of 0.2 % a bar."""
+    closes = 50_000.0 * np.exp(np.cumsum(np.random.default_rng(2).normal(0.0, 0.002, bars)))
+    rows, last = ["date,open,high,low,close,volume"], 50_000.0
+    for k, close in enumerate(closes.tolist()):
+        rows.append(
+            f"{(START + timedelta(minutes=5 * k)).isoformat()},{last:.1f},{max(last, close):.1f},{min(last, close):.1f},{close:.1f},100"
+        )
         last = close
     path.write_text("\n".join(rows) + "\n")
     return path
@@ -351,8 +365,8 @@ def test_entries_on_a_wave_are_better_than_random_ones_and_those_drawn_by_lot_ar
     wide = settings_of(overtrade_trades_per_hour=1_000)
 
     followed, _ = entries_of(asked(data=(long,), settings=wide))
-    # without stop and take, which know the wave: they close a trade when it has gone one way
-    by_lot = {"data": (long,), "settings": wide, "strategy": "rule:random", "protects": False}
+    walk = write_walk(tmp_path / "walk.csv", bars=3_000)
+    by_lot = {"data": (walk,), "settings": wide, "strategy": "rule:random"}
     lots = [asked(**by_lot, params={"turnover": 0.02, "seed": k}) for k in range(1, 8)]
     drawn = [p for p, _ in map(entries_of, lots) if p is not None]
 
