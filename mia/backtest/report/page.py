@@ -46,8 +46,8 @@ def page(view: View) -> str:
         "<h2>By regime, session, hour and weekday</h2>\n",
         parts.groups(view.summary),
         '<p class="n">Hours are UTC. A return belongs to the hour in which it came, a trade to the hour in which it opened. Below a '
-        f"figure: its {view.summary.level:.0%} interval, for that group alone. Of 24 hours without skill one or two have an interval that leaves "
-        "out 0, and the best of many groups looks good by luck.</p>\n",
+        f"figure: its {view.summary.level:.0%} interval, for that group alone. Of 24 hours without skill one or two have an interval that "
+        "leaves out 0, and the best of many groups looks good by luck.</p>\n",
         "<h2>What was decided and refused</h2>\n",
         parts.decisions(view.facts["counters"], view.run.came_to),
         *_assumptions(view),
