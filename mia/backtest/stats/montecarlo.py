@@ -138,7 +138,10 @@ def random_entries(price: F64, side: I8, opened: I64, closed: I64, *, seed: int 
 
 
 class Bars(NamedTuple):
-    """Bars of one instrument as arrays [n]; low <= open, close <= high, prices above 0."""
+    """Bars of one instrument as arrays [n]; low <= open, close <= high, prices above 0.
+
+    source: row of the real bar that each is made of.
+    """
 
     ts_ns: I64
     open: F64
@@ -146,6 +149,7 @@ class Bars(NamedTuple):
     low: F64
     close: F64
     volume: F64
+    source: I64
 
 
 def check_bars(bars: Bars) -> Bars:
@@ -158,19 +162,21 @@ def check_bars(bars: Bars) -> Bars:
     return bars
 
 
-def noisy_bars(bars: Bars, *, share: float = 0.1, seed: int = 0, number: int = 0) -> Bars:
+def noisy_bars(bars: Bars, *, share: float = 0.1, deviation: float | None = None, seed: int = 0, number: int = 0) -> Bars:
     """The same bars with every price moved by exp(noise), noise normal with `share` of the median of ln(high / low) as deviation.
 
-    High and low are widened to hold open and close. number: which of the copies; a rule that lives off single prints dies of it.
+    deviation: of the noise itself, in place of a share. High and low are widened to hold open and close. number: which of the copies; a
+    rule that lives off single prints dies of it.
     """
     if not 0.0 < share <= 2.0:
         raise ConfigError(f"share: {share} is not above 0 and at most 2")
     bars = check_bars(bars)
     random = np.random.Generator(np.random.Philox(key=[seed, _NOISE_STREAM], counter=[0, 0, 0, number]))
-    deviation = share * float(np.median(np.log(bars.high / bars.low)))
+    if deviation is None:
+        deviation = share * float(np.median(np.log(bars.high / bars.low)))
     prices = np.stack([bars.open, bars.high, bars.low, bars.close]) * np.exp(deviation * random.standard_normal((4, len(bars.close))))
     opened, _, _, closed = prices
-    return Bars(bars.ts_ns, opened, prices.max(axis=0), prices.min(axis=0), closed, bars.volume)
+    return bars._replace(open=opened, high=prices.max(axis=0), low=prices.min(axis=0), close=closed)
 
 
 def resampled_bars(bars: Bars, *, block: float | None = None, seed: int = 0, number: int = 0) -> Bars:
@@ -199,4 +205,5 @@ def resampled_bars(bars: Bars, *, block: float | None = None, seed: int = 0, num
         np.minimum(low, np.minimum(first, closed)),
         closed,
         bars.volume[index],
+        index,
     )

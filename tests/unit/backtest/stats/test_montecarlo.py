@@ -27,7 +27,7 @@ def bars(n: int, seed: int = 1) -> Bars:
     opened = np.concatenate([[100.0], close[:-1]]) * np.exp(random.normal(0.0, 0.001, n))
     high = np.maximum(opened, close) * (1 + random.random(n) * 0.005)
     low = np.minimum(opened, close) * (1 - random.random(n) * 0.005)
-    return Bars(np.arange(n, dtype=np.int64), opened, high, low, close, random.random(n))
+    return Bars(np.arange(n, dtype=np.int64), opened, high, low, close, random.random(n), np.arange(n))
 
 
 def test_falls_over_random_orders_are_those_over_all_orders() -> None:
