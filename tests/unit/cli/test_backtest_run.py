@@ -44,6 +44,21 @@ def test_a_preset_says_what_it_left_out(mia: Mia, candles: Path, tmp_path: Path)
     assert "not charged: fees, spread, latency" in done.out
 
 
+@pytest.mark.data
+def test_the_preset_of_backtesting_py_tells_the_figures_that_it_publishes(mia: Mia, market_data: Path, tmp_path: Path) -> None:
+    params = ["--param", "fast_period=10", "--param", "slow_period=30"]
+    file = market_data / "oracle" / "backtestingpy_GOOG.csv"
+
+    done = mia(
+        "backtest", "run", "--preset", "backtesting.py", "--strategy", "sma_cross", *params, "--data", str(file), "--no-report",
+        "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+
+    told = done.out[done.out.index("by the definitions of backtesting.py") :].splitlines()[1:6]
+    assert [line.split()[-1] for line in told[:1]] == ["51,422.99"]
+    assert [line.split()[-1] for line in told[3:]] == ["0.5806", "-47.980%"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
