@@ -26,8 +26,8 @@ from mia.kernels import bootstrap as kernel
 HOUR_NS: Final = 3_600 * 10**9
 SESSIONS: Final = ("Asia 22-07", "Europe 07-13", "US 13-22")  # UTC hours
 _SESSION_OF_HOUR: Final = np.array([0] * 7 + [1] * 6 + [2] * 9 + [0] * 2, np.int8)
-_TRADE_UNITS: Final = 512
-_SAMPLES_MAX: Final = 2_000  # of each group's intervals: there are some 40 groups
+GROUP_TRADE_UNITS: Final = 512
+GROUP_SAMPLES_MAX: Final = 2_000  # of each group's intervals: there are some 40 groups
 _STATISTICS: Final[Mapping[str, Statistic]] = {
     name: BY_NAME[name] if name in BY_GROUP_SURE else msgspec.structs.replace(BY_NAME[name], draws=None) for name in BY_GROUP
 }
@@ -153,7 +153,7 @@ class _Part(Sheet):
     @cached_property
     def trade_draws(self) -> F64:
         """Profit only; the other columns are 0."""
-        units = grouped(self.trade_rows[:, PROFIT : PROFIT + 1], _TRADE_UNITS)
+        units = grouped(self.trade_rows[:, PROFIT : PROFIT + 1], GROUP_TRADE_UNITS)
         out = np.zeros((self.samples, self.trade_rows.shape[1]))
         out[:, PROFIT] = sums_draws(units, block=block_length(units[:, 0]), seed=self.seed, samples=self.samples)[:, 0]
         return out
@@ -178,7 +178,7 @@ def _part(sheet: Sheet, members: I64, logs: F64, numbers: I64, trips: I64) -> Sh
         None,
         None,
         sheet.seed,
-        min(sheet.samples, _SAMPLES_MAX),
+        min(sheet.samples, GROUP_SAMPLES_MAX),
         sheet.risk_free,
     )
     part.equity, part.profit, part.cost = equity, sheet.profit[trips], sheet.cost[trips]
