@@ -85,7 +85,7 @@ class RandomEntries(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def words(self) -> str:
         """What it means, in a sentence."""
-        word = "the entries were better than chance" if self.p_value <= 0.05 else "random entries do about as well"
+        word = "the entries were better than chance" if self.p_value <= 0.05 else "that the entries were better than chance is not shown"
         some = f"{self.trades:,}" if self.trades == self.of_trades else f"{self.trades:,} of {self.of_trades:,}"
         return (
             f"{word}: p = {self.p_value:.4f}; the same {some} sides and holding times opened at random, {self.samples:,} times, at ends of "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,3 +75,27 @@ def test_a_wrong_option_is_named(mia: Mia, candles: Path, options: list[str], me
 
     assert done.code in (2, 4)
     assert message in " ".join((done.out + done.err).split())
+
+
+def test_bars_before_the_span_are_named_in_words_on_the_table_and_on_the_page(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    done = mia(
+        "backtest", "run", "--strategy", "sma_cross", "--param", "fast_period=2", "--param", "slow_period=5", "--data", str(candles),
+        "--fee", "0.001", "--from", "2024-03-03", "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert re.search(r"kept back by  .*warm-up before the span \d+", done.out)
+    assert "trading_disabled" not in done.out
+    assert "warm-up before the span <code>trading_disabled</code>" in page
+    assert "it only teaches the features, and nothing is opened on it" in page
+    assert "<p>Random entries: n/a, " in page
+    assert "\nrandom entries: n/a, " in done.out
+
+
+def test_a_run_names_the_commit_of_its_sources_and_no_path(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    done = mia("backtest", "run", "--strategy", "sma_cross", "--data", str(candles), "--fee", "0.001", "--out", str(tmp_path / "run"))
+
+    text = (tmp_path / "run" / "run.json").read_text()
+    assert done.code == 0
+    assert re.fullmatch("[0-9a-f]{40}|unknown", json.loads(text)["git_commit"])
+    assert str(tmp_path) not in text
