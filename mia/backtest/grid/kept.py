@@ -10,7 +10,7 @@ import numpy.typing as npt
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 CONFIGS_MAX: Final = 10_000
-BYTES_MAX: Final = 128 << 20
+BYTES_MAX: Final = 64 << 20
 _STREAM: Final = 8
 
 

@@ -4,6 +4,7 @@ holding, and what its choice came to out of sample. Written beside the results."
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -44,14 +45,16 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     validation: Validation | None
 
 
-def judged(search: Search, outcome: Outcome, scheme: Scheme | None = None) -> Trust:
-    """Of a search that is done, written beside its results; the choice is that of the plan's metric."""
+def judged(search: Search, outcome: Outcome, scheme: Scheme | None = None, say: Callable[[str], None] = lambda _: None) -> Trust:
+    """Of a search that is done, written beside its results; the choice is that of the plan's metric. say: told what takes long."""
     plan, table, days = search.plan, outcome.table, search.days
     halved = None
     if sum(row.is_stopped for row in outcome.found.values()) > _STOPPED_MAX * len(outcome.found) and days >= 2 * BLOCKS:
+        say(f"{len(table.points)} configurations again in {BLOCKS} blocks, since the drawdown stop had ended many of their runs")
         halved = search.restarted(table, _halving_blocks(days))
     validation = None
     if scheme is not None:
+        say(f"{len(table.points)} configurations again in {len(scheme.blocks(days))} blocks of days, for {scheme.name}")
         validation = validate(search.restarted(table, scheme.blocks(days)), scheme, plan.metric, seed=plan.seed)
     best = best_first(outcome.found, plan.metric)[0]
     trust = trust_of(table, best, halved, validation, seed=plan.seed)

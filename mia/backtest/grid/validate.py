@@ -149,7 +149,7 @@ def _labels(day_ns: I64) -> Labels:
 
 
 def _metric(returns: F64, days: I64, metric: Metric) -> F64:
-    """float64[configurations] over some days; NaN: no spread, or a single day."""
+    """float64[configurations] over some days; NaN: a ratio without spread, or nothing but flat days."""
     width = returns.shape[1]
     return np.concatenate([_metric_of(returns[days, at : at + _TOGETHER], metric) for at in range(0, width, _TOGETHER)])
 
@@ -157,6 +157,7 @@ def _metric(returns: F64, days: I64, metric: Metric) -> F64:
 def _metric_of(returns: F64, metric: Metric) -> F64:
     if metric == "net_return":
         total: F64 = np.prod(1.0 + returns, axis=0) - 1.0
+        total[(returns == 0.0).all(axis=0)] = np.nan
         return total
     if len(returns) < 2:
         return np.full(returns.shape[1], np.nan)

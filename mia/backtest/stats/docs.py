@@ -17,7 +17,7 @@ Generated from `mia/backtest/stats` by `mia docs build`; do not edit. {n} figure
 is too little to stand on, a figure is `n/a` with the reason ("n/a, 7 trades"), never a number.
 
 - r: simple returns of equity between the ends of periods, by default UTC days (365.25 a year); a calendar of sessions gives its own count a
-  year, P. A period without a mark returns 0; the first and the last may be parts of one. rf: risk-free rate a period. E: equity at a mark.
+  year, P. A run of less than 30 of them is measured in hours, of less than 30 hours in minutes. A period without a mark returns 0; the first and the last may be parts of one. rf: risk-free rate a period. E: equity at a mark.
 - Intervals are percentiles of 10,000 resamples by the stationary bootstrap (Politis and Romano 1994): of periods, with a mean block length
   chosen from the data (Politis and White 2004, corrected by Patton, Politis and White 2009; the longer of those for r and for its squared
   deviations), and of trades in order of their close (more than 4,096 in groups of equal size). A bound that no resample has is "unbounded".

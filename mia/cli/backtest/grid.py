@@ -62,6 +62,7 @@ def grid(
     from mia.backtest.grid.trust import judged
     from mia.backtest.run.prepare import prepare
     from mia.backtest.trials import Registry
+    from mia.cli.output import print_note
     from mia.store.state_dir import data_home
 
     if random is not None and tpe is not None:
@@ -82,7 +83,7 @@ def grid(
         if scheme is not None:
             scheme.check(search.days)
         outcome = search.run(_reporter())
-        trust = judged(search, outcome, scheme)
+        trust = judged(search, outcome, scheme, print_note)
     _show(plan, outcome, trust, best, as_json=as_json)
 
 

@@ -96,7 +96,7 @@ def test_the_table_tells_overfitting_and_the_choice_out_of_sample_with_what_it_m
     axes = ["--param", "fast_period=3:12:3", "--param", "slow_period=20,40"]
     out, err = run("--strategy", "ema_cross", *axes, "--data", str(candles), "--validate", "walk_forward", "--folds", "4", *FEE)
     assert "probability of overfitting   " in out
-    assert "of 12,870 halvings of the days (16 blocks) the best of one half was in the lower half of all in the other" in out
+    assert "of 12,870 halvings of the days (16 blocks) the best Sharpe of one half was in the lower half of all in the other" in out
     assert "better than flat (SPA)       p = " in out
     assert "better than holding (SPA)    p = " in out
     assert "validation     walk_forward: each fold chosen on all days before it" in out

@@ -133,11 +133,12 @@ def test_what_happens_on_the_test_days_changes_no_choice_of_a_walk_forward() -> 
     assert first.rows[-1].outside != second.rows[-1].outside
 
 
-def test_where_nothing_traded_nothing_is_chosen_and_the_test_stays_flat() -> None:
+@pytest.mark.parametrize("metric", ["sharpe", "net_return"])
+def test_where_nothing_traded_nothing_is_chosen_and_the_test_stays_flat(metric: search.Metric) -> None:
     returns = noise(9, 60, 3)
     returns[:10] = 0.0
 
-    found = validate(table_of(returns), Scheme(name="walk_forward"), "sharpe", samples=100)
+    found = validate(table_of(returns), Scheme(name="walk_forward"), metric, samples=100)
 
     assert (found.rows[0].chosen, found.rows[0].net_return, found.rows[0].outside) == (None, 0.0, None)
 
