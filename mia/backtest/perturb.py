@@ -80,7 +80,7 @@ class Perturbed(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def words(self) -> str:
         """What it means, in a sentence."""
-        share = f"{1.0 - self.p_value:.1%} of the draws made less than the run"
+        share = f"{1.0 - (self.figures[0].at_least or 0.0):.1%} of the draws made less than the run"
         if self.method == "noise":
             is_lucky = self.p_value <= _SURE
             told = "the run LIVES OFF EXACT PRICES: noise takes what it made" if is_lucky else "the run does not hang on exact prices"
@@ -175,7 +175,7 @@ def figures_of(prepared: Prepared) -> Figures:
     sheet = Sheet(track_of(result.gathered.marks, prepared.spec.from_ns), no_trips(), UTC_DAYS)
     has_ratio = sheet.ruined_ns is None and sheet.n >= DAYS_MIN and sheet.moments[1] > 0.0
     return Figures(
-        equity[-1] / equity[0] - 1.0, sheet.sharpe * math.sqrt(YEAR_DAYS) if has_ratio else math.nan,
+        float(equity[-1] / equity[0]) - 1.0, sheet.sharpe * math.sqrt(YEAR_DAYS) if has_ratio else math.nan,
         float((1.0 - equity / np.maximum.accumulate(equity)).max()), float(result.gathered.counters["trades"]), result.parts.fees_e8 / 1e8,
     )  # fmt: skip
 

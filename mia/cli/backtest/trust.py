@@ -41,8 +41,8 @@ def _overfit(found: Overfit) -> str:
         "no better than a draw by lot" if found.probability >= 0.5 else "holds more often than not" if found.probability > 0.1 else "holds"
     )
     return (
-        f"{found.probability:.4f}: in so many of {found.combinations:,} halvings of the days ({found.blocks} blocks) the best Sharpe of one "
-        f"half was in the lower half of all in the other; it lost money there in {found.loss:.1%}. The choice {word}"
+        f"{found.probability:.4f}: in so many of {found.combinations:,} halvings of the days ({found.blocks} blocks) the best Sharpe of "
+        f"one half was in the lower half of all in the other; it lost money there in {found.loss:.1%}. The choice {word}"
     )
 
 
