@@ -69,8 +69,8 @@ def grid(
         raise typer.BadParameter("choose one of --random N and --tpe N")
     if metric not in ("sharpe", "net_return"):
         raise typer.BadParameter(f"--metric {metric}: use sharpe or net_return")
-    if not history.data:
-        raise typer.BadParameter("a grid needs candles: name them with --data FILE")
+    if not (history.data or history.assets):
+        raise typer.BadParameter("a grid needs candles: name them with --data FILE or --assets VENUE:SYMBOL")
     scheme = _scheme(validate, folds, train_folds, tested, embargo)
     space = space_of(strategy, param or [])
     search_kind: Any = "random" if random is not None else "tpe" if tpe is not None else "full"

@@ -54,8 +54,8 @@ def perturb(
     from mia.cli.output import print_json
     from mia.risk.windows import load_windows
 
-    if not history.data:
-        raise typer.BadParameter("bars are perturbed: name candles with --data FILE")
+    if not (history.data or history.assets):
+        raise typer.BadParameter("bars are perturbed: name candles with --data FILE or --assets VENUE:SYMBOL")
     name, params = o.strategy_of(strategy, policy, param, signals)
     prepared = prepare(history.request(name, params, signals=signals, signal_age=signal_age))
     counted = counted_run(prepared, load_windows(*calendar_files()))

@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from mia.backtest.stats.conventions import BacktestingPy
 
 
-@o.history_options(left_out=["timeframe"])
+@o.history_options()
 def run(
     history: o.History,
     strategy: o.Strategy = None,
     policy: o.Policy = None,
     signals: o.Signals = None,
     param: o.Param = None,
-    timeframe: o.Timeframes = None,
     preset: o.Preset = None,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
@@ -52,9 +51,9 @@ def run(
     from mia.store.state_dir import data_home
 
     name, params = o.strategy_of(strategy, policy, param, signals)
-    frames: list[str | None] = list(timeframe) if timeframe else [None]
+    frames = history.bars()
     if out is not None and len(frames) > 1:
-        raise typer.BadParameter("--out names one place, --timeframe asks for several runs: leave one of them out")
+        raise typer.BadParameter("--out names one place, --timeframes asks for several runs: leave one of them out")
     windows = load_windows(*calendar_files())
     runs = []
     for frame in frames:

@@ -386,3 +386,9 @@ def test_where_random_entries_say_nothing_the_reason_is_told(asked: Asked, tmp_p
     assert both == (None, "2 instruments share the account")
     assert few[1].endswith(" trades") or few[1].endswith(" trade")
     assert simulated == (None, "quotes and trades have no bars to enter at")
+
+
+@pytest.mark.parametrize("given", [{"from_ns": 1}, {"to_ns": 1}, {"days": 3}])
+def test_dates_are_refused_where_the_market_has_none(given: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="the simulated market has no dates"):
+        prepare(Request(settings=settings_of(), strategy="rule:flat", **given))
