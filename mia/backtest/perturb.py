@@ -169,7 +169,7 @@ def figures_of(prepared: Prepared) -> Figures:
     if len(prepared.bars) == 1 and lane.rule and lane.rule != fused.SIGNALS and not fused.why_not(prepared.spec):
         (row,) = Cells(prepared).evaluate([rule_values(lane.rule, lane.params)])
         ratio = row.sharpe * math.sqrt(YEAR_DAYS) if row.periods >= DAYS_MIN else math.nan
-        return Figures(row.net_return, ratio, row.max_drawdown, row.trades, row.fees)
+        return Figures(float(row.net_return), ratio, row.max_drawdown, row.trades, row.fees)
     result = execute(prepared)
     equity = result.gathered.marks.equity_e8.astype(np.float64)
     sheet = Sheet(track_of(result.gathered.marks, prepared.spec.from_ns), no_trips(), UTC_DAYS)

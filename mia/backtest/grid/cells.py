@@ -264,10 +264,10 @@ class Cells:
         return Row(
             net_return=int(equity[-1]) / cash - 1.0,
             sharpe=mean / deviation if has_ratio else np.nan,
-            max_drawdown=deepest_fall(cash, equity),
+            max_drawdown=float(deepest_fall(cash, equity)),
             trades=float(trades),
-            turnover=traded_e8 / cash / self._years if self._years > 0.0 else np.nan,
-            fees=fees_e8 / _E8,
+            turnover=float(traded_e8) / cash / self._years if self._years > 0.0 else np.nan,
+            fees=float(fees_e8) / _E8,
             periods=float(days),
             skew=skew if has_ratio else np.nan,
             kurtosis=kurtosis if has_ratio else np.nan,
