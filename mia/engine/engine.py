@@ -101,7 +101,7 @@ class Engine:
             for series, other in spec.references:
                 self.markets[other].followers.append((lane, series))
         self._is_single: Final = len(self.markets) == len(self.lanes) == 1 and not self.markets[0].followers
-        self._bar: Final = array("d", bytes(88))  # one finished bar on its way to the plans
+        self._bar: Final = memoryview(array("d", bytes(88)))  # one finished bar on its way to the plans
         self.orders: Final = Orders(self)
         self.decider: Final = Decider(self)
         self._bind()

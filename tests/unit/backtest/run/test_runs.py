@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -403,3 +405,24 @@ def test_where_random_entries_say_nothing_the_reason_is_told(asked: Asked, tmp_p
 def test_dates_are_refused_where_the_market_has_none(given: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="the simulated market has no dates"):
         prepare(Request(settings=settings_of(), strategy="rule:flat", **given))
+
+
+@pytest.mark.slow
+def test_interpreted_kernels_come_to_the_same_bytes_event_by_event(tmp_path: Path) -> None:
+    candles = write_candles(tmp_path / "few.csv", bars=120)
+
+    def run(kernels: str) -> dict[str, bytes]:
+        command = [
+            sys.executable, "-m", "mia.cli.main", "backtest", "run", "--no-report", "--strategy", "ema_cross", "--param", "fast_period=3",
+            "--param", "slow_period=8", "--data", str(candles), "--instrument", "binance_usdm:BTCUSDT", "--cost", "latency.kind=fixed",
+            "--out", str(tmp_path / kernels),
+        ]  # fmt: skip
+        environment = {**os.environ, "MIA_KERNELS": kernels, "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return {path.name: path.read_bytes() for path in (tmp_path / kernels).iterdir() if path.name != "run.json"}
+
+    found = run("interpreted")
+
+    assert found == run("compiled")
+    assert found["trades.csv"].count(b"\n") > 1
