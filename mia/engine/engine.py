@@ -356,8 +356,7 @@ class Engine:
         self.update_equity(ts, out)
         for market in self.markets:
             if market.position.lots or state.table.exposure(market.index).entries:
-                if self.config.windows.state(ts, market.definition.family).is_flatten:
-                    self.orders.leave(market, ts, out)
+                self.orders.heed_window(market, ts, out)
         state.overtrade_score = state.risk.overtrade_risk_score(ts)
         if ts - state.last_rearm_ns >= _REARM_NS:
             state.last_rearm_ns = ts

@@ -115,11 +115,13 @@ class Orders:
         self.emit_batch(plan.effects, NO_LANE, ts, out)
         return plan.code
 
-    def leave(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
-        """A trade window wants no position, and no decision may come before it is over: out at market, as an operator's flatten.
+    def heed_window(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
+        """Where a trade window wants no position: out at market, as an operator's flatten; no decision may come before it is over.
 
         Tried again when the venue refused it, ever more slowly; not while there is no quote, nor after a kill, which holds what is held.
         """
+        if not self._engine.config.windows.state(ts, market.definition.family).is_flatten:
+            return
         state, known, position = self._engine.state, market.state, market.position
         mid2 = state.mid2[market.index]
         if state.is_recovering or state.risk.is_killed or not mid2 or protect.is_dust(position, mid2, market.terms):

@@ -130,7 +130,10 @@ class BarAccount(BarDecider):  # type: ignore[misc]
         self.floor = -_NEVER_NS
         self.roof = _NEVER_NS
         if self.is_tripped == 0:
-            self.floor = self._trip_level(peak)
+            if peak <= self.plain:
+                self.floor = peak - (self.drawdown_num * peak + self.drawdown_den - 1) // self.drawdown_den
+            else:
+                self.floor = self._trip_level(peak)
         if self.is_daily_loss != 0:
             self.roof = self.loss_level
         elif self.loss_level > self.floor:

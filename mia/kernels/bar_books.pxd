@@ -1,3 +1,4 @@
+cimport cython
 cdef class BarBooks:
     cdef long long unit
     cdef long long derivative
@@ -67,12 +68,21 @@ cdef class BarBooks:
     cdef readonly Py_ssize_t fills
     cdef readonly Py_ssize_t orders
     cdef readonly Py_ssize_t bad
+    @cython.final
     cdef long long _begin_day(self, long long ts, long long equity) except? -1
+    @cython.final
     cdef long long _trip_level(self, long long peak) noexcept
+    @cython.final
     cdef long long _update(self, long long ts) except? -1
+    @cython.final
     cdef long long _note_order(self, Py_ssize_t bar, long long ts, long long lots, long long stop, long long reduces, long long kind) except? -1
+    @cython.final
     cdef long long _level(self, long long num, long long den, bint up) except? -1
+    @cython.final
     cdef long long _protect(self, Py_ssize_t bar, long long ts) except? -1
+    @cython.final
     cdef long long _part(self, long long money, long long some, long long lots) noexcept
+    @cython.final
     cdef long long _fee(self, long long value) noexcept
+    @cython.final
     cdef long long _fill(self, Py_ssize_t bar, long long ts, long long side, long long lots, long long market2, long long kind) except? -1

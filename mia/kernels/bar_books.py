@@ -82,8 +82,8 @@ class BarBooks:
         ) = parameters
         if min(self.unit, self.share_den, self.daily_den, self.drawdown_den, self.band_den, self.fee_den) <= 0:
             raise ValueError("bar account: a unit or a denominator is not above 0")
-        parts = (self.share_num, self.share_den, self.daily_num, self.drawdown_num, self.drawdown_den)
-        self.plain = (1 << 62) // max(parts)
+        shares = [abs(x) for name, x in zip(PARAMETERS, parameters, strict=True) if name.endswith(("_num", "_den"))]
+        self.plain = (1 << 62) // max(shares)
         self.value_max = self.money_max // self.unit
         self.cash = cash_e8
         self.lots = 0
@@ -122,6 +122,7 @@ class BarBooks:
         self.bad = 0
 
     # --- mia.risk.state ---------------------------------------------------------------------------------------------
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _begin_day(self, ts: cython.longlong, equity: cython.longlong) -> cython.longlong:
@@ -131,12 +132,16 @@ class BarBooks:
         self.day_start = equity
         loss: cython.longlong = 1
         if equity > 0:
-            loss = mul_div(equity, self.daily_num, self.daily_den, self.daily_den - 1)
+            if equity <= self.plain:
+                loss = (self.daily_num * equity + self.daily_den - 1) // self.daily_den
+            else:
+                loss = mul_div(equity, self.daily_num, self.daily_den, self.daily_den - 1)
             if loss < 1:
                 loss = 1
         self.loss_level = equity - loss
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def _trip_level(self, peak: cython.longlong) -> cython.longlong:
@@ -147,6 +152,7 @@ class BarBooks:
             return peak - (self.drawdown_num * peak + self.drawdown_den - 1) // self.drawdown_den
         return peak - mul_div(peak, self.drawdown_num, self.drawdown_den, self.drawdown_den - 1)
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _update(self, ts: cython.longlong) -> cython.longlong:
@@ -177,6 +183,7 @@ class BarBooks:
                 self.is_tripped = 1
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _note_order(
@@ -198,17 +205,24 @@ class BarBooks:
         return self.orders
 
     # --- mia.execution.protect -----------------------------------------------------------------------------------------
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _level(self, num: cython.longlong, den: cython.longlong, up: cython.bint) -> cython.longlong:
         """Average entry times num / den, to whole ticks; at least 1. Rounded twice to the same side it is as if rounded once."""
         if num <= 0:
             return 1
-        top: cython.longlong = mul_div(self.cost if self.cost > 0 else -self.cost, num, den, den - 1 if up else 0)
+        top: cython.longlong = self.cost if self.cost > 0 else -self.cost
         bottom: cython.longlong = (self.lots if self.lots > 0 else -self.lots) * self.unit
+        if top <= self.plain and bottom <= self.plain:
+            top *= num
+            bottom *= den
+        else:
+            top = mul_div(top, num, den, den - 1 if up else 0)
         level: cython.longlong = -(-top // bottom) if up else top // bottom
         return level if level > 1 else 1
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _protect(self, bar: cython.Py_ssize_t, ts: cython.longlong) -> cython.longlong:
@@ -234,22 +248,31 @@ class BarBooks:
         return 0
 
     # --- mia.execution.portfolio ------------------------------------------------------------------------------------------
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def _part(self, money: cython.longlong, some: cython.longlong, lots: cython.longlong) -> cython.longlong:
         """money * some // lots, of which the product may be too large for a word; some at most lots."""
+        if some == lots:
+            return money
+        if some == 0:
+            return 0
         each: cython.longlong = money // lots
         rest: cython.longlong = money - each * lots
         return each * some + (rest * some // lots if lots < _HALF else mul_div(rest, some, lots, 0))
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def _fee(self, value: cython.longlong) -> cython.longlong:
         """Of a fill of this notional, rounded up; below 0: a rebate."""
+        if value <= self.plain:
+            return -(-value * self.fee_num // self.fee_den)
         if self.fee_num < 0:
             return -mul_div(value, -self.fee_num, self.fee_den, 0)
         return mul_div(value, self.fee_num, self.fee_den, self.fee_den - 1)
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _fill(
@@ -262,7 +285,7 @@ class BarBooks:
         kind: cython.longlong,
     ) -> cython.longlong:
         """Book lots at the market's doubled price and the half spread, then what the engine does after a fill, protection apart."""
-        is_asked: cython.bint = kind == _MARKET or kind == _EXIT
+        is_asked: cython.bint = kind in (_MARKET, _EXIT)
         price: cython.longlong = -(-market2 // 2) + self.half_spread if side > 0 else market2 // 2 - self.half_spread
         if price < 1:
             price = 1

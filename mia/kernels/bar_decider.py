@@ -38,6 +38,7 @@ class BarDecider(BarMarket):  # type: ignore[misc]
         self.share_lots = 0
 
     # --- mia.risk.review ------------------------------------------------------------------------------------------------------
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _refusal(
@@ -61,6 +62,7 @@ class BarDecider(BarMarket):  # type: ignore[misc]
             return 10
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _review(
@@ -127,6 +129,7 @@ class BarDecider(BarMarket):  # type: ignore[misc]
         return code
 
     # --- mia.execution.planner ---------------------------------------------------------------------------------------------------
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _order(
@@ -166,6 +169,7 @@ class BarDecider(BarMarket):  # type: ignore[misc]
             return 4 * 64 + code
         return (2 if target > position else 3) * 64 + code
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _is_small(self, change: cython.longlong, cap: cython.longlong) -> cython.bint:
@@ -175,6 +179,7 @@ class BarDecider(BarMarket):  # type: ignore[misc]
         return change < mul_div(cap, self.band_num, self.band_den, self.band_den - 1)
 
     # --- mia.engine.decide -------------------------------------------------------------------------------------------------------
+    @cython.final
     @cython.cfunc
     @cython.exceptval(check=False)
     def _share_lots(self) -> cython.longlong:
@@ -188,6 +193,7 @@ class BarDecider(BarMarket):  # type: ignore[misc]
         money2 = mul_div(money2, self.share_num, self.share_den, 0)
         return money2 // value2 if money2 < _TOO_MUCH else -1
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _decide(

@@ -36,6 +36,7 @@ def line2(
 class BarMarket(BarBooks):  # type: ignore[misc]
     """See `mia.kernels.bar_account.BarAccount`."""
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _beyond(self, is_stop: cython.bint, price: cython.longlong) -> cython.longlong:
@@ -44,6 +45,7 @@ class BarMarket(BarBooks):  # type: ignore[misc]
             return 1 if price >= (self.stop if is_stop else self.take) else 0
         return 1 if price <= (self.stop if is_stop else self.take) else 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _protected(self, bar: cython.Py_ssize_t, ts: cython.longlong, is_stop: cython.bint, market: cython.longlong) -> cython.longlong:
@@ -53,6 +55,7 @@ class BarMarket(BarBooks):  # type: ignore[misc]
         self._fill(bar, ts, side, self.lots if self.lots > 0 else -self.lots, 2 * market, _STOP if is_stop else _TAKE)
         return self._protect(bar, ts)
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _open(self, bar: cython.Py_ssize_t, ts: cython.longlong, price: cython.longlong) -> cython.longlong:
@@ -66,6 +69,7 @@ class BarMarket(BarBooks):  # type: ignore[misc]
             self._market(bar, ts, price)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _market(self, bar: cython.Py_ssize_t, ts: cython.longlong, price: cython.longlong) -> cython.longlong:
@@ -81,6 +85,7 @@ class BarMarket(BarBooks):  # type: ignore[misc]
             self._protect(bar, ts)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _within(
@@ -94,6 +99,7 @@ class BarMarket(BarBooks):  # type: ignore[misc]
             self._protected(bar, ts, False, self.take)
         return 0
 
+    @cython.final
     @cython.cfunc
     @cython.exceptval(-1, check=True)
     def _leave(

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from mia.assemble import calendar_files, calendars_of, load_strategy
 from mia.backtest.run.gathered import DecisionRow, Gathered, Marks, OrderRow, exposure_of
-from mia.domain.codes import Code
 from mia.domain.events import OrderFilled
 from mia.domain.regime import UNIFORM
 from mia.domain.sizing import SHARE_SCALE, Terms

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mia.assemble import calendar_files
 from mia.backtest.run import fused
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.prepare import bar_venue
@@ -30,7 +29,7 @@ from mia.kernels.bar_books import EXIT_ORDER, PARAMETERS
 from mia.kernels.book import Book
 from mia.policy.rules import Rule, rule_spec, rule_values
 from mia.policy.strategy import Target
-from mia.risk.windows import Blackout, Family, Windows, load_windows
+from mia.risk.windows import Blackout, Family, Windows
 from mia.settings import Settings, load_settings
 from mia.shipped import config_file
 from mia.sim.cost_settings import Costs, FeeCosts, SpreadCosts
