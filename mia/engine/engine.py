@@ -98,7 +98,7 @@ class Engine:
             self.lanes.append(lane)
             for series, other in spec.references:
                 self.markets[other].followers.append((lane, series))
-        self._bar: Final = array("d", bytes(88))  # one finished bar on its way to the plans
+        self._bar: Final = memoryview(array("d", bytes(88)))  # one finished bar on its way to the plans
         self.orders: Final = Orders(self)
         self.decider: Final = Decider(self)
         self._bind()
