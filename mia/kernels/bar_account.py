@@ -236,8 +236,8 @@ class BarAccount(BarDecider):  # type: ignore[misc]
                 bar_low = self.bar_low
                 base = self.cash - (self.cost if self.derivative != 0 and self.lots != 0 else 0)
                 slope = self.lots * self.unit
-                now = self.equity
-                peak = self.peak
+                now = self.equity  # type: ignore[has-type]
+                peak = self.peak  # type: ignore[has-type]
                 while (
                     j < stop
                     and windows[j] == windows[first]

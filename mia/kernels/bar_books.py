@@ -88,10 +88,10 @@ class BarBooks:
         self.cash = cash_e8
         self.lots = 0
         self.cost = 0
-        self.equity: int = 0
+        self.equity = 0
         self.mark2 = 0
         self.is_started = 0
-        self.peak: int = 0
+        self.peak = 0
         self.level_peak = -1
         self.trip_level = 0
         self.is_tripped = 0
@@ -103,11 +103,11 @@ class BarBooks:
         self.cool_until = 0
         self.ring: Any = memoryview(array("q", [-60_000_000_000] * max(1, self.rate_max)))
         self.ring_next = 0
-        self.protected: int = 0
+        self.protected = 0
         self.stop = 0
         self.take = 0
         self.stop_order = 0
-        self.pending: int = 0
+        self.pending = 0
         self.pending_reduces = 0
         self.pending_mark2 = 0
         self.pending_order = 0
@@ -289,7 +289,7 @@ class BarBooks:
         price: cython.longlong = -(-market2 // 2) + self.half_spread if side > 0 else market2 // 2 - self.half_spread
         if price < 1:
             price = 1
-        mark2: cython.longlong = self.pending_mark2 if is_asked and self.pending_mark2 > 0 else market2
+        mark2: cython.longlong = self.pending_mark2 if is_asked else 0  # of a stop or a take nothing was decided then
         notional: cython.longlong = price * lots * self.unit
         fee: cython.longlong = self._fee(notional)
         held: cython.longlong = self.lots if self.lots > 0 else -self.lots

@@ -50,7 +50,7 @@ class BarMarket(BarBooks):  # type: ignore[misc]
     @cython.exceptval(-1, check=True)
     def _protected(self, bar: cython.Py_ssize_t, ts: cython.longlong, is_stop: cython.bint, market: cython.longlong) -> cython.longlong:
         """The stop or the take fills, and its twin goes."""
-        side: cython.longlong = -1 if self.protected > 0 else 1
+        side: cython.longlong = -1 if self.protected > 0 else 1  # type: ignore[has-type]
         self.protected = 0
         self._fill(bar, ts, side, self.lots if self.lots > 0 else -self.lots, 2 * market, _STOP if is_stop else _TAKE)
         return self._protect(bar, ts)
@@ -74,8 +74,8 @@ class BarMarket(BarBooks):  # type: ignore[misc]
     @cython.exceptval(-1, check=True)
     def _market(self, bar: cython.Py_ssize_t, ts: cython.longlong, price: cython.longlong) -> cython.longlong:
         """The market order fills, never past flat where it only reduces or where there is nothing to be short of."""
-        side: cython.longlong = 1 if self.pending > 0 else -1
-        lots: cython.longlong = side * self.pending
+        side: cython.longlong = 1 if self.pending > 0 else -1  # type: ignore[has-type]
+        lots: cython.longlong = side * self.pending  # type: ignore[has-type]
         reducible: cython.longlong = -side * self.lots
         if (self.pending_reduces != 0 or (side < 0 and self.derivative == 0)) and lots > reducible:
             lots = reducible

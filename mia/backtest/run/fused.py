@@ -31,6 +31,7 @@ from mia.risk.limits import Limits
 from mia.risk.windows import load_windows
 
 if TYPE_CHECKING:
+    from mia.backtest.run.signals import Signals
     from mia.backtest.run.sources import BarHistory
     from mia.backtest.run.spec import RunSpec
     from mia.features import calendars
@@ -90,13 +91,13 @@ class Fused(NamedTuple):
         return {code: int(n) for code, n in zip(CODES, counts, strict=True) if n and code != "ok"}
 
 
-def why_not(spec: RunSpec) -> str:
-    """Why a run needs the event engine; "" when the compiled path gives the same."""
+def why_not(spec: RunSpec, has_signals: bool = False) -> str:
+    """Why a run needs the event engine; "" when the compiled path gives the same. has_signals: `gather` is given the signals of a file."""
     if len(spec.instruments) != 1 or len(spec.lanes) != 1:
         return "several instruments or lanes share one account"
     if not spec.lanes[0].rule:
         return "a model is asked at each decision"
-    if spec.lanes[0].rule == SIGNALS:
+    if spec.lanes[0].rule == SIGNALS and not has_signals:
         return "its signals come from outside"
     if spec.settings.execution.entry != "market":
         return "entries rest in the book"
@@ -265,14 +266,28 @@ def signals_of(strategy: Rule, history: BarHistory, calendar: calendars.Calendar
     return signals
 
 
-def gather(spec: RunSpec, history: BarHistory) -> tuple[tuple[tuple[str, str], ...], Gathered] | None:
-    """(strategies, what the run left behind), as the event engine would have given it; None when it must be asked."""
+def _stated(given: Signals, history: BarHistory, is_flat_without: bool) -> F64 | None:
+    """The signal that holds at each close, as the column of its rule has it; None when one is missing that nothing stands in for."""
+    value, holds = given.at(history.close_ns, 0)
+    if not (is_flat_without or holds.all()):
+        return None
+    return np.where(holds, value.astype(np.float32), 0.0).astype(np.float64)
+
+
+def gather(spec: RunSpec, history: BarHistory, given: Signals | None = None) -> tuple[tuple[tuple[str, str], ...], Gathered] | None:
+    """(strategies, what the run left behind), as the event engine would have given it; None when it must be asked.
+
+    given: the signals that the rule `signals` trades.
+    """
     strategy = load_strategy(spec.lanes[0], history.instrument.family)
     windows = load_windows(*calendar_files())
     family = history.instrument.family
     if not isinstance(strategy, Rule) or strategy.min_interval_ns > history.bars.interval_ns:
         return None
-    signals = signals_of(strategy, history, calendars_of(windows, [family])[family])
+    if given is not None:
+        signals = _stated(given, history, "signal_else_flat" in strategy.market_columns)
+    else:
+        signals = signals_of(strategy, history, calendars_of(windows, [family])[family])
     if signals is None:
         return None
     found = run(parameters(spec), spec.cash_e8, history, signals, calendar(windows, family, history.open_ns, history.close_ns))
