@@ -57,6 +57,7 @@ TITLES: Final[Mapping[str, str]] = {
     "position_adopted": "Position taken over from the venue",
     "position_mismatch": "Position differs from the venue's",
     "request_timed_out": "No answer from the venue",
+    "session_exit": "Trade window closed the position",
     "state_degraded": "Degraded: trading with less",
     "state_halted": "Halted: the operator is needed",
     "state_killed": "Killed: trading is off",

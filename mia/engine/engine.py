@@ -395,6 +395,9 @@ class Engine:
             if lane.plan.on_time(ts):
                 self._bars_closed(lane, ts, out)
         self.update_equity(ts, out)
+        for market in self.markets:
+            if market.position.lots or state.table.exposure(market.index).entries:
+                self.orders.heed_window(market, ts, out)
         state.overtrade_score = state.risk.overtrade_risk_score(ts)
         if ts - state.last_rearm_ns >= _REARM_NS:
             state.last_rearm_ns = ts

@@ -122,6 +122,25 @@ class Orders:
         self.emit_batch(plan.effects, NO_LANE, ts, out)
         return plan.code
 
+    def heed_window(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
+        """Where a trade window wants no position: out at market, as an operator's flatten; no decision may come before it is over.
+
+        Tried again when the venue refused it, ever more slowly; not while there is no quote, nor after a kill, which holds what is held.
+        """
+        if not self._engine.config.windows.state(ts, market.definition.family).is_flatten:
+            return
+        state, known, position = self._engine.state, market.state, market.position
+        mid2 = state.mid2[market.index]
+        if state.is_recovering or state.risk.is_killed or not mid2 or protect.is_dust(position, mid2, market.terms):
+            return
+        if ts - known.last_stop_ns < _STOP_AGAIN_NS or ts < state.risk.cool_until_ns.get(NO_LANE, 0):
+            return
+        sent = state.counters.orders
+        self.flatten(market, ts, out)
+        if state.counters.orders > sent:
+            known.last_stop_ns = ts
+            out.append(RaiseAlert("info", Code.SESSION_EXIT, f"{market.symbol}: the trade window wants no position, closing at market"))
+
     def cancel_entries(self, ts: int, out: list[AnyEffect]) -> None:
         """Cancel what works and is not protective."""
         for market in self._engine.markets:

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 import cython
 
-_CAP_MAX = cython.declare(cython.longlong, 1 << 31)  # so that products with the parts of a fraction fit a word
+if cython.compiled:
+    from cython.cimports.mia.kernels.exact import mul_div
+else:
+    from mia.kernels.exact import mul_div
+
+_CAP_MAX = cython.declare(cython.longlong, 1 << 40)
+_HALF = cython.declare(cython.longlong, 1 << 31)
+_TOO_MUCH = cython.declare(cython.longlong, 1 << 62)
+_WORD = cython.declare(cython.double, 4.6e18)  # a product below it, in floating point, fits a word
 _EDGE = cython.declare(cython.double, 1e-9)  # relative room for rounding; what it gives away is decided in full
 
 
@@ -22,10 +30,20 @@ def cap_lots(
     share_den: cython.longlong,
     position_max: cython.longlong,
 ) -> cython.longlong:
-    """Largest position of an account, in lots: its share of equity at this price, at most position_max; 0 without equity."""
+    """Largest position of an account, in lots: its share of equity at this price, at most position_max; 0 without equity.
+
+    -1 when a number would not fit a word.
+    """
     if equity <= 0:
         return 0
-    cap: cython.longlong = 2 * equity * share_num // (2 * price * unit * share_den)
+    cap: cython.longlong
+    if (1.0 * equity) * share_num < _WORD and (1.0 * price) * unit * share_den < _WORD:
+        cap = equity * share_num // (price * unit * share_den)
+    else:
+        cap = mul_div(2 * equity, share_num, share_den, 0)
+        if cap >= _TOO_MUCH:
+            return -1
+        cap = cap // (2 * price * unit)
     return cap if cap < position_max else position_max
 
 
@@ -44,7 +62,11 @@ def _stays(
     """Is the change from lots (above 0) to size x cap within the dead band, and the target not 0?"""
     target: cython.longlong = whole(size * cap)
     change: cython.longlong = target - lots if target > lots else lots - target
-    return target > 0 and (change == 0 or change * band_den < band_num * cap)
+    if target <= 0 or change == 0:
+        return target > 0
+    if change < _HALF and cap < _HALF:
+        return change * band_den < band_num * cap
+    return change < mul_div(cap, band_num, band_den, band_den - 1)
 
 
 @cython.final
@@ -126,7 +148,10 @@ class QuietRange:
             return 1
         lots: cython.double = 1.0 / size if size > 1e-6 else 1e6  # no smaller cap gives a lot
         price: cython.double = equity / (lots * unit) * share_num / share_den * (1.0 + _EDGE) + 1.0
-        if not price < price_max or whole(size * cap_lots(equity, whole(price), unit, share_num, share_den, position_max)) != 0:
+        if not price < price_max:
+            return 0
+        cap: cython.longlong = cap_lots(equity, whole(price), unit, share_num, share_den, position_max)
+        if cap < 0 or whole(size * cap) != 0:
             return 0
         return whole(price)
 

@@ -144,6 +144,15 @@ class Windows:
         memo = table.memo = _resolve(table, ts_ns)
         return memo
 
+    def flatten_ns(self, from_ns: int, until_ns: int, family: str) -> int:
+        """The first time in [from_ns, until_ns) at which an open position is to be closed; until_ns when there is none."""
+        while from_ns < until_ns:
+            state = self.state(from_ns, family)
+            if state.is_flatten:
+                return from_ns
+            from_ns = state.until_ns
+        return until_ns
+
     def _table(self, family: str) -> _Table:
         try:
             return self._tables[family]

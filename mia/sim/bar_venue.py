@@ -144,10 +144,10 @@ class BarVenue:
         self._books.report(now_ns, OrderReplaced, order.client_order_id, order.price_ticks, order.stop_ticks, order.qty_lots)
 
     # --- bars -------------------------------------------------------------------------------------------------------
-    def open_bars(self, bars: Sequence[BarPrices]) -> None:
-        """Bars that end at one time begin: the market opens at their opens."""
+    def open_bars(self, bars: Sequence[BarPrices], *, is_watched: bool = False) -> None:
+        """Bars that end at one time begin: the market opens at their opens. is_watched: orders may be sent while they run."""
         costs, desks = self._costs, self._desks
-        is_quiet = not (self._requests or self._books.reports or costs.liquidates)
+        is_quiet = not (is_watched or self._requests or self._books.reports or costs.liquidates)
         for bar in bars:
             desk = desks[bar.instrument]
             desk.begin(bar)
@@ -217,7 +217,9 @@ class BarVenue:
                 continue
             if order.client_order_id not in desk.orders:
                 continue  # its group was done
-            if resting.is_market or order.order_type in TRIGGERED:
+            if order.order_type == "market" and resting.since_ns > bar.open_ns:  # it came while another market's bar was looked at
+                books.take(desk, resting, desk.line2(order.side, resting.since_ns), resting.since_ns)
+            elif resting.is_market or order.order_type in TRIGGERED:
                 books.take(desk, resting, 2 * open_ticks, bar.open_ns)
             elif order.order_type == "limit":
                 books.make(desk, resting, bar.open_ns)  # it stood there: no gift

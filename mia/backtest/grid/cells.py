@@ -24,7 +24,8 @@ from mia.domain.errors import ConfigError
 from mia.features import batch
 from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
-from mia.kernels.bar_account import FILL_FIELDS, ORDER_FIELDS, BarAccount
+from mia.kernels.bar_account import BarAccount
+from mia.kernels.bar_books import FILL_FIELDS, ORDER_FIELDS
 from mia.kernels.book import Book
 from mia.kernels.marks import deepest_fall
 from mia.policy.rules import rule_spec
@@ -87,12 +88,11 @@ class Cells:
         windows = load_windows(*calendar_files())
         family = history.instrument.family
         self._calendar = calendars_of(windows, [family])[family]
-        self._windows = None if fused.why_not(spec) else fused.window_codes(windows, family, history.close_ns)
-        self._account = memoryview(fused.parameters(spec)) if self._windows is not None else None
+        self._account = None if fused.why_not(spec) else memoryview(fused.parameters(spec))
         self._none = np.zeros(0, np.int64)
         self._prices = np.ascontiguousarray(history.rows[:, :4]).astype(np.int64)
         self._open_ns, self._close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
-        self._turns = self._none if self._windows is None else fused.turns_of(self._close_ns, self._windows)
+        self._windows = fused.calendar(windows, family, self._open_ns, self._close_ns)
         self._columns: OrderedDict[str, _Column] = OrderedDict()
         self._rows = np.zeros((self.n, 1), np.float32)
         self._in_rows: list[str] = []
@@ -211,12 +211,10 @@ class Cells:
     def _run(self, start: int, stop: int) -> BarAccount | None:
         """A new account over bars start .. stop - 1 by the signals, into the equity; None when numbers grow too large for the kernel."""
         assert self._account is not None
-        assert self._windows is not None
         account = BarAccount(self._account, self.prepared.spec.cash_e8, *(log.data for log in self._logs))
         none = self._none
         account.run(
-            self._open_ns, self._close_ns, self._prices, self._signals, self._windows, self._turns, start, stop, self._equity, none, none,
-            none,
+            self._open_ns, self._close_ns, self._prices, self._signals, *self._windows, start, stop, self._equity, none, none, none,
         )  # fmt: skip
         return None if account.bad else account
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from mia.assemble import calendar_files, calendars_of, load_strategy
 from mia.backtest.run.gathered import DecisionRow, Gathered, Marks, OrderRow, exposure_of
-from mia.domain.codes import Code
 from mia.domain.events import OrderFilled
 from mia.domain.regime import UNIFORM
 from mia.domain.sizing import SHARE_SCALE, Terms
@@ -23,27 +22,31 @@ from mia.execution.portfolio import Portfolio
 from mia.features import batch
 from mia.features.plan import build_plan
 from mia.kernels.arena import Arena
-from mia.kernels.bar_account import CODES, FILL_FIELDS, MARKET_ORDER, ORDER_FIELDS, PARAMETERS, VERBS, BarAccount
+from mia.kernels.bar_account import NEVER_NS, BarAccount
+from mia.kernels.bar_books import EXIT_ORDER, FILL_FIELDS, MARKET_ORDER, ORDER_FIELDS, PARAMETERS
+from mia.kernels.bar_decider import CODES, FLATTEN, VERBS
 from mia.kernels.book import Book
 from mia.policy.rules.base import Rule
 from mia.risk.limits import Limits
 from mia.risk.windows import load_windows
 
 if TYPE_CHECKING:
+    from mia.backtest.run.signals import Signals
     from mia.backtest.run.sources import BarHistory
     from mia.backtest.run.spec import RunSpec
-    from mia.features.calendars import Calendar
+    from mia.features import calendars
     from mia.risk.windows import Windows
     from mia.sim.cost_settings import Costs
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
-_WORD: Final = 1 << 59  # products of money and a fraction's parts stay below it, doubled sums below 2^63
+_MONEY_MAX: Final = 1 << 59  # cash, cost or value of a position: doubled sums of them stay below 2^63
+_PART_MAX: Final = 1 << 61  # of a share's fraction, as mia.kernels.exact takes it
 DAY_NS: Final = 86_400_000_000_000
 _ARENA_BYTES: Final = 64 << 20
 SIGNALS: Final = "signals"  # the rule whose column nothing but events can fill
-_TYPES: Final = ("market", "stop", "take")  # by kind of order
-_PURPOSES: Final = ("entry", "stop", "take")
+_TYPES: Final = ("market", "stop", "take", "market")  # by kind of order
+_PURPOSES: Final = ("entry", "stop", "take", "exit")
 
 
 class Fused(NamedTuple):
@@ -88,13 +91,13 @@ class Fused(NamedTuple):
         return {code: int(n) for code, n in zip(CODES, counts, strict=True) if n and code != "ok"}
 
 
-def why_not(spec: RunSpec) -> str:
-    """Why a run needs the event engine; "" when the compiled path gives the same."""
+def why_not(spec: RunSpec, has_signals: bool = False) -> str:
+    """Why a run needs the event engine; "" when the compiled path gives the same. has_signals: `gather` is given the signals of a file."""
     if len(spec.instruments) != 1 or len(spec.lanes) != 1:
         return "several instruments or lanes share one account"
     if not spec.lanes[0].rule:
         return "a model is asked at each decision"
-    if spec.lanes[0].rule == SIGNALS:
+    if spec.lanes[0].rule == SIGNALS and not has_signals:
         return "its signals come from outside"
     if spec.settings.execution.entry != "market":
         return "entries rest in the book"
@@ -102,7 +105,13 @@ def why_not(spec: RunSpec) -> str:
         return "positions are sized by other rules"
     if not (spec.protects and spec.uses_windows) or spec.closes_at_end:
         return "orders are sent or triggered by other rules"
+    if _fee(spec).denominator > _PART_MAX:
+        return "a fee of so many digits"
     return costly(spec.costs)
+
+
+def _fee(spec: RunSpec) -> Fraction:
+    return Fraction(spec.instruments[0].taker_fee if spec.costs.fees.kind != "off" else 0)
 
 
 def costly(costs: Costs) -> str:
@@ -144,7 +153,7 @@ def parameters(spec: RunSpec) -> array[int]:
         "stop_short": 1 + stop,
         "take_long": 1 + take,
         "take_short": 1 - take,
-        "fee": Fraction(instrument.taker_fee if spec.costs.fees.kind != "off" else 0),
+        "fee": _fee(spec),
     }
     values = {
         "unit": terms.unit_e8,
@@ -162,53 +171,73 @@ def parameters(spec: RunSpec) -> array[int]:
     }
     for name, fraction in fractions.items():
         values[f"{name}_num"], values[f"{name}_den"] = fraction.numerator, fraction.denominator
-    largest = max(abs(part) for fraction in fractions.values() for part in (fraction.numerator, fraction.denominator))
-    values["money_max"] = min(_WORD // largest, 1 << 52)
+    widest = max(fractions["stop_short"], fractions["take_long"])  # of a cost: the level that stop or take wait at
+    values["money_max"] = min(_MONEY_MAX, int(2 * _MONEY_MAX / widest))
     for name in ("position_max", "order_max"):
         values[name] = min(values[name], 1 << 40)
     for name in ("notional_max", "exposure_max"):
-        values[name] = min(values[name], 1 << 61)
+        values[name] = min(values[name], (1 << 62) - 1)
     return array("q", [values[name] for name in PARAMETERS])
 
 
-def window_codes(windows: Windows, family: str, close_ns: I64) -> I64 | None:
-    """Number in CODES of what forbids openings at each close, 0 for nothing; None when a window wants positions flat."""
-    codes = np.zeros(len(close_ns), np.int64)
-    at = 0
-    while at < len(close_ns):
-        state = windows.state(int(close_ns[at]), family)
-        if state.is_flatten:
-            return None
-        stop = max(at + 1, int(np.searchsorted(close_ns, state.until_ns, side="left")))
-        if state.code is not Code.OK:
-            codes[at:stop] = CODES.index(str(state.code))
-        at = stop
-    return codes
+class Calendar(NamedTuple):
+    """What trade windows say of a history, as the kernel reads it: int64[n] each.
+
+    codes: number in CODES of what forbids openings at each close, 0 for nothing, and FLATTEN more where positions are to be closed.
+    leaves: when, from a bar's open until before its end, that is first so, NEVER_NS where it is not. turns: for each bar the first one
+    after it that closes on another UTC day or under another code, or that has such a time in it; n when there is none.
+    """
+
+    codes: I64
+    leaves: I64
+    turns: I64
 
 
-def turns_of(close_ns: I64, windows: I64) -> I64:
-    """For each bar the first one after it that closes on another UTC day or under another window code; n when there is none."""
+def calendar(windows: Windows, family: str, open_ns: I64, close_ns: I64) -> Calendar:
+    """Of bars in order of time."""
+    ts, last = int(open_ns[0]), int(close_ns[-1])
+    states = []
+    while ts <= last:
+        states.append(windows.state(ts, family))
+        ts = states[-1].until_ns
+    starts = np.array([state.from_ns for state in states])
+    starts[0] = min(starts[0], int(open_ns[0]))
+    number = [CODES.index(str(state.code)) + FLATTEN * state.is_flatten for state in states]
+    codes = np.array(number, np.int64)[np.searchsorted(starts, close_ns, side="right") - 1]
+    leaves = np.full(len(close_ns), NEVER_NS)
+    ends = np.array([state.until_ns for state in states])
+    wants_flat = np.array([state.is_flatten for state in states])
+    if wants_flat.any():
+        starts, ends = starts[wants_flat], ends[wants_flat]
+        from_ns = np.maximum(open_ns, np.concatenate([open_ns[:1], close_ns[:-1]]))
+        at = np.searchsorted(ends, from_ns, side="right")
+        seen = np.maximum(from_ns, starts[np.minimum(at, len(ends) - 1)])
+        is_seen = (at < len(ends)) & (seen < close_ns - 1)
+        leaves[is_seen] = seen[is_seen]
+    return Calendar(codes, leaves, _turns(close_ns, codes, leaves))
+
+
+def _turns(close_ns: I64, codes: I64, leaves: I64) -> I64:
     n = len(close_ns)
-    turns = np.flatnonzero((np.diff(close_ns // DAY_NS) != 0) | (np.diff(windows) != 0)) + 1
+    turns = np.flatnonzero((np.diff(close_ns // DAY_NS) != 0) | (np.diff(codes) != 0) | (leaves[1:] != NEVER_NS)) + 1
     return np.append(turns, n)[np.searchsorted(turns, np.arange(n), side="right")]
 
 
-def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, windows: I64) -> Fused | None:
+def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, calendar: Calendar) -> Fused | None:
     """The account over the whole history; None when numbers grow too large for the kernel.
 
-    signals: float64[n], the rule's after each bar, NaN where it is not warm. windows: as window_codes gives them.
+    signals: float64[n], the rule's after each bar, NaN where it is not warm.
     """
     n = len(history.close_ns)
     prices = history.rows[:, :4].astype(np.int64, order="C")
     open_ns, close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
-    turns = turns_of(close_ns, windows)
     room = [max(1024, n // 16), max(1024, n // 8)]
     while True:
         equity, cash, lots = (np.full(n + 1, value, np.int64) for value in (cash_e8, cash_e8, 0))
         verdicts = np.zeros(n, np.int64)
         logs = [np.zeros((size, len(fields)), np.int64) for size, fields in zip(room, (FILL_FIELDS, ORDER_FIELDS), strict=True)]
         kernel = BarAccount(memoryview(account), cash_e8, *(log.data for log in logs))
-        kernel.run(open_ns, close_ns, prices, signals, windows, turns, 0, n, equity[1:], cash[1:], lots[1:], verdicts)
+        kernel.run(open_ns, close_ns, prices, signals, *calendar, 0, n, equity[1:], cash[1:], lots[1:], verdicts)
         if kernel.bad:
             return None
         used = [kernel.fills, kernel.orders]
@@ -218,7 +247,7 @@ def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, wi
         room = used
 
 
-def signals_of(strategy: Rule, history: BarHistory, calendar: Calendar) -> F64 | None:
+def signals_of(strategy: Rule, history: BarHistory, calendar: calendars.Calendar) -> F64 | None:
     """The rule's signal after each bar, NaN until it is warm; None when a column is missing later on."""
     n = len(history.close_ns)
     signals = np.full(n, np.nan)
@@ -237,18 +266,31 @@ def signals_of(strategy: Rule, history: BarHistory, calendar: Calendar) -> F64 |
     return signals
 
 
-def gather(spec: RunSpec, history: BarHistory) -> tuple[tuple[tuple[str, str], ...], Gathered] | None:
-    """(strategies, what the run left behind), as the event engine would have given it; None when it must be asked."""
+def _stated(given: Signals, history: BarHistory, is_flat_without: bool) -> F64 | None:
+    """The signal that holds at each close, as the column of its rule has it; None when one is missing that nothing stands in for."""
+    value, holds = given.at(history.close_ns, 0)
+    if not (is_flat_without or holds.all()):
+        return None
+    return np.where(holds, value.astype(np.float32), 0.0).astype(np.float64)
+
+
+def gather(spec: RunSpec, history: BarHistory, given: Signals | None = None) -> tuple[tuple[tuple[str, str], ...], Gathered] | None:
+    """(strategies, what the run left behind), as the event engine would have given it; None when it must be asked.
+
+    given: the signals that the rule `signals` trades.
+    """
     strategy = load_strategy(spec.lanes[0], history.instrument.family)
     windows = load_windows(*calendar_files())
     family = history.instrument.family
-    codes = window_codes(windows, family, history.close_ns)
-    if codes is None or not isinstance(strategy, Rule) or strategy.min_interval_ns > history.bars.interval_ns:
+    if not isinstance(strategy, Rule) or strategy.min_interval_ns > history.bars.interval_ns:
         return None
-    signals = signals_of(strategy, history, calendars_of(windows, [family])[family])
+    if given is not None:
+        signals = _stated(given, history, "signal_else_flat" in strategy.market_columns)
+    else:
+        signals = signals_of(strategy, history, calendars_of(windows, [family])[family])
     if signals is None:
         return None
-    found = run(parameters(spec), spec.cash_e8, history, signals, codes)
+    found = run(parameters(spec), spec.cash_e8, history, signals, calendar(windows, family, history.open_ns, history.close_ns))
     if found is None:
         return None
     return ((strategy.name, strategy.sha256),), _gathered(spec, history, signals, found)
@@ -260,10 +302,9 @@ def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) ->
         OrderFilled(0, ts, ts, str(order), f"F{k}", 0, side, price, lots, fee, False)
         for k, (_, ts, side, lots, price, _, _, fee, _, order) in enumerate(found.fills.tolist(), 1)
     ]
-    half = half_spread_ticks(spec.costs)
     moments = {
-        f"F{k}": Moments(2 * mark, 2 * market, max(1, market + side * half))
-        for k, (_, _, side, _, _, market, mark, _, _, _) in enumerate(found.fills.tolist(), 1)
+        f"F{k}": Moments(mark2, market2, price)  # the price is the touch: nothing here moves the market
+        for k, (_, _, _, _, price, market2, mark2, _, _, _) in enumerate(found.fills.tolist(), 1)
     }
     orders = [
         OrderRow(number, ts, 0, side, _TYPES[kind], lots, 0, stop, bool(reduces), _PURPOSES[kind])
@@ -286,7 +327,8 @@ def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) ->
         exposure_of(found.all_equity_e8, notional.astype(np.float64)),
         np.full(len(closes), -1, np.int8),
     )
-    alerts = {"drawdown_stop": 1} if found.is_tripped else {}
+    left = int(np.count_nonzero(found.orders[:, 6] == EXIT_ORDER))
+    alerts = ({"drawdown_stop": 1} if found.is_tripped else {}) | ({"session_exit": left} if left else {})
     verbs, codes = found.verbs(), found.codes()
     counters = {
         "market_events": len(signals), "decisions": len(signals), "orders": len(orders), "fills": len(fills), "trades": len(trades),

@@ -350,8 +350,8 @@ def execute(prepared: Prepared, *, compiled: bool = True, make: Callable[[RunSpe
     if prepared.events is not None:
         return _events(prepared, make)
     paths = Paths({i: PricePath(h.close_ns, h.rows[:, 2], h.rows[:, 1]) for i, h in enumerate(prepared.bars)})
-    if compiled and make is build and not fused.why_not(spec):
-        found = fused.gather(spec, prepared.bars[0])
+    if compiled and make is build and not fused.why_not(spec, prepared.signals is not None):
+        found = fused.gather(spec, prepared.bars[0], prepared.signals)
         if found is not None:
             return result_of(spec, *found, paths, list(prepared.notes))
     engine, venue = make(spec), bar_venue(spec)

@@ -29,6 +29,7 @@ from mia.domain.events import (
 from mia.engine.engine import Engine
 from mia.features.columns import EventColumns, event_at, load
 from mia.kernels.tape import Tape
+from mia.ports import NEVER_NS
 from mia.sim.bar_desk import BarPrices
 from mia.sim.bar_venue import BarVenue
 from mia.sim.venue import SimVenue
@@ -62,6 +63,7 @@ class Runner:
         self._spec: Final = spec
         self._seq = 0
         self._is_warming = False
+        self._calm_ns = 0
         self._outside: Final = iter(outside)
         self._next = next(self._outside, None)
         self._mark_every_ns = self._next_mark = 0
@@ -132,15 +134,20 @@ class Runner:
             close_ns = group[0].event.ts_recv_ns
             if close_ns <= last_ns:
                 raise DataError(f"the clock goes back: a bar that ends at {close_ns} ns after one that ends at {last_ns} ns")
-            last_ns = close_ns
             if not self._seq:
                 self.begin(min(row.prices.open_ns for row in group))
             if self._is_warming:
                 self._warm(close_ns)
-            venue.open_bars([row.prices for row in group] if len(group) > 1 else (group[0].prices,))
+            leave_ns = self._leave_ns(group, last_ns, close_ns) if close_ns > self._calm_ns else ()
+            venue.open_bars([row.prices for row in group] if len(group) > 1 else (group[0].prices,), is_watched=bool(leave_ns))
+            for ts in leave_ns:
+                while (report := pop(ts, self._seq + 1)) is not None:
+                    self.accept(report)
+                self.accept(Timer(self._seq + 1, 0, ts))
             while (report := pop(close_ns, self._seq + 1)) is not None:
                 self.accept(report)
             venue.close_bars()
+            last_ns = close_ns
             if self._next is not None:
                 self._hear(close_ns)
             for row in group:
@@ -151,6 +158,29 @@ class Runner:
                 self.accept(report)
             self.accept(Timer(self._seq + 1, 0, close_ns))
             collector.mark(close_ns, engine, engine.state.risk.equity_e8)  # as the timer has just marked it
+
+    def _leave_ns(self, group: Sequence[BarRow], last_ns: int, close_ns: int) -> list[int]:
+        """When, within these bars, a trade window first wants positions closed: as it begins, or at the open that it holds already.
+
+        Nothing of a bar is read but when it opens: live, a timer comes then, too. At a bar's end its decision sees the window.
+        Until _calm_ns no window wants that.
+        """
+        windows = self.engine.config.windows
+        opens = {row.prices.instrument: row.prices.open_ns for row in group}
+        end_ns, found, calm_ns = close_ns - 1, set(), NEVER_NS
+        for market in self.engine.markets:
+            family, from_ns = market.definition.family, max(last_ns, opens.get(market.index, 0))
+            if market.index not in opens:  # what its own bars open in was seen with them
+                from_ns = from_ns or min(opens.values())
+                state = windows.state(from_ns, family)
+                from_ns = state.until_ns if state.is_flatten else from_ns
+            ts = windows.flatten_ns(from_ns, end_ns, family)
+            if ts < end_ns:
+                found.add(ts)
+            state = windows.state(max(ts, end_ns), family)
+            calm_ns = 0 if state.is_flatten else min(calm_ns, state.until_ns)
+        self._calm_ns = calm_ns
+        return sorted(found)
 
     # --- events ----------------------------------------------------------------------------------------------------
     def events(self, market: Iterable[AnyEvent], mark_every_ns: int) -> None:

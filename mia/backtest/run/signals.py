@@ -54,13 +54,19 @@ class Signals(NamedTuple):
         for ts, value, until, instrument in zip(*columns, strict=True):
             yield Predicted(0, ts, ts, SERIES, value, 1.0, ts, until, instrument)
 
-    def without(self, close_ns: I64, instrument: int) -> int:
-        """At how many of these times no signal for the instrument holds."""
+    def at(self, close_ns: I64, instrument: int) -> tuple[F64, npt.NDArray[np.bool_]]:
+        """(value, does it hold?) of the last signal for the instrument that is known at each of these times."""
         mine = (self.instrument == instrument) | (self.instrument == NO_INSTRUMENT)
         ts, until = self.ts_ns[mine], self.until_ns[mine]
+        if not len(ts):
+            return np.zeros(len(close_ns)), np.zeros(len(close_ns), np.bool_)
         last = np.searchsorted(ts, close_ns, side="right") - 1
-        holds = (last >= 0) & (close_ns <= until[np.maximum(last, 0)]) if len(ts) else np.zeros(len(close_ns), np.bool_)
-        return int(len(close_ns) - np.count_nonzero(holds))
+        known = np.maximum(last, 0)
+        return self.value[mine][known], (last >= 0) & (close_ns <= until[known])
+
+    def without(self, close_ns: I64, instrument: int) -> int:
+        """At how many of these times no signal for the instrument holds."""
+        return int(len(close_ns) - np.count_nonzero(self.at(close_ns, instrument)[1]))
 
 
 def read_signals(path: Path, instruments: Sequence[Instrument], *, age_max_ns: int, tz: str | None = None) -> Signals:

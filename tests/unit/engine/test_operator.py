@@ -516,3 +516,72 @@ def test_a_reload_tightens_limits_and_never_widens_them(rig: Make) -> None:
 )
 def test_somebody_is_told_of_the_health_of_feed_and_clock(rig: Make, event: tuple[Any, ...], code: str) -> None:
     assert alerts(rig().give(*event)) == [code]
+
+
+BLACKOUT = {"start": "2025-06-15T15:06:45Z", "end": "2025-06-15T15:07:45Z", "position": "flatten"}
+
+
+def exits(effects: list[Any]) -> list[SubmitOrder]:
+    return [e for e in effects if isinstance(e, SubmitOrder) and e.purpose == "exit"]
+
+
+def test_a_window_that_flattens_closes_as_it_begins_although_nothing_is_decided(rig: Make, windows: Make) -> None:
+    r = rig(windows=windows(BLACKOUT))
+    r.decide(0.5, dt_ms=4000)  # 15:06:44
+
+    before, begun, after = r.timer(900), r.timer(100), r.timer(100)
+
+    assert exits(before) == exits(after) == []
+    assert [(e.side, e.qty_lots, e.order_type, e.reduce_only) for e in exits(begun)] == [(-1, 500, "market", True)]
+    assert [e.code for e in begun if isinstance(e, RaiseAlert)] == ["session_exit"]
+    assert r.lots == 0
+    assert r.protective() == {}
+
+
+def test_an_entry_that_fills_in_a_window_that_flattens_is_closed_at_the_next_timer(rig: Make, windows: Make) -> None:
+    r = rig(answers=False, windows=windows(BLACKOUT))
+    r.quote(dt_ms=4500)
+    r.decide(1.0, dt_ms=400)
+    (entry,) = r.sent
+    r.give(ev.OrderAccepted, entry.client_order_id, "V")
+    waits = r.timer(200)
+    kind, fields = r.fill_of(entry, 10_002, 1000)
+    r.answers = True
+    r.give(kind, *fields)
+
+    assert exits(waits) == []
+    assert [e.qty_lots for e in exits(r.timer())] == [1000]
+    assert r.lots == 0
+
+
+def test_an_exit_for_a_window_that_the_venue_refuses_is_tried_ever_more_slowly(rig: Make, windows: Make) -> None:
+    r = rig(windows=windows(BLACKOUT))
+    r.decide(0.5, dt_ms=4000)
+    r.answers, begin = False, r.now
+    tries = []
+    for _ in range(300):
+        for e in exits(r.timer()):
+            tries.append((r.now - begin) // 10**8)
+            r.give(ev.OrderRejected, e.client_order_id, "market_closed", "")
+
+    assert tries == [10, 60, 160]
+
+
+@pytest.mark.parametrize("stop", [(ev.Kill, "", 0), (ev.FeedDown, "sim", "lost")])
+def test_a_kill_or_a_missing_quote_keeps_what_is_held_in_a_window(rig: Make, windows: Make, stop: tuple[Any, ...]) -> None:
+    r = rig(windows=windows(BLACKOUT))
+    r.decide(0.5, dt_ms=4000)
+    r.give(*stop)
+
+    assert exits([e for _ in range(20) for e in r.timer()]) == []
+    assert r.lots == 500
+
+
+def test_a_window_that_flattens_cancels_the_entry_that_rests(rig: Make, windows: Make) -> None:
+    r = rig(windows=windows(BLACKOUT), execution=ExecutionSettings(dead_band_share=0.0, entry="limit"))
+    r.decide(1.0, dt_ms=4000)
+    (resting,) = r.working
+
+    cancels = [e.client_order_id for e in r.timer(1100) if isinstance(e, CancelOrder)]
+
+    assert cancels == [resting]

@@ -111,6 +111,17 @@ def test_blackouts_by_week_and_once_say_what_becomes_of_a_position() -> None:
     assert (once.code, once.is_flatten, once.until_ns) == (Code.BLACKOUT_WINDOW, False, ns("2026-07-16T15:05"))
 
 
+def test_the_first_time_that_wants_positions_flat_is_found_in_a_span() -> None:
+    windows = es(blackouts=[Blackout(rule="wed 12:00-13:00", position="flatten"), Blackout(rule="tue 12:00-13:00")])
+    begin, end = ns("2026-07-15T17:00"), ns("2026-07-15T18:00")  # Wednesday noon in Chicago
+
+    assert windows.flatten_ns(ns("2026-07-14T16:00"), end, "es") == ns("2026-07-14T21:00")  # the session's close of Tuesday
+    assert windows.flatten_ns(ns("2026-07-14T22:00"), end, "es") == begin
+    assert windows.flatten_ns(begin + 1, end, "es") == begin + 1
+    assert windows.flatten_ns(ns("2026-07-14T22:00"), begin, "es") == begin  # none before the span's end
+    assert windows.flatten_ns(end, ns("2026-07-15T20:00"), "es") == ns("2026-07-15T20:00")
+
+
 @pytest.mark.parametrize(("impact", "expected"), [(0.7, Code.OK), (0.700001, Code.MACRO_EVENT), (1.0, Code.MACRO_EVENT)])
 def test_only_an_impact_above_the_threshold_blocks(impact: float, expected: Code) -> None:
     family = Family(time_zone="UTC", sessions=["mon-sun 00:00-24:00"], valid_until=FAR)

@@ -351,6 +351,19 @@ def test_a_cancel_on_its_way_does_not_stop_the_open() -> None:
     assert fills(m.bar(90, 90, 90, 90)) == [(-2, 90, 2 * HOUR_NS)]
 
 
+def test_an_order_sent_while_another_markets_bar_ran_fills_on_the_line_of_its_own() -> None:
+    venue = BarVenue({0: instrument(), 1: instrument(symbol="Y")}, FREE, cash_e8=10**13)
+    venue.open_bars([BarPrices(0, START_NS, START_NS + HOUR_NS // 2, 100, 100, 100, 100, 9)], is_watched=True)
+    venue.send([SubmitOrder("o", 1, BUY, OrderType.MARKET, 3, 0, 0, False, False, Purpose.ENTRY, 1, "")], START_NS + HOUR_NS // 4)
+    assert venue.pop(START_NS + HOUR_NS // 2, 1) is not None  # accepted
+    venue.close_bars()
+
+    venue.open_bars([BarPrices(1, START_NS, START_NS + HOUR_NS, 200, 240, 200, 240, 9)])
+    found = [venue.pop(START_NS + HOUR_NS, seq) for seq in (2, 3)]
+
+    assert [r.price_ticks for r in found if isinstance(r, OrderFilled)] == [210]  # a quarter of the way from 200 to 240
+
+
 def test_reports_come_after_their_latency() -> None:
     m = Market(Costs(spread=SpreadCosts(kind="off"), latency=LatencyCosts(kind="fixed", submit_ms=Decimal(0), report_ms=Decimal(50))))
 

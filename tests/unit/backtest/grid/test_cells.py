@@ -101,7 +101,7 @@ def test_what_the_kernel_cannot_do_is_asked_of_the_event_engine(monkeypatch: pyt
     prepared = prepared_of("ema_cross")
     values = space_of("ema_cross", []).config(0) or {}
     (fast,) = Cells(prepared).evaluate([values])
-    monkeypatch.setattr("mia.backtest.run.fused.why_not", lambda _: "for once")
+    monkeypatch.setattr("mia.backtest.run.fused.why_not", lambda *_: "for once")
     (slow,) = Cells(prepared).evaluate([values])
     assert slow.by_engine == 1.0
     for name in set(Row._fields) - {"by_engine"}:

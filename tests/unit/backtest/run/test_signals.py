@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from mia.backtest.run import fused
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.prepare import Prepared, Request, execute, prepare
 from mia.backtest.run.result import Result
@@ -260,3 +261,41 @@ def test_the_rule_and_the_file_need_each_other(settings: Settings, candles: Path
         prepare(request_of(settings, candles, strategy="rule:signals"))
     with pytest.raises(ConfigError, match="--signals FILE"):
         prepare(request_of(settings, candles, strategy="rule:flat", signals=path))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_compiled_path_trades_signals_as_the_event_engine_does(seed: int, settings: Settings, candles: Path, tmp_path: Path) -> None:
+    draw = np.random.default_rng(seed)
+    count = int(draw.integers(3, 150))
+    known = np.sort(draw.choice(np.arange(-20 * 60, BARS * 60), count, replace=False))
+    values = draw.choice([1.0, -1.0, 0.0, 0.123456789, -0.6], count)
+    ends = [f"{T0_NS + int(k) * 10**9 + int(draw.integers(0, 10**12))}" if draw.random() < 0.7 else "" for k in known]
+    names = draw.choice([NAME, NAME, "sim:SIMUSD"], count)
+    rows = [f"{T0_NS + int(k) * 10**9},{v},{end},{name}" for k, v, end, name in zip(known, values, ends, names, strict=True)]
+    path = written(tmp_path, "ts_ns,signal,valid_until_ns,instrument", rows)
+    changes = {"from_ns": T0_NS + 30 * MINUTE_NS, "warm_up": 25} if seed % 2 else {}
+    request = request_of(settings, candles, strategy="rule:signals", signals=path, signal_age_ns=30 * MINUTE_NS, **changes)
+    prepared = prepare(request)
+
+    assert fused.gather(prepared.spec, prepared.bars[0], prepared.signals) is not None
+    one, other = (execute(prepared, compiled=compiled) for compiled in (True, False))
+
+    assert fills(one) == fills(other)
+    assert one.facts() == other.facts()
+    for name in ("orders", "decisions", "trades", "moments"):
+        assert getattr(one.gathered, name) == getattr(other.gathered, name), name
+    assert all(np.array_equal(a, b) for a, b in zip(one.gathered.marks, other.gathered.marks, strict=True))
+
+
+def test_a_run_that_decides_nothing_without_a_signal_asks_the_event_engine(settings: Settings, candles: Path, tmp_path: Path) -> None:
+    rows = [f"{T0_NS + k * MINUTE_NS},1" for k in range(BARS + 1)]
+    made = []
+    for some in (rows, rows[:50]):
+        path = written(tmp_path, "ts_ns,signal", some)
+        params = {"flat_when_stale": False}
+        prepared = prepare(request_of(settings, candles, strategy="rule:signals", params=params, signals=path, signal_age_ns=MINUTE_NS))
+        made.append(fused.gather(prepared.spec, prepared.bars[0], prepared.signals) is not None)
+        one, other = (execute(prepared, compiled=compiled) for compiled in (True, False))
+        assert one.facts() == other.facts()
+
+    assert made == [True, False]
