@@ -157,7 +157,7 @@ def _simulated(request: Request) -> Prepared:
     if request.seed is not None:
         market = msgspec.structs.replace(market, seed=request.seed)
     history = simulated(market, instrument, request.duration_s, SIM_WARM_UP_S)
-    return _of_events(request, history, history.first_ns + int(SIM_WARM_UP_S * 1e9), market.seed)
+    return _of_events(request, history, max(request.from_ns, history.first_ns + int(SIM_WARM_UP_S * 1e9)), market.seed)
 
 
 def _recorded(request: Request) -> Prepared:
