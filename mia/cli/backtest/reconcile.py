@@ -38,6 +38,10 @@ def reconcile(
     ] = 5.0,
     all_trades: Annotated[bool, typer.Option("--all", help="Every trade, not only the largest differences.")] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit latency and slippage to what live got, and show the error.")] = False,
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="Keep the days in reconciled.json of the state directory: mia status and metrics show the last."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Trade a recorded period again with the backtest's fills, and say where the money differs: latency, queue, fees, refusals, ...
@@ -47,9 +51,10 @@ def reconcile(
     """
     from mia.backtest.reconcile.calibrate import TooFewOrders
     from mia.backtest.reconcile.calibrate import calibrate as fit
-    from mia.backtest.reconcile.explain import explain
+    from mia.backtest.reconcile.explain import explain, recorded_days
     from mia.backtest.reconcile.session import Span, replay_both
     from mia.cli.output import print_json, print_note
+    from mia.store.reconciled import record_reconciled
     from mia.store.state_dir import is_running
 
     span = Span(o.time_ns("--from", from_), o.time_ns("--to", to))
@@ -60,6 +65,8 @@ def reconcile(
     found = explain(compared, int(tolerance * 1e9))
     if is_running(Path(found.journal).parent):
         found.notes.append("miad is writing this journal: compared up to its end of now")
+    if record:
+        found.notes.append(f"days recorded in {record_reconciled(Path(found.journal).parent, recorded_days(found))}")
     fitted = None
     if calibrate:
         try:
