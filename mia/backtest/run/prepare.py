@@ -17,6 +17,7 @@ from mia.backtest.readers import OnDuplicate, file_sha256, is_candle_file
 from mia.backtest.run import fused
 from mia.backtest.run.artifacts import polars
 from mia.backtest.run.collect import Collector
+from mia.backtest.run.naming import symbol_of
 from mia.backtest.run.resample import resampled
 from mia.backtest.run.result import Result, result_of
 from mia.backtest.run.runner import Runner, merged
@@ -293,9 +294,8 @@ def _guessed(request: Request, path: Path) -> Instrument:
             f"{path.name}: no fee table: none of [[instruments]] is in its name: name one with --instrument, or state --fee 0.001 "
             "(share of notional), and --kind and --tick where the defaults do not fit"
         )
-    symbol = re.sub(r"[^A-Za-z0-9]", "", path.name.split(".")[0]).upper() or "FILE"
     return Instrument(
-        venue="file", symbol=symbol, kind=request.kind, family=request.family, quote_currency=request.settings.paper.currency,
+        venue="file", symbol=symbol_of(path), kind=request.kind, family=request.family, quote_currency=request.settings.paper.currency,
         tick_size=request.tick or Decimal("0.01"), lot_size=request.lot or Decimal("0.001"), maker_fee=request.fee, taker_fee=request.fee,
     )  # fmt: skip
 
