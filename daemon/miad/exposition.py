@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from prometheus_client.metrics_core import Metric
@@ -43,6 +44,9 @@ SPECS: Final = (
     Spec("mia_equity", "gauge", "", ("currency",), "Cash and open positions at the last mid, account currency."),
     Spec("mia_cash", "gauge", "", ("currency",), "Cash of the account."),
     Spec("mia_day_profit", "gauge", "", ("currency",), "Profit since the start of the UTC day, after fees."),
+    Spec("mia_reconciled_difference", "gauge", "", ("currency",),
+         "Live less backtest over the last UTC day that `mia backtest reconcile --record` compared; absent before."),
+    Spec("mia_reconciled_day_seconds", "gauge", "seconds", (), "When that day began, Unix time."),
     Spec("mia_drawdown_ratio", "gauge", "ratio", (), "Fall of equity from its peak, 0 to 1."),
     Spec("mia_events", "counter", "", (), "Market events taken in, of all runs of this state directory."),
     Spec("mia_decisions", "counter", "", (), "Decisions, of all runs."),
@@ -136,6 +140,9 @@ def _account(page: _Page, s: Status) -> None:
     page.add("mia_equity", s.equity, currency)
     page.add("mia_cash", s.cash, currency)
     page.add("mia_day_profit", s.day_profit, currency)
+    page.add("mia_reconciled_difference", s.reconciled_difference, currency)
+    if s.reconciled_day:
+        page.add("mia_reconciled_day_seconds", datetime.fromisoformat(s.reconciled_day).replace(tzinfo=UTC).timestamp())
     page.add("mia_drawdown_ratio", s.drawdown)
     for name, count in (("events", s.events), ("decisions", s.decisions), ("orders", s.orders), ("fills", s.fills), ("trades", s.trades)):
         page.add(f"mia_{name}", count)

@@ -115,6 +115,11 @@ def _restore(walk: _Walk, snapshots: SnapshotStore) -> bytes:
         )
     if stored is None:
         return b""
+    if stored.seq + 1 < journal.recovery.first_seq:  # the first one of a day may be older than what is left of the journal
+        raise DataError(
+            f"{snapshots.directory}: no snapshot is whole but that of event {stored.seq}, and the journal begins with event "
+            f"{journal.recovery.first_seq}: restore the snapshots or the segments between from a backup, or start with a new --state"
+        )
     if stored.feature_hash != walk.core.engine.layout_hash:
         if stored.seq == journal.last_seq or journal.recovery.first_seq > 1:
             raise DataError(f"{snapshots.directory}: {_CHANGED}: start with the settings and models of before, or with a new --state")

@@ -19,6 +19,7 @@ from mia.domain.instruments import MONEY_SCALE
 from mia.engine.engine import Engine
 from mia.engine.lane import Lane, Market
 from mia.features.plan import Missing, missing_columns
+from mia.store.reconciled import read_reconciled
 from miad.core import Core
 from miad.latency import Latencies
 from miad.links import Links
@@ -76,6 +77,7 @@ class Reporter:
         counters, portfolio, risk = state.counters, state.portfolio, state.risk
         equity = portfolio.equity_e8(state.marks2)
         alerts, last_alert = self._alerts()
+        compared = read_reconciled(who.state_dir)[-1:]
         return Status(
             version=__version__,
             instance=who.instance,
@@ -96,6 +98,9 @@ class Reporter:
             start_cash=f"{who.start_cash:f}",
             day_profit=money(equity - risk.day_start_equity_e8) if risk.is_started else "",
             drawdown=round(risk.drawdown, 6),
+            reconciled_day=compared[0].day if compared else "",
+            reconciled_difference=money(compared[0].difference_e8) if compared else "",
+            reconciled_trades=compared[0].trades if compared else 0,
             seq=self._core.seq,
             events=counters.market_events,
             decisions=counters.decisions,

@@ -16,7 +16,8 @@ from mia.backtest import feature_sources
 from mia.backtest.feature_run import Run
 from mia.backtest.feature_sources import Source
 from mia.backtest.readers import file_sha256, utc
-from mia.backtest.validation.seal import Reading, SealLog, names_in
+from mia.backtest.validation.seal import SealLog
+from mia.backtest.validation.seal_match import Reading, names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.features.catalogue import shipped_catalogue
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mia.backtest.readers import file_sha256
-from mia.backtest.validation.seal import Sealed, SealLog, names_in
+from mia.backtest.validation.seal import Sealed, SealLog
+from mia.backtest.validation.seal_match import names_in
 from mia.domain.errors import SealedError
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.domain.text import iso_time

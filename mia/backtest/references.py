@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from mia.backtest.readers import file_sha256
-from mia.backtest.validation.seal import Reading, SealLog, names_in
+from mia.backtest.validation.seal import SealLog
+from mia.backtest.validation.seal_match import Reading, names_in
 from mia.domain.errors import DataError
 from mia.features.columns import F64, I64, REFERENCE, EventColumns
 from mia.features.heard import valid_ns

@@ -45,6 +45,7 @@ def panel(s: Status, *, reason_chars_max: int = 2000) -> list[Line]:
     lines = [state_line(s)]
     lines += [Line("because", cut(reason, reason_chars_max), "yellow") for reason in s.reasons]
     lines.append(money_line(s))
+    lines += _compared(s)
     lines += _positions(s.instruments, s.currency)
     lines += [_lane(lane, len(s.lanes) > 1) for lane in s.lanes]
     lines += [line for lane in s.lanes for line in (*_masked(lane), *_drift(lane))]
@@ -81,6 +82,14 @@ def money_line(s: Status) -> Line:
     text += f", drawdown {s.drawdown:.2%}"
     style = {"-": "red", "+": "green"}.get(_signed(s.day_profit)[:1], "") if s.day_profit and float(s.day_profit) else ""
     return Line("equity", text, style)
+
+
+def _compared(s: Status) -> list[Line]:
+    """What the last day that was compared with its backtest came to."""
+    if not s.reconciled_day:
+        return []
+    trades = f"{s.reconciled_trades} trade{'' if s.reconciled_trades == 1 else 's'}"
+    return [Line("reconciled", f"{_signed(s.reconciled_difference)} {s.currency}, live less backtest on {s.reconciled_day}, {trades}")]
 
 
 def compact(s: Status) -> str:

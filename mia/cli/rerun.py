@@ -14,19 +14,16 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from mia.assemble import build_engine, model_names, versions
-from mia.backtest.reconcile.journal import beginning_of
+from mia.backtest.reconcile.journal import beginning_of, restored, traded, usable_snapshots
 from mia.domain.effects import RecordDecision, SubmitOrder
-from mia.domain.errors import ConfigError, DataError, MiaError
+from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import AnyEvent, ModelReady, RunStarted
 from mia.engine.engine import Engine
 from mia.settings import Settings, settings_from_json
-from mia.store.queries import read_configs
 from mia.store.reader import JournalReader, journal_folder, read_headers
 from mia.store.records import EFFECTS, EVENT, decode_effects, decode_event
-from mia.store.snapshots import Snapshot, read_snapshots
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_IGNORED: Final = ("paper", "sim", "store", "live")  # sections that the engine does not read, [paper] cash and currency apart
 
 
 class Entry(NamedTuple):
@@ -120,29 +117,9 @@ def _from_the_beginning(first: Entry, entries: Iterator[Entry], journal: Path) -
 
 def _from_a_snapshot(journal: Path, first_seq: int) -> tuple[int, Engine, Settings]:
     """(event of the snapshot, the engine restored from it, its settings) for a journal whose first segments are gone."""
-    folder = journal.parent / "snapshots"
-    gone = f"{journal}: begins with event {first_seq}, the segments before it are gone"
-    usable = sorted((s for s in read_snapshots(folder) if s.seq >= first_seq - 1), key=lambda s: s.seq)
-    if not usable:
-        raise DataError(f"{gone}, and {folder} holds no snapshot of event {first_seq - 1} or later: restore one of them from a backup")
-    stored = usable[0]
-    configs = [text for seq, text in read_configs(journal.parent) if seq <= stored.seq]
-    if not configs:
-        raise DataError(f"{gone}, and miad.db does not hold the settings of that run: restore the segments from a backup")
-    settings = settings_from_json(configs[-1])
-    for venue in dict.fromkeys(i.venue for i in settings.instruments):
-        try:
-            engine = build_engine(settings, venue)
-        except MiaError:
-            continue  # a venue that nothing trades
-        if engine.layout_hash == stored.feature_hash:
-            parts = msgspec.msgpack.decode(stored.blob, type=Snapshot)
-            engine.restore(parts.arrays, parts.state)
-            return stored.seq, engine, settings
-    raise ConfigError(
-        f"{folder}: the snapshot of event {stored.seq} was made with other features, instruments, lanes or models than are here:"
-        " put the models of then back, or use the version that wrote it"
-    )
+    stored = usable_snapshots(journal, first_seq)[0]
+    engine, settings, _ = restored(journal, stored, of_then=False)
+    return stored.seq, engine, settings
 
 
 class _Comparison:
@@ -213,7 +190,7 @@ class _Comparison:
         settings = settings_from_json(event.config)
         if not result.events or event.config_hash == _hash_of(self._settings):
             return
-        if _traded(settings) == _traded(self._settings):
+        if traded(settings) == traded(self._settings):
             return
         result.notes.append(f"run {event.run} (event {event.seq}) began with other settings: {_changed(self._settings, settings)}")
         fresh = build_engine(settings, self._engine.config.instruments[0].venue)
@@ -249,12 +226,6 @@ def _plain(effects: Any) -> list[Any]:
         {"type": type(e).__name__, **msgspec.to_builtins(msgspec.structs.asdict(e))} if isinstance(e, msgspec.Struct) else e
         for e in effects
     ]
-
-
-def _traded(settings: Settings) -> bytes:
-    """What the engine is built from, as bytes."""
-    tree = {k: v for k, v in msgspec.to_builtins(settings).items() if k not in _IGNORED}
-    return msgspec.json.encode([tree, settings.paper.cash, settings.paper.currency], order="deterministic")
 
 
 def _hash_of(settings: Settings) -> str:

@@ -123,6 +123,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     start_cash: str = ""
     day_profit: str = ""  # since the start of the UTC day
     drawdown: float = 0.0
+    reconciled_day: str = ""  # UTC, the last that was compared with its backtest (`mia backtest reconcile --record`)
+    reconciled_difference: str = ""  # of it, live less backtest
+    reconciled_trades: int = 0
     seq: int = 0
     events: int = 0
     decisions: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import zlib
@@ -14,6 +15,8 @@ MAGIC: Final = b"MIASNAP\n"
 FORMAT: Final = 1
 _HEADER: Final = struct.Struct("<8sIqIQI")  # magic, format, seq, length of the hash, length of the blob, CRC32 of all behind and the seq
 KEEP: Final = 2
+DAYS_KEPT: Final = 8  # of each of so many days the first one: what `mia backtest reconcile --from DAY` begins with
+_DAY_S: Final = 86_400
 
 
 class StoredSnapshot(NamedTuple):
@@ -36,7 +39,10 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SnapshotStore:
-    """Snapshots of one engine in one folder, the last KEEP of them. `write` blocks: the slow lane calls it."""
+    """Snapshots of one engine in one folder: the last KEEP, and the first of each of the last DAYS_KEPT days (UTC, of their files).
+
+    `write` blocks: the slow lane calls it.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Create the folder; OSError when that is not permitted."""
@@ -64,8 +70,11 @@ class SnapshotStore:
             os.fsync(fd)
         finally:
             os.close(fd)
-        for old in self._paths()[KEEP:]:
-            old.unlink(missing_ok=True)
+        paths = self._paths()
+        kept = _first_of_days(paths)
+        for old in paths[KEEP:]:
+            if old not in kept:
+                old.unlink(missing_ok=True)
         return path
 
     def latest(self, max_seq: int | None = None) -> StoredSnapshot | None:
@@ -83,6 +92,15 @@ class SnapshotStore:
 
     def _paths(self) -> list[Path]:
         return sorted(self.directory.glob("snapshot-*.bin"), reverse=True)
+
+
+def _first_of_days(paths: list[Path]) -> set[Path]:
+    """paths: newest first."""
+    first: dict[int, Path] = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            first[int(path.stat().st_mtime) // _DAY_S] = path
+    return {first[day] for day in sorted(first)[-DAYS_KEPT:]}
 
 
 def read_snapshots(directory: Path) -> list[StoredSnapshot]:

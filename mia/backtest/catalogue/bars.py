@@ -16,7 +16,8 @@ from mia.backtest.readers.candles import unsealed, with_warm_up, without_turnove
 from mia.backtest.readers.frames import PRICES
 from mia.backtest.run.sources import BarHistory
 from mia.backtest.run.spec import DataFacts
-from mia.backtest.validation.seal import Sealed, SealLog, names_in, seal_notes
+from mia.backtest.validation.seal import Sealed, SealLog, seal_notes
+from mia.backtest.validation.seal_match import names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.instruments import Instrument
 from mia.features.bars import BarSpec

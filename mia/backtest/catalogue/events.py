@@ -21,7 +21,8 @@ from mia.backtest.readers import utc
 from mia.backtest.readers.frames import polars_module
 from mia.backtest.run.sources import EventHistory
 from mia.backtest.run.spec import DataFacts
-from mia.backtest.validation.seal import Reading, Sealed, SealLog, names_in, seal_notes
+from mia.backtest.validation.seal import Sealed, SealLog, seal_notes
+from mia.backtest.validation.seal_match import Reading, names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import AnyEvent, FeedGap
 from mia.domain.instruments import Instrument

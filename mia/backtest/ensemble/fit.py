@@ -38,6 +38,14 @@ class Figures(NamedTuple):
     drawdown: float
 
 
+class Series(NamedTuple):
+    """Returns of the tested bars: of members float64[n, k]; of blends by method and of the blend without each member float64[n]."""
+
+    members: F64
+    blends: Mapping[str, F64]
+    without: tuple[F64 | None, ...]
+
+
 class Fit(NamedTuple):
     """windows: those that were tested, in order; last: weights by method from all bars; years: of the tested bars. See fit()."""
 
@@ -48,6 +56,7 @@ class Fit(NamedTuple):
     correlation: F64
     without: tuple[Figures | None, ...]
     years: float
+    series: Series
 
 
 def cut(bars: int, windows: int) -> list[tuple[int, int]]:
@@ -101,18 +110,23 @@ def fit(past: Past, ts_ns: I64, method: str, *, windows: int, lookback: int = 0,
     spans = cut(len(past.market), windows)
     last_from = spans[max(0, windows - lookback)][0] if lookback else 0
     every = past.rows(last_from, len(past.market))
-    without: list[Figures | None] = []
-    for j in range(k):
-        others = past.only([i for i in range(k) if i != j])
-        without.append(figures(blended(others, walk(others, windows, lookback, forgetting, [method]), method), years) if k > 1 else None)
+
+    def left_out(member: int) -> F64 | None:
+        if k < 2:
+            return None
+        others = past.only([i for i in range(k) if i != member])
+        return blended(others, walk(others, windows, lookback, forgetting, [method]), method)
+
+    series = Series(out, {name: blended(past, tested, name) for name in METHODS}, tuple(left_out(j) for j in range(k)))
     return Fit(
         windows=tuple(tested),
         last={name: fitted(name, every, forgetting) for name in METHODS},
         members=tuple(figures(out[:, j], years) for j in range(k)),
-        blends={name: figures(blended(past, tested, name), years) for name in METHODS},
+        blends={name: figures(returns, years) for name, returns in series.blends.items()},
         correlation=correlation(out),
-        without=tuple(without),
+        without=tuple(None if returns is None else figures(returns, years) for returns in series.without),
         years=years,
+        series=series,
     )
 
 

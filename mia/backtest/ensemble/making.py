@@ -7,42 +7,34 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from mia.assemble import load_strategy
 from mia.backtest.ensemble.fit import YEAR_NS, Figures, Fit, Window, figures
-from mia.backtest.ensemble.members import Track
+from mia.backtest.ensemble.intervals import SAMPLES, Band, band_of, bands_of
+from mia.backtest.ensemble.members import Track, ends
 from mia.backtest.ensemble.weights import F64
 from mia.backtest.readers import utc
+from mia.backtest.run.gathered import Marks
 from mia.backtest.run.prepare import Request, execute, prepare
 from mia.domain.errors import ConfigError, DataError
-from mia.engine.settings import LaneSettings
 from mia.policy.ensemble import FORMAT, PREFIX, EnsembleFile, MemberFile
-from mia.policy.strategy import Trigger
 
 _MS: Final = 1_000_000
 
 
 def file_of(track: Track, weights: F64, name: str, method: str, fitted: dict[str, Any]) -> EnsembleFile:
-    """What miad runs. Rules decide as the models among the members do; ConfigError when these differ among themselves."""
-    spec = track.prepared.spec
-    lane, family = spec.lanes[0].instrument, spec.instruments[0].family
-    models = [s for m, s in zip(track.members, track.strategies, strict=True) if not m.strategy.startswith("rule:")]
-    trigger: Trigger = models[0].trigger if models else "bar"
-    interval_ms = models[0].min_interval_ns // _MS if models else 0
-    members = []
-    for member, strategy, weight in zip(track.members, track.strategies, weights.tolist(), strict=True):
-        if member.strategy.startswith("rule:"):
-            base = LaneSettings(instrument=lane, strategy=member.strategy, params=member.params, bars=strategy.bar)
-            own = msgspec.structs.replace(base, trigger=trigger, min_interval_ms=interval_ms)
-            strategy = load_strategy(own, family)
-        members.append(MemberFile(strategy=member.strategy, weight=weight, sha256=strategy.sha256, params=member.params))
+    """What miad runs: the members as they ran alone, which all decide at the same moments."""
+    one = track.strategies[0]
+    members = [
+        MemberFile(strategy=member.strategy, weight=weight, sha256=strategy.sha256, params=member.params)
+        for member, strategy, weight in zip(track.members, track.strategies, weights.tolist(), strict=True)
+    ]
     return EnsembleFile(
-        format=FORMAT, name=name, method=method, bar=track.strategies[0].bar, trigger=trigger, min_interval_ms=interval_ms, members=members,
-        fitted=fitted,
+        format=FORMAT, name=name, method=method, bar=one.bar, trigger=one.trigger, min_interval_ms=one.min_interval_ns // _MS,
+        members=members, fitted=fitted,
     )  # fmt: skip
 
 
@@ -60,8 +52,16 @@ def write_file(file: EnsembleFile, path: Path) -> None:
             scratch.unlink()
 
 
-def traded(request: Request, track: Track, windows: Sequence[Window], method: str) -> Figures:
-    """Of the ensemble itself through the engine, with the weights of each window in that window: begun flat, with all costs of its own.
+class Traded(NamedTuple):
+    """Of the ensemble itself through the engine: its figures, and the returns (float64[n]) over so many years that they are of."""
+
+    figures: Figures
+    returns: F64
+    years: float
+
+
+def traded(request: Request, track: Track, windows: Sequence[Window], method: str) -> Traded:
+    """The ensemble itself through the engine, with the weights of each window in that window: begun flat, with all costs of its own.
 
     The account begins anew in each window; returns are chained.
     """
@@ -75,28 +75,41 @@ def traded(request: Request, track: Track, windows: Sequence[Window], method: st
             prepared = prepare(
                 msgspec.structs.replace(request, strategy=f"{PREFIX}{path}", params={}, from_ns=begin, to_ns=end, days=0)
             )  # fmt: skip
-            marks = execute(prepared).gathered.marks
-            inside = np.flatnonzero(marks.ts_ns > begin)
-            equity = marks.equity_e8.astype(np.float64)
-            if (equity <= 0.0).any():
-                raise DataError(f"the ensemble's equity fell to 0 or below in the window from {utc(begin)}")
-            parts.append(equity[inside] / equity[inside - 1] - 1.0)
+            parts.append(_returns(execute(prepared).gathered.marks, track.every_ns, begin))
     returns = np.concatenate(parts)
     years = float(close_ns[-1] - close_ns[windows[0].first - 1]) / YEAR_NS
-    return figures(returns, years)
+    return Traded(figures(returns, years), returns, years)
 
 
-def facts(track: Track, found: Fit, method: str, lookback: int, forgetting: float, by_engine: Figures | None) -> dict[str, Any]:
-    """For the file, for --json, and for people; times are UTC text."""
+def _returns(marks: Marks, every_ns: int, begin_ns: int) -> F64:
+    """Bar by bar after begin_ns; on events the last bar goes to the last event, which lies just before its end."""
+    at = ends(marks, every_ns)
+    if every_ns:
+        at = np.append(at, len(marks.ts_ns) - 1)
+    inside = np.flatnonzero(marks.ts_ns[at] > begin_ns)
+    equity = marks.equity_e8[at].astype(np.float64)
+    if (equity <= 0.0).any():
+        raise DataError(f"the ensemble's equity fell to 0 or below in the window from {utc(begin_ns)}")
+    found: F64 = equity[inside] / equity[inside - 1] - 1.0
+    return found
+
+
+def facts(
+    track: Track, found: Fit, method: str, lookback: int, forgetting: float, by_engine: Traded | None, samples: int = SAMPLES
+) -> dict[str, Any]:
+    """For the file, for --json, and for people; times are UTC text. samples: behind each interval; 0: no intervals."""
     close_ns = track.close_ns
     first = found.windows[0].first
+    bands = bands_of(found.series, method, found.years, samples) if samples else None
+    of_engine = band_of(by_engine.returns, by_engine.years, samples) if samples and by_engine is not None else None
 
-    def told(f: Figures | None) -> dict[str, Any] | None:
-        return None if f is None else f._asdict()
+    def told(f: Figures | None, band: Band | None) -> dict[str, Any] | None:
+        return None if f is None else {**f._asdict(), "interval": _plain(band)}
 
-    names = track.names
+    names, whole = track.names, found.blends[method]
+    no_bands = [None] * len(names)
     return {
-        "instrument": track.prepared.spec.lanes[0].instrument,
+        "instruments": [lane.instrument for lane in track.prepared.spec.lanes],
         "data": msgspec.to_builtins(track.prepared.spec.data),
         "method": method,
         "lookback_windows": lookback,
@@ -113,13 +126,37 @@ def facts(track: Track, found: Fit, method: str, lookback: int, forgetting: floa
         "out_of_sample": {
             "from": utc(close_ns[first - 1]),
             "to": utc(close_ns[-1]),
-            "members": dict(zip(names, map(told, found.members), strict=True)),
-            "blends": {name: told(f) for name, f in found.blends.items()},
-            "traded": told(by_engine),
-            "without": dict(zip(names, map(told, found.without), strict=True)),
+            "bars": len(close_ns) - first,
+            "samples": samples,
+            "block_bars": bands.block if bands else None,
+            "members": dict(zip(names, map(told, found.members, bands.members if bands else no_bands), strict=True)),
+            "blends": {name: told(f, bands.blends[name] if bands else None) for name, f in found.blends.items()},
+            "traded": told(by_engine.figures, of_engine) if by_engine is not None else None,
+            "added": dict(
+                zip(
+                    names,
+                    (told(_added(whole, f), band) for f, band in zip(found.without, bands.added if bands else no_bands, strict=True)),
+                    strict=True,
+                )
+            ),
             "correlation": [[None if np.isnan(x) else x for x in row] for row in found.correlation.tolist()],
+            "correlation_interval": msgspec.to_builtins(bands.correlation) if bands else None,
         },
     }
+
+
+def _added(whole: Figures, without: Figures | None) -> Figures | None:
+    """The blend less the blend without the member."""
+    if without is None:
+        return None
+    sharpe = None if whole.sharpe is None or without.sharpe is None else whole.sharpe - without.sharpe
+    return Figures(
+        whole.total - without.total, whole.volatility - without.volatility, sharpe, whole.drawdown - without.drawdown
+    )  # fmt: skip
+
+
+def _plain(band: Band | None) -> dict[str, Any] | None:
+    return None if band is None else msgspec.to_builtins(band._asdict())
 
 
 def check_out(path: Path) -> None:

@@ -21,8 +21,9 @@ _TINY: Final = 1e-300
 
 
 class Past(NamedTuple):
-    """returns: float64[n, k], of each member's equity, bar by bar; wanted: float64[n, k], the position that each member wanted when
-    the bar began, notional over equity; market: float64[n], return of the instrument over the bar."""
+    """returns: float64[n, k], of each member's equity, bar by bar; wanted: float64[n, k, m], the position in each instrument that each
+    member wanted when the bar began, notional over equity; market: float64[n, m], return of each instrument over the bar, NaN where it
+    had none."""
 
     returns: F64
     wanted: F64
@@ -77,30 +78,42 @@ def min_variance(past: Past, forgetting: float) -> F64:
 
 
 def likelihood(past: Past, forgetting: float) -> F64:
-    """How well each member's wanted position foretold the market's next return: posterior probabilities of the members' models.
+    """How well each member's wanted positions foretold the market's next returns: posterior probabilities of the members' models.
 
     Model k: return = b_k wanted_k + noise, b_k and the noise's variance updated bar by bar with forgetting, the probability p_k
     multiplied by the density that the model gave to the return before it was seen, after p_k was raised to the power `forgetting`.
+    Each instrument has a b_k and a variance of its own; the noises of instruments are taken as independent. One that had no bar is
+    left out.
     Source: Raftery, Karny, Ettler (2010), Technometrics 52(1), eqs. 7-9 and 15-16 (there the variance is recursive too, eq. 10).
     """
-    n, k = past.wanted.shape
+    n, k, m = past.wanted.shape
     if n <= _WARM:
         return equal(past, forgetting)
-    market = past.market
-    variance = np.full(k, max(float(np.mean(market[:_WARM] ** 2)), _TINY))
-    slope, spread = np.zeros(k), variance.copy()  # b_k: nothing is believed of a member before it has shown something
+    known = ~np.isnan(past.market)
+    market = np.where(known, past.market, 0.0)
+    seen = np.maximum(known[:_WARM].sum(axis=0), 1)
+    variance = np.tile(np.maximum((market[:_WARM] ** 2).sum(axis=0) / seen, _TINY), (k, 1))
+    slope, spread = np.zeros((k, m)), variance.copy()  # b_k: nothing is believed of a member before it has shown something
     log_p = np.zeros(k)
+    has_gaps = not bool(known.all())
     for t in range(_WARM, n):
         x = past.wanted[t]
-        spread = spread / forgetting
+        wider = spread / forgetting
         error = market[t] - slope * x
-        total = variance + spread * x * x
-        log_p = forgetting * log_p - 0.5 * (np.log(2.0 * np.pi * total) + error * error / total)
+        total = variance + wider * x * x
+        surprise = np.log(2.0 * np.pi * total) + error * error / total
+        gain = wider * x / total
+        calmer = np.maximum(forgetting * variance + (1.0 - forgetting) * (error * error), _TINY)
+        before = slope, spread, variance
+        slope, spread, variance = slope + gain * error, wider - gain * x * wider, calmer
+        if has_gaps:
+            traded = known[t : t + 1]
+            surprise = np.where(traded, surprise, 0.0)
+            slope, spread, variance = (
+                np.where(traded, new, old) for new, old in zip((slope, spread, variance), before, strict=True)
+            )  # fmt: skip
+        log_p = forgetting * log_p - 0.5 * surprise.sum(axis=1)
         log_p -= log_p.max()
-        gain = spread * x / total
-        slope = slope + gain * error
-        spread = spread - gain * x * spread
-        variance = np.maximum(forgetting * variance + (1.0 - forgetting) * (error * error), _TINY)
     weights: F64 = np.exp(log_p)
     return weights
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from mia.backtest.readers.checks import OnDuplicate, Repeats, check_prices, check_traded, interval_of, repeats_of, rising
 from mia.backtest.readers.frames import F64, I64, PRICES, file_sha256, numbers, read_frame, symbols_of
 from mia.backtest.readers.times import times_of, utc
-from mia.backtest.validation.seal import Reading, Sealed, SealLog, names_in
+from mia.backtest.validation.seal import Sealed, SealLog
+from mia.backtest.validation.seal_match import Reading, names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.features.bars import BarSpec
 from mia.features.batch import BY_NOTIONAL

@@ -12,7 +12,8 @@ from mia.backtest.readers.candles import Candles, assembled, part_of, unsealed
 from mia.backtest.readers.checks import OnDuplicate
 from mia.backtest.readers.frames import first, polars_module, read_frame
 from mia.backtest.readers.times import with_day_times
-from mia.backtest.validation.seal import Sealed, names_in
+from mia.backtest.validation.seal import Sealed
+from mia.backtest.validation.seal_match import names_in
 from mia.domain.errors import DataError
 from mia.features.bars import BarSpec
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mia.backtest.reconcile.explain import paired_orders
-from mia.backtest.reconcile.session import Compared, FillModel, Side, replay_both
+from mia.backtest.reconcile.session import Compared, FillModel, Progress, Side, replay_both
 from mia.domain.errors import DataError
 from mia.sim.cost_settings import Costs, LatencyCosts
 from mia.sim.settings import PaperSettings
@@ -21,6 +21,10 @@ from mia.sim.settings import PaperSettings
 F64 = npt.NDArray[np.float64]
 FILLS_MIN: Final = 5  # fewer say nothing
 _SLIP_PROBE: Final = 10
+
+
+class TooFewOrders(DataError):
+    """A period says too little of a fill model."""
 
 
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +54,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-def calibrate(path: Path, compared: Compared) -> Calibration:
+def calibrate(path: Path, compared: Compared, progress: Callable[[Progress], None] | None = None) -> Calibration:
     """Fit latencies, slip_ticks and the half spread of bars to live's fills, then run the backtest once more with them.
 
     The latency to the venue is the median, over orders that took liquidity at once, of the venue's time at the fill less ours when the
@@ -58,11 +62,11 @@ def calibrate(path: Path, compared: Compared) -> Calibration:
     Both need the venue's clock to be ours: a difference of the clocks adds to one and is taken from the other.
     slip_ticks is the least-squares slope of what live paid beyond a backtest without slip: each order's price is linear in it. It stays
     where no order of the backtest went beyond the book. spread.half is the mean, in ticks, of what takers paid against the mid at the fill.
-    DataError below 5 orders that took liquidity at once.
+    TooFewOrders below 5 orders that took liquidity at once.
     """
     submit, report = latencies(compared.live)
     if len(submit) < FILLS_MIN:
-        raise DataError(f"{compared.journal}: {len(submit)} orders took liquidity at once: at least {FILLS_MIN} are needed to calibrate")
+        raise TooFewOrders(f"{compared.journal}: {len(submit)} orders took liquidity at once: at least {FILLS_MIN} are needed to calibrate")
     notes = []
     if (submit < 0).any() or (report < 0).any():
         notes.append("some latencies are below 0: the venue's clock is not ours; only their sum is to be trusted")
@@ -71,7 +75,8 @@ def calibrate(path: Path, compared: Compared) -> Calibration:
     costs = msgspec.structs.replace(compared.model.costs or Costs(), latency=latency)
     paper = compared.model.paper or PaperSettings()
     none, some = (
-        replay_both(path, FillModel(costs=costs, paper=msgspec.structs.replace(paper, slip_ticks=slip))) for slip in (0, _SLIP_PROBE)
+        replay_both(path, FillModel(costs=costs, paper=msgspec.structs.replace(paper, slip_ticks=slip)), compared.span, progress)
+        for slip in (0, _SLIP_PROBE)
     )
     slip = slip_of(compared.live, none.backtest, some.backtest)
     if slip is None:
@@ -81,7 +86,7 @@ def calibrate(path: Path, compared: Compared) -> Calibration:
         paper = msgspec.structs.replace(paper, slip_ticks=max(0, round(slip.value)))
     half = _fitted("spread.half", half_spreads(compared.live), "ticks", mean=True)
     fitted.append(half)
-    again = replay_both(path, FillModel(costs=costs, paper=paper))
+    again = replay_both(path, FillModel(costs=costs, paper=paper), compared.span, progress)
     before, after = price_errors(compared.live, compared.backtest), price_errors(again.live, again.backtest)
     return Calibration(
         parameters=fitted, orders_before=len(before), price_error_before=_rms(before), orders_after=len(after),

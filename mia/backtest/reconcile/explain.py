@@ -12,6 +12,7 @@ import msgspec
 from mia.backtest.reconcile.session import Compared, Refusal
 from mia.backtest.reconcile.trips import Leg, RoundTrip
 from mia.domain.errors import FailStop
+from mia.store.reconciled import ReconciledDay
 
 CLASSES: Final = (
     "latency", "slippage", "queue", "partial_fill", "fee", "funding", "refused_live", "data", "unmatched_live", "unmatched_backtest",
@@ -175,6 +176,16 @@ def daily(trades: Sequence[Matched], end_ns: int) -> list[Day]:
         day = datetime.fromtimestamp(number * 86_400, UTC).date().isoformat()
         kept = {name: classes[name] for name in CLASSES if classes.get(name)}
         days.append(Day(day=day, trades=len(members), live_e8=live, backtest_e8=back, difference_e8=live - back, classes_e8=kept))
+    return days
+
+
+def recorded_days(found: Reconciled) -> list[ReconciledDay]:
+    """As they are kept, with the part of each day that was compared."""
+    days = []
+    for day in found.days:
+        begin = int(datetime.fromisoformat(day.day).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
+        kept = msgspec.structs.asdict(day)
+        days.append(ReconciledDay(begin_ns=max(begin, found.begin_ns), end_ns=min(begin + _DAY_NS, found.end_ns), **kept))
     return days
 
 

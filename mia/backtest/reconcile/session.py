@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import bisect
-import itertools
+import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from mia.assemble import build_engine
-from mia.backtest.reconcile.journal import opening_of, pays_in_base, traded
+from mia.backtest.readers import utc
+from mia.backtest.reconcile.journal import Start, last_seq, pays_in_base, start_for, traded
 from mia.backtest.reconcile.trips import RoundTrip, round_trips
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.runner import Runner
@@ -23,12 +23,9 @@ from mia.domain.events import (
     MARKET_EVENTS,
     VENUE_REPORTS,
     AnyEvent,
-    BalanceReported,
-    OpenOrdersReported,
     OrderExpired,
     OrderFilled,
     OrderRejected,
-    PositionReported,
     RunStarted,
     TradingEnabled,
 )
@@ -36,16 +33,16 @@ from mia.domain.instruments import Instrument
 from mia.domain.sizing import Terms
 from mia.engine.engine import Engine
 from mia.execution.attribution import Moments
-from mia.settings import Settings, settings_from_json
+from mia.settings import settings_from_json
 from mia.sim.cost_settings import Costs, FeeCosts
 from mia.sim.settings import PaperSettings
 from mia.sim.state import VenueState
 from mia.sim.venue import SimVenue
-from mia.store.reader import Entry, JournalReader, journal_folder, read_headers
+from mia.store.reader import Entry, journal_folder, read_headers
 
 _MARKET: Final = frozenset(MARKET_EVENTS)
 _REPORTS: Final = frozenset(VENUE_REPORTS)
-_WORDS: Final = frozenset((PositionReported, BalanceReported, OpenOrdersReported))  # of the account, at the beginning
+_TOLD_EVERY: Final = 20_000  # events
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -54,6 +51,25 @@ class FillModel(msgspec.Struct, frozen=True, kw_only=True):
 
     costs: Costs | None = None
     paper: PaperSettings | None = None
+
+
+class Span(NamedTuple):
+    """A period in Unix ns; 0 leaves an end open."""
+
+    from_ns: int = 0
+    to_ns: int = 0
+
+
+WHOLE: Final = Span()
+
+
+class Progress(NamedTuple):
+    """How far a pass is: the event, the journal's last one, the time of the event, and seconds to go at the pace so far."""
+
+    seq: int
+    last_seq: int
+    ts_ns: int
+    remaining_s: float
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -106,6 +122,7 @@ class Compared(msgspec.Struct, kw_only=True):
     live: Side
     backtest: Side
     model: FillModel  # what the backtest's venue was like, nothing left open
+    span: Span  # that was asked for
     notes: list[str]
 
 
@@ -197,25 +214,21 @@ class _Account:
 
 
 class _Session:
-    """Steps both accounts through the entries of a journal."""
+    """Steps the live account through the entries of a journal, and from the beginning of the period on the backtest's beside it."""
 
-    def __init__(self, journal: Path, settings: Settings, venue: str, model: FillModel, calendar: tuple[Path, Path] | None) -> None:
-        self._settings = settings
-        self._model = msgspec.structs.replace(model, paper=model.paper or settings.paper)
+    def __init__(self, journal: Path, start: Start, model: FillModel, span: Span) -> None:
+        self._start = start
+        self._settings = start.settings
+        self._model = msgspec.structs.replace(model, paper=model.paper or start.settings.paper)
         self._journal = journal
+        self._span = span
         self.notes: list[str] = []
-        self.live, self._back = (_Account(build_engine(settings, venue, calendar)) for _ in range(2))
-        engine = self._back.engine
-        for market in engine.markets:
-            market.reads_book = True  # the venue fills against it
-        instruments = engine.config.instruments
-        books = {m.index: m.book for m in engine.markets}
-        self._venue = SimVenue(dict(enumerate(instruments)), books, self._model.paper or settings.paper, model.costs)
-        spec = RunSpec(settings=settings, instruments=instruments, lanes=settings.lanes, data=())
-        self._runner = Runner(engine, self._venue, self._back.collector, spec)
-        self.quotes = [Mids() for _ in engine.markets]
+        self.live = _Account(start.engine)
+        self._back: _Account | None = None
+        self._runner: Runner | None = None
+        self._venue: SimVenue
+        self.quotes = [Mids() for _ in start.engine.markets]
         self._seq = self.events = self._strays = 0
-        self._is_open = False
 
     def take(self, entry: Entry) -> bool:
         """One event; False when the comparison ends before it."""
@@ -223,36 +236,46 @@ class _Session:
         kind: type = type(event)
         if kind is RunStarted and self.events and not self._goes_on(event):  # type: ignore[arg-type]
             return False
-        self._take_live(event, entry.effects)
-        if kind in _MARKET:
-            market = self.live.engine.markets[event.instrument].state  # type: ignore[union-attr]
-            self.quotes[event.instrument].note(event.ts_recv_ns, market.bid_ticks, market.ask_ticks)  # type: ignore[union-attr]
-        if kind not in _REPORTS or (not self._is_open and kind in _WORDS):
-            self._take_back(event, kind in _MARKET)
-        if kind is TradingEnabled and not self._is_open:
-            self._open(event.ts_recv_ns)
+        if self._span.to_ns and event.ts_recv_ns > self._span.to_ns:
+            return False
+        if self._runner is None and self._begins(event):
+            self._open(event)
+        is_market = kind in _MARKET
+        self._take_live(event, kind, entry.effects)
+        if self._runner is not None:
+            if is_market:
+                market = self.live.engine.markets[event.instrument].state  # type: ignore[union-attr]
+                self.quotes[event.instrument].note(event.ts_recv_ns, market.bid_ticks, market.ask_ticks)  # type: ignore[union-attr]
+            if kind not in _REPORTS:
+                self._take_back(self._runner, event, is_market)
         self.events += 1
         return True
 
-    def _take_live(self, event: AnyEvent, recorded: Sequence[AnyEffect]) -> None:
+    def _take_live(self, event: AnyEvent, kind: type, recorded: Sequence[AnyEffect]) -> None:
         live = self.live
         effects = live.engine.step(event)
         if (effects or recorded) and _encode(effects) != _encode(list(recorded)):
             self._strays += 1
-        live.collector.take(event, recorded, live.engine)
+        if self._runner is not None and (recorded or kind in _REPORTS):  # all else is nothing to a collector
+            live.collector.take(event, recorded, live.engine)
 
-    def _take_back(self, event: AnyEvent, is_market: bool) -> None:
+    def _take_back(self, runner: Runner, event: AnyEvent, is_market: bool) -> None:
         """What the venue has for us up to then comes first, as in the daemon."""
         while self._venue.next_due_ns <= event.ts_recv_ns:
             report = self._venue.pop(event.ts_recv_ns, self._seq + 1)
             if report is None:
                 break
-            self._step_back(report)
-        self._step_back(msgspec.structs.replace(event, seq=self._seq + 1), is_market)
+            self._seq += 1
+            runner.accept(report)
+        self._seq += 1
+        runner.accept(msgspec.structs.replace(event, seq=self._seq), is_market)
 
-    def _step_back(self, event: AnyEvent, is_market: bool = False) -> None:
-        self._seq = event.seq
-        self._runner.accept(event, is_market)
+    def _begins(self, event: AnyEvent) -> bool:
+        """Whether the period begins with this event: both accounts hold the same then, and no order stands at the venue."""
+        if not (self._start.seq or self._span.from_ns):
+            return type(event) is TradingEnabled
+        state = self.live.engine.state
+        return event.ts_recv_ns >= self._span.from_ns and state.is_enabled and not state.table.orders
 
     def _goes_on(self, event: RunStarted) -> bool:
         """Whether a restart trades on as before; the comparison ends where the settings changed."""
@@ -261,24 +284,39 @@ class _Session:
         self.notes.append(f"run {event.run} began with other settings at event {event.seq}: compared up to there")
         return False
 
-    def _open(self, ts_ns: int) -> None:
-        """Trading begins: both accounts hold what the venue says."""
-        self._is_open = True
-        engine = self._back.engine
+    def _open(self, event: AnyEvent) -> None:
+        """The backtest's account parts from the live one: it holds the same, and its orders go to the backtest's venue from here on."""
+        engine = self._start.fork(self.live.engine)
+        instruments = engine.config.instruments
+        books = {}
+        for market in engine.markets:
+            market.reads_book = True  # the venue fills against it
+            books[market.index] = market.book
+        self._back = _Account(engine)
+        self._venue = SimVenue(dict(enumerate(instruments)), books, self._model.paper or self._settings.paper, self._model.costs)
+        spec = RunSpec(settings=self._settings, instruments=instruments, lanes=self._settings.lanes, data=())
+        self._runner = Runner(engine, self._venue, self._back.collector, spec)
+        self._seq = event.seq - 1
         state = msgspec.msgpack.decode(self._venue.snapshot(), type=VenueState)
-        portfolio = engine.state.portfolio
-        state.cash_e8 = portfolio.cash_e8
+        state.cash_e8 = engine.state.portfolio.cash_e8
+        state.orders = state.fills = state.flows = state.liquidations = event.seq  # above every number so far: an engine books an id once
         for market in engine.markets:
             held = state.instruments[market.index].position
-            held.lots = market.position.lots
+            held.lots, held.dust_e8 = market.position.lots, market.position.dust_e8
             held.cost_e8 = market.position.lots * engine.state.marks2[market.index] * market.terms.unit_e8 // 2
+            self.quotes[market.index].note(engine.state.now_ns, market.state.bid_ticks, market.state.ask_ticks)
         self._venue.restore(msgspec.msgpack.encode(state))
         for account in (self.live, self._back):
-            account.begin(ts_ns)
+            account.begin(event.ts_recv_ns)
 
     def compared(self, end_ns: int) -> Compared:
         """What came out."""
-        if not self._is_open:
+        if self._back is None:
+            if self._span.from_ns:
+                raise DataError(
+                    f"{self._journal}: from {utc(self._span.from_ns)} UTC on there is no moment at which trading was enabled and no order "
+                    "stood at the venue: there is nothing to compare"
+                )
             raise DataError(f"{self._journal}: trading was never enabled: there is nothing to compare")
         if self._strays:
             self.notes.append(
@@ -288,31 +326,42 @@ class _Session:
         return Compared(
             journal=str(self._journal), venue=engine.config.instruments[0].venue, instruments=engine.config.instruments,
             currency=self._settings.paper.currency, begin_ns=self.live.begin_ns, end_ns=end_ns, events=self.events,
-            live=self.live.side(self.quotes), backtest=self._back.side(self.quotes), model=self._model, notes=self.notes,
+            live=self.live.side(self.quotes), backtest=self._back.side(self.quotes), model=self._model, span=self._span,
+            notes=self.notes,
         )  # fmt: skip
 
 
-def replay_both(path: Path, model: FillModel | None = None) -> Compared:
+def replay_both(
+    path: Path, model: FillModel | None = None, span: Span = WHOLE, progress: Callable[[Progress], None] | None = None
+) -> Compared:
     """The journal of a state directory (or a journal folder) up to its end of now, as it went and through the backtest's venue.
 
-    DataError: no journal, damage in its middle, or its beginning is gone. ConfigError: a model or instrument is not here.
+    span: the period; it begins at its first moment at which no order stands at the venue. progress: told every so many events.
+    DataError: no journal, damage in its middle, or its beginning is gone with all snapshots. ConfigError: a model is not here.
     """
     journal = journal_folder(path)
     if not read_headers(journal):
         raise DataError(f"{journal}: holds no journal segment: nothing to compare")
-    reader = JournalReader(journal)
-    entries = iter(reader)
-    opening, settings, venue, calendar = opening_of(journal, entries)
+    start = start_for(journal, span.from_ns)
     model = model or FillModel()
     if model.costs is None:
-        currency: Literal["quote", "base"] = "base" if pays_in_base(journal, opening) else "quote"
+        currency: Literal["quote", "base"] = "base" if pays_in_base(journal, start.engine.config.instruments, start.seq + 1) else "quote"
         model = msgspec.structs.replace(model, costs=Costs(fees=FeeCosts(currency=currency)))
-    session = _Session(journal, settings, venue, model, calendar)
+    session = _Session(journal, start, model, span)
     end_ns = 0
-    for entry in itertools.chain(opening, entries):
+    last = last_seq(journal) if progress is not None else 0
+    begun = time.monotonic()
+    for entry in start.entries:
         if not session.take(entry):
             break
         end_ns = max(end_ns, entry.event.ts_recv_ns)
-    if reader.torn_bytes:
-        session.notes.append(f"{reader.torn_bytes} bytes at the end are no whole record: left out")
+        if progress is not None and session.events % _TOLD_EVERY == 0:
+            left = (time.monotonic() - begun) / session.events * max(0, last - entry.seq)
+            progress(Progress(entry.seq, last, entry.event.ts_recv_ns, left))
+    if progress is not None:
+        progress(Progress(last, last, end_ns, 0.0))
+    if start.reader.torn_bytes:
+        session.notes.append(f"{start.reader.torn_bytes} bytes at the end are no whole record: left out")
+    if start.seq:
+        session.notes.append(f"begun from the snapshot of event {start.seq}")
     return session.compared(end_ns)

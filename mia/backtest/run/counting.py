@@ -16,7 +16,8 @@ from mia.backtest.run.spec import RunSpec
 from mia.backtest.stats.inputs import Trials, no_trips
 from mia.backtest.stats.sheet import Sheet
 from mia.backtest.trials import By, Count, DataRef, Registry, Score, Trial, digest
-from mia.backtest.validation.seal import SealLog, seal_notes, span_reading
+from mia.backtest.validation.seal import SealLog, seal_notes
+from mia.backtest.validation.seal_match import span_reading
 from mia.policy.rules.base import Rule
 from mia.risk.windows import Windows
 from mia.store.state_dir import data_home

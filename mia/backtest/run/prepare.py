@@ -14,11 +14,12 @@ import numpy as np
 
 from mia.assemble import numbered
 from mia.backtest.catalogue.funding import with_rates
-from mia.backtest.readers import OnDuplicate, file_sha256, is_candle_file
+from mia.backtest.readers import OnDuplicate, file_sha256, is_candle_file, utc
 from mia.backtest.run import fused
 from mia.backtest.run.artifacts import polars
 from mia.backtest.run.catalogued import DAY_NS, bars_of, events_of, named_assets
 from mia.backtest.run.collect import Collector
+from mia.backtest.run.naming import symbol_of
 from mia.backtest.run.resample import resampled
 from mia.backtest.run.result import Result, result_of
 from mia.backtest.run.runner import Runner, merged
@@ -162,17 +163,18 @@ def _cost_files(costs: Costs, instruments: Sequence[Instrument]) -> tuple[FileFa
 
 
 def _simulated(request: Request) -> Prepared:
-    if request.from_ns or request.to_ns or request.days:
-        raise ConfigError(
-            "--from, --to and --days are for recorded history: the simulated market has no dates; --duration says how long it runs"
-        )
+    if request.days:
+        raise ConfigError("--days is for recorded history: --duration says how long the simulated market runs")
     name = request.instruments[0] if request.instruments else SIM
     instrument = _known(request.settings, name)
     market = request.settings.sim
     if request.seed is not None:
         market = msgspec.structs.replace(market, seed=request.seed)
     history = simulated(market, instrument, request.duration_s, SIM_WARM_UP_S)
-    return _of_events(request, history, history.first_ns + int(SIM_WARM_UP_S * 1e9), market.seed)
+    begin_ns, end_ns = history.first_ns + int(SIM_WARM_UP_S * 1e9), history.facts[0].last_ns
+    if request.from_ns >= end_ns or 0 < request.to_ns <= begin_ns:
+        raise ConfigError(f"--from, --to: the simulated market trades from {utc(begin_ns)} to {utc(end_ns)} UTC; see --duration")
+    return _of_events(request, history, max(request.from_ns, begin_ns), market.seed)
 
 
 def _recorded(request: Request) -> Prepared:
@@ -331,9 +333,8 @@ def _guessed(request: Request, path: Path) -> Instrument:
             f"{path.name}: no fee table: none of [[instruments]] is in its name: name one with --instrument, or state --fee 0.001 "
             "(share of notional), and --kind and --tick where the defaults do not fit"
         )
-    symbol = re.sub(r"[^A-Za-z0-9]", "", path.name.split(".")[0]).upper() or "FILE"
     return Instrument(
-        venue="file", symbol=symbol, kind=request.kind, family=request.family, quote_currency=request.settings.paper.currency,
+        venue="file", symbol=symbol_of(path), kind=request.kind, family=request.family, quote_currency=request.settings.paper.currency,
         tick_size=request.tick or Decimal("0.01"), lot_size=request.lot or Decimal("0.001"), maker_fee=request.fee, taker_fee=request.fee,
     )  # fmt: skip
 

@@ -15,7 +15,8 @@ from mia.backtest.readers import Candles, OnDuplicate, bar_rows, file_sha256, re
 from mia.backtest.recordings import open_recording
 from mia.backtest.run.runner import BarRow
 from mia.backtest.run.spec import DataFacts
-from mia.backtest.validation.seal import Sealed, seal_notes, span_reading
+from mia.backtest.validation.seal import Sealed, seal_notes
+from mia.backtest.validation.seal_match import span_reading
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import AnyEvent, Bar
 from mia.domain.instruments import Instrument, InstrumentId

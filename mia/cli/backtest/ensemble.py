@@ -37,6 +37,11 @@ def fit(
     windows: Annotated[int, typer.Option("--windows", metavar="N", min=2, max=1000, help="Of equal length; the first only teaches.")] = 6,
     lookback: Annotated[int, typer.Option("--lookback", metavar="N", min=0, max=1000, help="Fit on N windows before; 0: on all.")] = 0,
     forgetting: Annotated[float, typer.Option("--forgetting", metavar="F", help="A bar, of the likelihood's weights.")] = 0.999,
+    duration: o.Duration = 3600.0,
+    seed: o.Seed = None,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", min=0, max=100_000, help="Resamples behind each interval; 0: none.")
+    ] = 1_000,
     as_json: JsonOption = False,
 ) -> None:
     """Run each member alone, fit weights for each window on earlier windows, and report what the ensemble came to on later ones.
@@ -50,11 +55,11 @@ def fit(
 
     check_out(out)
     members = [member_of(text) for text in member]
-    request = history.request("", {})
+    request = history.request("", {}, duration=duration, seed=seed)
     track = run_members(request, members)
     found, tried = counted_fit(track, method, windows, lookback, forgetting)
     by_engine = traded(request, track, found.windows, method)
-    told = facts(track, found, method, lookback, forgetting, by_engine)
+    told = facts(track, found, method, lookback, forgetting, by_engine, samples)
     write_file(file_of(track, found.last[method], out.stem, method, told), out)
     notes = [*track.notes, *notes_of(told, tried)]
     if as_json:
@@ -90,36 +95,50 @@ def _print(out: Path, names: list[str], told: dict[str, Any], notes: list[str]) 
     from mia.cli.output import print_note, print_pairs, print_table
 
     sample, method = told["out_of_sample"], told["method"]
-    print_pairs([("ensemble", str(out)), ("method", method), ("out of sample", f"{sample['from']} to {sample['to']} UTC")])
+    bars = f"{sample['from']} to {sample['to']} UTC, {sample['bars']} bars"
+    print_pairs([("ensemble", str(out)), ("of", ", ".join(told["instruments"])), ("method", method), ("out of sample", bars)])
     print()
+    head = ("", "return", "95 %", "volatility", "Sharpe", "95 %", "drawdown", "")
     rows = [(f"{k}", *_row(sample["members"][name]), name) for k, name in enumerate(names, 1)]
     rows += [(name, *_row(f), "blend") for name, f in sample["blends"].items()]
     rows.append(("traded", *_row(sample["traded"]), f"{method}, through the engine"))
-    print_table(("", "return", "volatility", "Sharpe", "drawdown", ""), rows)
+    print_table(head, rows)
     print()
     numbers = [str(k) for k in range(1, len(names) + 1)]
     weights = [(w["from"], *(f"{x:.3f}" for x in w["weights"][method])) for w in told["windows"]]
     weights.append(("the file", *(f"{x:.3f}" for x in told["last_weights"][method])))
     print_table(("weights from", *numbers), weights)
     print()
-    table = [(numbers[i], *("n/a" if x is None else f"{x:.2f}" for x in row)) for i, row in enumerate(sample["correlation"])]
-    print_table(("correlation", *numbers), table)
+    print_table(("correlation", *numbers), [(numbers[i], *_correlations(sample, i)) for i in range(len(names))])
     if len(names) > 1:
         print()
-        whole = sample["blends"][method]
-        left = [(numbers[k], *_added(whole, sample["without"][name]), name) for k, name in enumerate(names)]
-        print_table(("added by", "return", "volatility", "Sharpe", "drawdown", ""), left)
+        print_table(("added by", *head[1:]), [(numbers[k], *_row(sample["added"][name], "+"), name) for k, name in enumerate(names)])
     for note in notes:
         print_note(note)
 
 
-def _row(f: dict[str, Any]) -> tuple[str, ...]:
-    sharpe = "n/a" if f["sharpe"] is None else f"{f['sharpe']:.2f}"
-    return f"{f['total']:.2%}", f"{f['volatility']:.2%}", sharpe, f"{f['drawdown']:.2%}"
+def _row(f: dict[str, Any], sign: str = "") -> tuple[str, ...]:
+    """sign: `+` for a difference of figures."""
+    sharpe = "n/a" if f["sharpe"] is None else f"{f['sharpe']:{sign}.2f}"
+    share = f"{sign}.2%"
+    between = f["interval"] or {}
+    return (
+        f"{f['total']:{share}}", _span(between.get("total"), share), f"{f['volatility']:{share}}", sharpe,
+        _span(between.get("sharpe"), f"{sign}.2f"), f"{f['drawdown']:{share}}",
+    )  # fmt: skip
 
 
-def _added(whole: dict[str, Any], without: dict[str, Any]) -> tuple[str, ...]:
-    """The blend less the blend without the member."""
-    sharpe = "n/a" if whole["sharpe"] is None or without["sharpe"] is None else f"{whole['sharpe'] - without['sharpe']:+.2f}"
-    rest = {name: f"{whole[name] - without[name]:+.2%}" for name in ("total", "volatility", "drawdown")}
-    return rest["total"], rest["volatility"], sharpe, rest["drawdown"]
+def _correlations(sample: dict[str, Any], i: int) -> list[str]:
+    spans = sample["correlation_interval"]
+    cells = []
+    for j, value in enumerate(sample["correlation"][i]):
+        span = _span(spans[i][j], ".2f") if spans else ""
+        cells.append("n/a" if value is None else f"{value:.2f} ({span})" if span else f"{value:.2f}")
+    return cells
+
+
+def _span(between: dict[str, float | None] | None, form: str) -> str:
+    if between is None:
+        return ""
+    low, high = (("n/a" if between[end] is None else format(between[end], form)) for end in ("low", "high"))
+    return f"{low} .. {high}"

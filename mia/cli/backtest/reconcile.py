@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import tomllib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mia.cli.backtest import options as o
 from mia.cli.places import JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.reconcile.calibrate import Calibration
     from mia.backtest.reconcile.explain import Matched, Reconciled
-    from mia.backtest.reconcile.session import FillModel
+    from mia.backtest.reconcile.session import FillModel, Progress
 
 _SHOWN = 20
+_QUIET_S = 2.0  # no progress before
+_DRAW_S = 0.2
+_LINE_EVERY_S = 10.0  # without a terminal
 
 
 def reconcile(
@@ -24,11 +31,17 @@ def reconcile(
     costs: Annotated[
         Path | None, typer.Option("--costs", metavar="FILE", help="TOML with [costs] and [paper] of the backtest; else the run's own.")
     ] = None,
+    from_: o.From = None,
+    to: o.To = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", metavar="S", min=0.0, max=86_400.0, help="How far apart matched trades may open, in seconds.")
     ] = 5.0,
     all_trades: Annotated[bool, typer.Option("--all", help="Every trade, not only the largest differences.")] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit latency and slippage to what live got, and show the error.")] = False,
+    record: Annotated[
+        bool,
+        typer.Option("--record", help="Keep the days in reconciled.json of the state directory: mia status and metrics show the last."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Trade a recorded period again with the backtest's fills, and say where the money differs: latency, queue, fees, refusals, ...
@@ -36,17 +49,30 @@ def reconcile(
     The market events of the journal go through the same engine with the same settings; only the venue is the backtest's. Works beside
     a running miad: compared up to its journal's end of now.
     """
+    from mia.backtest.reconcile.calibrate import TooFewOrders
     from mia.backtest.reconcile.calibrate import calibrate as fit
-    from mia.backtest.reconcile.explain import explain
-    from mia.backtest.reconcile.session import replay_both
+    from mia.backtest.reconcile.explain import explain, recorded_days
+    from mia.backtest.reconcile.session import Span, replay_both
     from mia.cli.output import print_json, print_note
+    from mia.store.reconciled import record_reconciled
     from mia.store.state_dir import is_running
 
-    compared = replay_both(path, _model(costs) if costs is not None else None)
+    span = Span(o.time_ns("--from", from_), o.time_ns("--to", to))
+    if span.from_ns and span.to_ns and span.from_ns >= span.to_ns:
+        raise typer.BadParameter(f"--from {from_} is not before --to {to}: the span is empty")
+    progress = _reporter()
+    compared = replay_both(path, _model(costs) if costs is not None else None, span, progress)
     found = explain(compared, int(tolerance * 1e9))
     if is_running(Path(found.journal).parent):
         found.notes.append("miad is writing this journal: compared up to its end of now")
-    fitted = fit(path, compared) if calibrate else None
+    if record:
+        found.notes.append(f"days recorded in {record_reconciled(Path(found.journal).parent, recorded_days(found))}")
+    fitted = None
+    if calibrate:
+        try:
+            fitted = fit(path, compared, progress)
+        except TooFewOrders as e:  # what was compared is worth showing without it
+            found.notes.append(f"nothing is fitted: {e}")
     if as_json:
         print_json({"reconciled": found, "calibration": fitted} if calibrate else found)
         return
@@ -55,6 +81,27 @@ def reconcile(
         _print_fit(fitted, found.currency)
     for note in [*found.notes, *(fitted.notes if fitted else ())]:
         print_note(note)
+
+
+def _reporter() -> Callable[[Progress], None]:
+    """How far it is, on stderr once it has taken some seconds: one line that changes on a terminal, else one now and then."""
+    is_terminal = sys.stderr.isatty()
+    begun = last = time.monotonic()
+    is_shown = False
+
+    def report(p: Progress) -> None:
+        nonlocal last, is_shown
+        now, is_end = time.monotonic(), p.seq >= p.last_seq
+        if is_end and is_shown and is_terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            is_shown = False
+        if is_end or now - begun < _QUIET_S or now - last < (_DRAW_S if is_terminal else _LINE_EVERY_S):
+            return
+        last, is_shown = now, True
+        text = f"mia: event {p.seq:,} of {p.last_seq:,}, {_utc(p.ts_ns)} UTC, {p.remaining_s:.0f} s to go"
+        print(f"\r{text}\033[K" if is_terminal else text, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
+
+    return report
 
 
 def _model(path: Path) -> FillModel:

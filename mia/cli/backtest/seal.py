@@ -10,7 +10,7 @@ import typer
 from mia.cli.places import JsonOption, instant
 
 if TYPE_CHECKING:
-    from mia.backtest.validation.seal import Seal
+    from mia.backtest.validation.seal_match import Seal
 
 
 def seal(

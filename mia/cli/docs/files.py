@@ -90,7 +90,12 @@ _OTHERS: Final = (
         "miad",
         "every event and effect with a checksum: the record (`mia replay` runs it again); a closed one is compressed to .zst",
     ),
-    ("snapshots/", "miad", "the engine's state every 20 s, so that recovery is short"),
+    ("snapshots/", "miad", "the engine's state every 20 s, so that recovery is short; the first of each of the last 8 days is kept"),
+    (
+        "reconciled.json",
+        "mia",
+        "live and backtest by day: `mia backtest reconcile --record` writes it, `mia status` and metrics show its last day",
+    ),
     ("calendars/", "miad", "the trade windows and macro events that each run used"),
     ("miad.db", "projection", "SQLite: what `mia history` and `mia db` read; tables below"),
     ("logs/miad.log", "miad", "one JSON object a line; `mia logs -f` reads it; rotated"),

@@ -10,7 +10,8 @@ import numpy as np
 from mia.backtest.forecasts import VIX_INPUTS, VIX_WARM, vix_inputs
 from mia.backtest.readers import file_sha256
 from mia.backtest.references import vix_known_ns
-from mia.backtest.validation.seal import Reading, SealLog, names_in
+from mia.backtest.validation.seal import SealLog
+from mia.backtest.validation.seal_match import Reading, names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.features.models import Linear
 from mia.train.feature_models.rows import F64, I64

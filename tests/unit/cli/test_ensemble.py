@@ -157,11 +157,98 @@ def test_what_cannot_be_fitted_is_named(
     assert not (tmp_path / "x.json").exists()
 
 
-def test_weights_are_not_fitted_on_the_simulated_market(mia: Mia, tmp_path: Path) -> None:
-    result = mia("backtest", "ensemble", "fit", "--member", "rule:flat", "--out", tmp_path / "x.json")
+def test_weights_of_a_window_stay_when_the_data_from_its_beginning_on_is_another(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    """The whole way, from the file: prices of the last of four windows are poisoned."""
+    plain = json.loads(fitted(mia, candles, tmp_path / "a.json", "--json", "--samples", 0).out)
+    begin = plain["windows"][-1]["from"].replace(" ", "T")
+    poisoned = tmp_path / "poisoned.csv"
+    rows = list(csv.reader(candles.open()))
+    first = int(np.datetime64(begin, "ms").astype(np.int64))
+    later = [k for k, row in enumerate(rows) if k and int(row[0]) >= first]
+    for k in later[1:]:  # the first one's open is the close before it
+        rows[k][1:5] = [f"{float(x) * (1.3 if k % 2 else 0.8):.1f}" for x in rows[k][1:5]]
+    with poisoned.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+    other = json.loads(fitted(mia, poisoned, tmp_path / "b.json", "--json", "--samples", 0).out)
+
+    assert 100 < len(later) < 130
+    assert other["windows"] == plain["windows"]
+    for method in ("inverse_volatility", "min_variance", "likelihood"):
+        assert other["last_weights"][method] != plain["last_weights"][method]
+
+
+def test_figures_have_intervals_around_them_and_correlations_too(report: dict[str, Any]) -> None:
+    sample = report["out_of_sample"]
+
+    for figures in (*sample["members"].values(), *sample["blends"].values(), sample["traded"], *sample["added"].values()):
+        for name in ("total", "volatility", "sharpe"):
+            between = figures["interval"][name]
+            assert between["low"] < between["high"]
+            assert between["low"] - 0.2 * abs(figures[name]) < figures[name] < between["high"] + 0.2 * abs(figures[name])
+    assert sample["bars"] == 375
+    low, high = sample["correlation_interval"][0][1].values()
+    assert low < sample["correlation"][0][1] < high
+
+
+def test_weights_of_several_instruments_are_of_one_account(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    rows = list(csv.reader(candles.open()))
+    with (tmp_path / "eth.csv").open("w", newline="") as file:  # backwards, and without some bars
+        kept = [row for k, row in enumerate(rows) if k and k % 7]
+        csv.writer(file).writerows([rows[0], *([a[0], *b[1:]] for a, b in zip(kept, reversed(kept), strict=True))])
+    data = ("--data", candles, "--data", tmp_path / "eth.csv", "--fee", "0.0004", "--tick", "0.1", "--timeframe", "5m")
+    members = [x for rule in RULES for x in ("--member", rule)]
+
+    result = mia("backtest", "ensemble", "fit", *members, *data, "--windows", 4, "--out", tmp_path / "two.json", "--json")
+    run = mia("backtest", "run", "--policy", f"ensemble:{tmp_path / 'two.json'}", *data, "--out", tmp_path / "run", "--json")
+
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert len(found["instruments"]) == 2
+    assert found["out_of_sample"]["bars"] == 375
+    assert run.code == 0, run.err
+    assert {row["instrument"] for row in csv.DictReader((tmp_path / "run" / "trades.csv").open())} == {"0", "1"}
+
+
+def test_the_simulated_market_is_cut_into_windows_that_are_traded_apart(mia: Mia, tmp_path: Path) -> None:
+    members = ("--member", "rule:ema_cross,fast_period=3,slow_period=9", "--member", "rule:rsi_reversion,period=5")
+    sim = ("--duration", "1010", "--seed", "3")
+
+    result = mia("backtest", "ensemble", "fit", *members, *sim, "--windows", 2, "--out", tmp_path / "sim.json", "--json")
+    run = mia("backtest", "run", "--policy", f"ensemble:{tmp_path / 'sim.json'}", *sim, "--out", tmp_path / "run", "--json")
+
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["instruments"] == ["sim:SIMUSD"]
+    assert found["out_of_sample"]["bars"] == 50  # of 10 s, in the second half
+    assert found["out_of_sample"]["traded"]["total"] != 0.0
+    assert run.code == 0, run.err
+    assert json.loads(run.out)[0]["counters"]["fills"] > 0
+
+
+@pytest.mark.slow
+def test_a_model_and_a_rule_are_fitted_on_the_simulated_market_and_run_there(mia: Mia, tmp_path: Path) -> None:
+    members = ("--member", "demo", "--member", "rule:ema_cross,fast_period=30,slow_period=90")
+    sim = ("--duration", "1010", "--seed", "3")
+
+    result = mia("backtest", "ensemble", "fit", *members, *sim, "--windows", 2, "--out", tmp_path / "sim.json", "--json")
+    run = mia("backtest", "run", "--policy", f"ensemble:{tmp_path / 'sim.json'}", *sim, "--out", tmp_path / "run", "--json")
+
+    assert result.code == 0, result.err
+    file = json.loads((tmp_path / "sim.json").read_bytes())
+    assert (file["trigger"], file["bar"]) == ("quote", "time:1s")  # the model's, which the rule takes over
+    assert run.code == 0, run.err
+    assert json.loads(run.out)[0]["counters"]["fills"] > 0
+
+
+def test_members_that_decide_on_other_bars_are_named(mia: Mia, tmp_path: Path) -> None:
+    result = mia(
+        "backtest", "ensemble", "fit", "--member", "demo", "--member", "rule:flat", "--timeframe", "5s", "--duration", "60", "--out",
+        tmp_path / "x.json",
+    )  # fmt: skip
 
     assert result.code == 4
-    assert "name candle files with --data" in result.err
+    assert "rule:flat: bar time:5s, demo has time:1s" in result.err
 
 
 @pytest.mark.parametrize(("age", "code"), [("1", 2), ("0s", 2), ("1w", 2), ("-1h", 2)])

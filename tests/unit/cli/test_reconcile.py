@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from mia.domain.instruments import Instrument
 from mia.domain.sizing import Terms
 from mia.settings import Loaded
 from mia.store.reader import JournalReader
+from mia.store.reconciled import read_reconciled
 
 Mia = Callable[..., Any]  # the fixture `mia`: .code, .out, .err
 S = 1_000_000_000
@@ -114,6 +117,96 @@ def test_a_live_fill_at_a_worse_price_is_of_class_slippage(session: Path, mia: M
     unit = Terms.of(0, replay_both(session).instruments[0]).unit_e8
     assert found["classes_e8"]["slippage"] == -worse * fill.qty_lots * unit
     assert sum(found["classes_e8"].values()) == found["difference_e8"]
+
+
+def times(folder: Path) -> list[int]:
+    return [entry.event.ts_recv_ns for entry in JournalReader(folder / "journal")]
+
+
+def iso(ns: int) -> str:
+    return datetime.fromtimestamp(ns // S, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def test_a_part_of_the_journal_reconciles_to_zero_too(recorded: Path, mia: Mia) -> None:
+    """Both accounts begin with what was held, and the venue's numbers do not repeat those of fills that were booked before."""
+    ts = times(recorded)
+    first, last = ts[len(ts) // 3], ts[2 * len(ts) // 3]
+
+    whole = json.loads(mia("backtest", "reconcile", recorded, "--json").out)
+    found = json.loads(mia("backtest", "reconcile", recorded, "--from", iso(first), "--to", iso(last), "--json").out)
+
+    assert (found["difference_e8"], found["classes_e8"]) == (0, {})
+    assert 1 <= found["live_trades"] == found["matched"] < whole["live_trades"]
+    assert found["begin_ns"] >= first // S * S > whole["begin_ns"]
+    assert found["end_ns"] <= last < whole["end_ns"]
+
+
+def test_a_part_is_the_same_from_a_snapshot_as_from_the_first_event(
+    tmp_path: Path, loaded: Loaded, record_run: Callable[..., None], mia: Mia
+) -> None:
+    folder = tmp_path / "state"
+    record_run(folder, loaded, 6000, snapshot_at=2000)
+    ts = times(folder)
+    span = ("--from", iso(ts[2 * len(ts) // 3]), "--json")
+
+    quick = json.loads(mia("backtest", "reconcile", folder, *span).out)
+    shutil.rmtree(folder / "snapshots")
+    slow = json.loads(mia("backtest", "reconcile", folder, *span).out)
+
+    assert any("begun from the snapshot of event" in note for note in quick.pop("notes"))
+    assert slow.pop("notes") == []
+    assert quick == slow
+    assert quick["live_trades"] > 0
+
+
+def test_a_journal_without_its_beginning_is_compared_from_its_snapshot(
+    tmp_path: Path, loaded: Loaded, record_run: Callable[..., None], mia: Mia
+) -> None:
+    folder = tmp_path / "state"
+    record_run(folder, loaded, 6000, segment_bytes=1 << 16, snapshot_at=3000)
+    sorted((folder / "journal").glob("journal-*"))[0].unlink()
+
+    found = json.loads(mia("backtest", "reconcile", folder, "--json").out)
+    shutil.rmtree(folder / "snapshots")
+    nothing = mia("backtest", "reconcile", folder)
+
+    assert (found["difference_e8"], found["classes_e8"]) == (0, {})
+    assert found["live_trades"] > 0
+    assert (nothing.code, "the segments before it are gone" in nothing.err) == (1, True)
+
+
+def test_a_part_in_which_nothing_can_begin_is_named(recorded: Path, mia: Mia) -> None:
+    late = mia("backtest", "reconcile", recorded, "--from", "2031-01-01")
+    reversed_ = mia("backtest", "reconcile", recorded, "--from", "2031-01-02", "--to", "2031-01-01")
+
+    assert (late.code, "there is no moment at which trading was enabled" in late.err) == (1, True)
+    assert (reversed_.code, "the span is empty" in reversed_.err) == (2, True)
+
+
+def test_recorded_days_lie_in_the_state_directory(session: Path, mia: Mia, tmp_path: Path) -> None:
+    free = costs_file(tmp_path, '[costs.fees]\nkind = "off"\n')
+
+    found = json.loads(mia("backtest", "reconcile", session, "--costs", free, "--record", "--json").out)
+
+    days = read_reconciled(session)
+    assert [(day.day, day.difference_e8, day.trades) for day in days] == [
+        (day["day"], day["difference_e8"], day["trades"]) for day in found["days"]
+    ]
+    assert days[0].difference_e8 != 0
+    assert (days[0].begin_ns, days[-1].end_ns) == (found["begin_ns"], found["end_ns"])
+
+
+def test_too_few_orders_to_calibrate_leave_the_comparison_as_it_is(
+    tmp_path: Path, loaded: Loaded, record_run: Callable[..., None], mia: Mia
+) -> None:
+    folder = tmp_path / "state"
+    record_run(folder, loaded, 300)
+
+    result = mia("backtest", "reconcile", folder, "--calibrate", "--json")
+
+    found = json.loads(result.out)
+    assert (result.code, found["calibration"]) == (0, None)
+    assert any("at least 5 are needed to calibrate" in note for note in found["reconciled"]["notes"])
 
 
 def test_what_cannot_be_reconciled_is_named(tmp_path: Path, recorded: Path, mia: Mia) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from mia.domain.effects import AnyEffect, RecordDecision, SubmitOrder
+from mia.domain.errors import DataError
 from mia.domain.events import AnyEvent, ModelReady, RunStarted
 from mia.settings import Loaded, load_settings
 from mia.store.reader import JournalReader
@@ -251,3 +252,16 @@ def test_a_place_without_a_journal_is_an_error(content: str, tmp_path: Path, mia
 
     assert (result.code, result.out) == (1, "")
     assert str(path) in result.err
+
+
+def test_a_restart_does_not_go_on_from_a_snapshot_that_is_older_than_what_is_left_of_the_journal(
+    tmp_path: Path, loaded: Loaded, record_run: Callable[..., None]
+) -> None:
+    """The first snapshot of a day is kept for long; the events behind it may be gone."""
+    folder = tmp_path / "state"
+    record_run(folder, loaded, 6000, segment_bytes=1 << 16, snapshot_at=100)
+    for path in list_segments(folder / "journal")[:2]:
+        path.unlink()
+
+    with pytest.raises(DataError, match="the journal begins with event"):
+        record_run(folder, loaded, 10)

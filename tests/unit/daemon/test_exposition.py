@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 STATUS = Status(
     version="0.1.0", instance="mia", mode="paper", venue="sim", run=3, pid=7, state="NO_NEW", reasons=("paused by the operator",),
     ts="2026-01-01T00:00:00Z", uptime_s=12.5, currency="USDT", equity="10012.5", cash="9000", day_profit="-3.25", drawdown=0.01,
+    reconciled_day="2026-01-02", reconciled_difference="-1.5", reconciled_trades=4,
     events=100, decisions=50, orders=4, fills=3, trades=1, refused={"warm_up": 7, "made-up": 2, "also-made-up": 1},
     instruments=(InstrumentStatus(name='si"m:X\\Y', quote_age_ms=250.0, position="-0.5", unrealized="1.5", open_orders=2),
                  InstrumentStatus(name="sim:Z")),
@@ -50,6 +51,8 @@ def test_the_reference_parser_reads_every_value() -> None:
     expected: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {
         ("mia_equity", (("currency", "USDT"),)): 10012.5,
         ("mia_day_profit", (("currency", "USDT"),)): -3.25,
+        ("mia_reconciled_difference", (("currency", "USDT"),)): -1.5,
+        ("mia_reconciled_day_seconds", ()): 1_767_312_000.0,
         ("mia_fills_total", ()): 3,
         ("mia_position", (("instrument", 'si"m:X\\Y'),)): -0.5,
         ("mia_quote_age_seconds", (("instrument", 'si"m:X\\Y'),)): 0.25,

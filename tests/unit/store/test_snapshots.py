@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import random
+import time
 from pathlib import Path
 
 from mia.store.snapshots import SnapshotStore
 
 
-def test_the_newest_snapshot_comes_back_and_only_two_are_kept(tmp_path: Path) -> None:
+def test_the_newest_snapshot_comes_back_and_the_last_two_and_the_first_of_the_day_are_kept(tmp_path: Path) -> None:
     store = SnapshotStore(tmp_path)
-    for seq in (5, 70, 900):
+    for seq in (5, 70, 800, 900):
         store.write(seq, "hash", bytes([seq % 256]) * 1000)
 
     found = store.latest()
 
     assert found == (900, "hash", bytes([900 % 256]) * 1000)
-    assert len(list(tmp_path.iterdir())) == 2
+    assert kept(tmp_path) == [5, 800, 900]
     assert store.latest(899) is not None
-    assert store.latest(69) is None
+    assert store.latest(4) is None
+
+
+def kept(folder: Path) -> list[int]:
+    return sorted(int(path.stem.partition("-")[2]) for path in folder.iterdir())
+
+
+def test_the_first_of_each_of_the_last_eight_days_is_kept(tmp_path: Path) -> None:
+    store = SnapshotStore(tmp_path)
+    today = int(time.time()) // 86_400
+    for day in range(12):
+        for part in range(3):
+            path = store.write(10 * day + part, "hash", b"x")
+            at = (today - 12 + day) * 86_400 + 3600 * part
+            os.utime(path, (at, at))
+    store.write(200, "hash", b"x")  # today
+
+    assert kept(tmp_path) == [50, 60, 70, 80, 90, 100, 110, 112, 200]
 
 
 def test_a_damaged_snapshot_is_skipped_and_counted(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def made(seed: int, k: int = 3, bars: int = BARS) -> Past:
     returns = draw.normal(0, 1, (bars, k)) * np.linspace(0.002, 0.01, k)
     returns[:, 0] += common
     returns[:, 1] += 0.8 * common
-    return Past(returns, wanted, market)
+    return Past(returns, wanted[..., None], market[:, None])
 
 
 def test_equal_weights_are_equal() -> None:
@@ -68,22 +68,29 @@ def test_no_other_weights_have_less_variance_under_the_shrunk_covariance(seed: i
 def test_a_member_that_only_adds_risk_gets_nothing() -> None:
     draw = np.random.default_rng(3)
     base = draw.normal(0, 0.001, BARS)
-    past = Past(np.stack([base, 3 * base + draw.normal(0, 0.0002, BARS)], axis=1), np.zeros((BARS, 2)), np.zeros(BARS))
+    past = Past(np.stack([base, 3 * base + draw.normal(0, 0.0002, BARS)], axis=1), np.zeros((BARS, 2, 1)), np.zeros((BARS, 1)))
 
     assert fitted("min_variance", past).tolist() == [1.0, 0.0]
 
 
 def foretold(past: Past, forgetting: float) -> np.ndarray:
-    """The same recursion of Raftery et al. (2010), one model and one bar at a time, with densities as densities."""
+    """The same recursion of Raftery et al. (2010), one model, instrument and bar at a time, with densities as densities; a bar that an
+    instrument did not have leaves its model as it was."""
+    n, members, instruments = past.wanted.shape
     densities = []
-    for k in range(past.wanted.shape[1]):
-        v = sum(y * y for y in past.market[:20]) / 20
-        b, c, row = 0.0, v, []
-        for y, x in zip(past.market[20:].tolist(), past.wanted[20:, k].tolist(), strict=True):
-            r = c / forgetting
-            q = v + x * r * x
-            row.append(math.exp(-((y - b * x) ** 2) / (2 * q)) / math.sqrt(2 * math.pi * q))
-            b, c, v = b + r * x / q * (y - b * x), r - (r * x) ** 2 / q, forgetting * v + (1 - forgetting) * (y - b * x) ** 2
+    for k in range(members):
+        row = [1.0] * (n - 20)
+        for i in range(instruments):
+            first = [y for y in past.market[:20, i] if not math.isnan(y)]
+            v = sum(y * y for y in first) / len(first)
+            b, c = 0.0, v
+            for t, (y, x) in enumerate(zip(past.market[20:, i].tolist(), past.wanted[20:, k, i].tolist(), strict=True)):
+                if math.isnan(y):
+                    continue
+                r = c / forgetting
+                q = v + x * r * x
+                row[t] *= math.exp(-((y - b * x) ** 2) / (2 * q)) / math.sqrt(2 * math.pi * q)
+                b, c, v = b + r * x / q * (y - b * x), r - (r * x) ** 2 / q, forgetting * v + (1 - forgetting) * (y - b * x) ** 2
         densities.append(row)
     p = [1 / len(densities)] * len(densities)
     for each in zip(*densities, strict=True):
@@ -98,6 +105,18 @@ def test_likelihood_weights_are_the_recursion_of_the_paper(forgetting: float) ->
     past = made(5, bars=120)
 
     assert fitted("likelihood", past, forgetting) == pytest.approx(foretold(past, forgetting), rel=1e-9)
+
+
+@pytest.mark.parametrize("forgetting", [1.0, 0.99])
+def test_likelihood_weights_of_several_instruments_multiply_what_each_says_and_skip_missing_bars(forgetting: float) -> None:
+    one, other = made(5, bars=120), made(6, bars=120)
+    past = Past(one.returns, np.concatenate([one.wanted, other.wanted], axis=2), np.concatenate([one.market, other.market], axis=1))
+    past.market[[4, 30, 31, 77], 1] = np.nan
+
+    found = fitted("likelihood", past, forgetting)
+
+    assert found == pytest.approx(foretold(past, forgetting), rel=1e-9)
+    assert found != pytest.approx(fitted("likelihood", one, forgetting), rel=1e-3)
 
 
 def test_the_member_that_foretells_the_market_gets_the_weight() -> None:
@@ -135,8 +154,9 @@ def test_weights_of_a_window_do_not_change_when_that_window_or_a_later_one_does(
 def test_a_lookback_forgets_what_lies_before_it(method: str) -> None:
     past = made(9)
     changed = Past(*(column.copy() for column in past))
-    for column in changed:
-        column[:100] = column[:100][..., ::-1].copy()  # members change places, and the market runs backwards
+    for column in (changed.returns, changed.wanted):
+        column[:100] = column[:100, ::-1].copy()  # members change places, and the market runs backwards
+    changed.market[:100] = changed.market[:100][::-1].copy()
 
     same, other = ([w.weights[method].tolist() for w in walk(p, 6, 1)] for p in (past, changed))
 

@@ -401,10 +401,30 @@ def test_where_random_entries_say_nothing_the_reason_is_told(asked: Asked, tmp_p
     assert simulated == (None, "quotes and trades have no bars to enter at")
 
 
-@pytest.mark.parametrize("given", [{"from_ns": 1}, {"to_ns": 1}, {"days": 3}])
-def test_dates_are_refused_where_the_market_has_none(given: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="the simulated market has no dates"):
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"to_ns": 1}, "trades from 2023-11-14 22:23:20 to 2023-11-14 23:23:20"),
+        ({"from_ns": 1_800_000_000 * 10**9}, "--duration"),
+        ({"days": 3}, "--days"),
+    ],
+)
+def test_dates_that_the_simulated_market_does_not_reach_are_refused(given: dict[str, int], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
         prepare(Request(settings=settings_of(), strategy="rule:flat", **given))
+
+
+def test_a_part_of_the_simulated_market_is_traded_alone() -> None:
+    whole = Request(settings=settings_of(), strategy="rule:ema_cross", duration_s=900.0)
+    begin = 1_700_000_600 * 10**9
+    part = msgspec.structs.replace(whole, from_ns=begin + 300 * 10**9, to_ns=begin + 600 * 10**9)
+
+    marks = execute(prepare(part)).gathered.marks
+    fills = execute(prepare(part)).gathered.fills
+
+    assert marks.ts_ns[-1] <= part.to_ns
+    assert fills
+    assert min(fill.ts_recv_ns for fill in fills) > part.from_ns
 
 
 @pytest.mark.slow

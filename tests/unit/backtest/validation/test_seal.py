@@ -22,7 +22,8 @@ from mia.backtest.feature_sources import Request, open_source
 from mia.backtest.readers import Candles, file_sha256, read_bars, read_candles, read_for_seal
 from mia.backtest.recordings import open_recording
 from mia.backtest.references import read_reference
-from mia.backtest.validation.seal import Seal, SealLog, names_in, seal_notes, span_reading
+from mia.backtest.validation.seal import SealLog, seal_notes
+from mia.backtest.validation.seal_match import Seal, names_in, span_reading
 from mia.cli.main import main
 from mia.domain.errors import ConfigError, DataError, SealedError
 from mia.domain.instruments import InstrumentId
@@ -295,7 +296,7 @@ def forged(log: SealLog) -> None:
     lines = log.path.read_text().splitlines()
     record = json.loads(lines[0])
     record["to_ns"] = record["from_ns"] + 1
-    from mia.backtest.validation.seal import _hash
+    from mia.backtest.validation.seal_file import hash_of as _hash
 
     record["hash"] = _hash(record)
     log.path.write_text("\n".join([json.dumps(record), *lines[1:]]) + "\n")
