@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from mia.backtest.run.collect import Collector
+from mia.backtest.run.collect import HEARD, Collector
 from mia.backtest.run.spec import RunSpec
 from mia.domain.effects import AnyEffect
 from mia.domain.errors import DataError, MiaError
@@ -27,6 +27,8 @@ from mia.domain.events import (
     TradingEnabled,
 )
 from mia.engine.engine import Engine
+from mia.features.columns import EventColumns, event_at, load
+from mia.kernels.tape import Tape
 from mia.sim.bar_desk import BarPrices
 from mia.sim.bar_venue import BarVenue
 from mia.sim.venue import SimVenue
@@ -38,7 +40,7 @@ class StrategyFailed(MiaError):
     """A strategy raised in the middle of a run: where, and what it said."""
 
 
-class BarRow(NamedTuple):
+class BarRow(msgspec.Struct, frozen=True, gc=False):
     """One bar as the runner takes it: what the venue sees of it, and the event that the engine hears at its end."""
 
     prices: BarPrices
@@ -62,6 +64,7 @@ class Runner:
         self._is_warming = False
         self._outside: Final = iter(outside)
         self._next = next(self._outside, None)
+        self._mark_every_ns = self._next_mark = 0
 
     # --- the loop --------------------------------------------------------------------------------------------------
     def accept(self, event: AnyEvent, is_market: bool = False) -> None:
@@ -73,11 +76,16 @@ class Runner:
             raise
         except Exception as e:
             raise self._failed(event, e) from e
-        self._pass_on(event, effects, is_market)
+        if is_market:
+            self._pass_on(event, effects)
+        elif effects or type(event) in HEARD:
+            self.collector.take(event, effects, self.engine)
+            self._venue.send(effects, event.ts_recv_ns)
 
-    def _pass_on(self, event: AnyEvent, effects: Sequence[AnyEffect], is_market: bool) -> None:
+    def _pass_on(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
+        """A market event's wishes, after the venue has heard it where it concerns it."""
         self.collector.take(event, effects, self.engine)
-        if is_market and (self._venue.active or type(event) is FeedGap):
+        if self._venue.active or type(event) is FeedGap:
             self._venue.on_market(event)  # type: ignore[union-attr]
         if effects:
             self._venue.send(effects, event.ts_recv_ns)
@@ -118,30 +126,31 @@ class Runner:
         """groups: bars that end at one time, in order of time and, within, of instrument."""
         venue = self._venue
         assert isinstance(venue, BarVenue)
-        last_ns = 0
-        for group, is_next_last in _with_end(groups):
+        last_ns, pop = 0, venue.pop
+        replace, engine, collector, closes_at_end = msgspec.structs.replace, self.engine, self.collector, self._spec.closes_at_end
+        for group, is_next_last in _with_end(groups) if closes_at_end else zip(groups, itertools.repeat(False)):
             close_ns = group[0].event.ts_recv_ns
             if close_ns <= last_ns:
                 raise DataError(f"the clock goes back: a bar that ends at {close_ns} ns after one that ends at {last_ns} ns")
             last_ns = close_ns
             if not self._seq:
                 self.begin(min(row.prices.open_ns for row in group))
-            self._warm(close_ns)
-            venue.open_bars([row.prices for row in group])
-            self._drain(venue, close_ns)
+            if self._is_warming:
+                self._warm(close_ns)
+            venue.open_bars([row.prices for row in group] if len(group) > 1 else (group[0].prices,))
+            while (report := pop(close_ns, self._seq + 1)) is not None:
+                self.accept(report)
             venue.close_bars()
-            self._hear(close_ns)
+            if self._next is not None:
+                self._hear(close_ns)
             for row in group:
-                self.accept(msgspec.structs.replace(row.event, seq=self._seq + 1))
-            if is_next_last and self._spec.closes_at_end:
+                self.accept(replace(row.event, seq=self._seq + 1))
+            if is_next_last:
                 self.accept(Flatten(self._seq + 1, 0, close_ns, "end of the history"))
-            self._drain(venue, close_ns)
+            while (report := pop(close_ns, self._seq + 1)) is not None:
+                self.accept(report)
             self.accept(Timer(self._seq + 1, 0, close_ns))
-            self.collector.mark(close_ns, self.engine)
-
-    def _drain(self, venue: BarVenue, until_ns: int) -> None:
-        while (report := venue.pop(until_ns, self._seq + 1)) is not None:
-            self.accept(report)
+            collector.mark(close_ns, engine, engine.state.risk.equity_e8)  # as the timer has just marked it
 
     # --- events ----------------------------------------------------------------------------------------------------
     def events(self, market: Iterable[AnyEvent], mark_every_ns: int) -> None:
@@ -149,49 +158,94 @@ class Runner:
 
         Until the moment at which anything but the market is due (_due_ns) an event costs its step and nothing else.
         """
-        venue, engine, state = self._venue, self.engine, self.engine.state
-        assert isinstance(venue, SimVenue)
-        step, replace = engine.step, msgspec.structs.replace
-        next_mark = due_ns = 0
+        replace = msgspec.structs.replace
+        due_ns = self._begin_events(mark_every_ns)
         for found in market:
-            ts = found.ts_recv_ns
-            if ts < state.now_ns:
-                raise DataError(f"the clock goes back: an event at {ts} ns after {state.now_ns} ns")
-            if ts >= due_ns:
-                next_mark = self._catch_up(venue, ts, next_mark, mark_every_ns)
-                due_ns = self._due_ns(venue, next_mark)
-            self._seq += 1
-            event = replace(found, seq=self._seq)
-            try:
-                effects = step(event)
-            except MiaError:
-                raise
-            except Exception as e:
-                raise self._failed(event, e) from e
-            if effects or venue.active or type(event) is FeedGap:
-                self._pass_on(event, effects, is_market=True)
-                due_ns = 0  # the venue may have an answer
-        if self._seq:
-            self.collector.mark(state.now_ns, engine)
+            if found.ts_recv_ns >= due_ns:
+                due_ns = self._catch_up(found.ts_recv_ns)
+            if self._step_market(replace(found, seq=self._seq + 1)):
+                due_ns = 0
+        self._end_events()
 
-    def _catch_up(self, venue: SimVenue, ts: int, next_mark: int, mark_every_ns: int) -> int:
-        """All that happens before a market event at ts; the time of the next mark."""
+    def columns(self, chunks: Iterable[EventColumns], mark_every_ns: int) -> None:
+        """As `events`, of one instrument (number 0) in columns: while nothing is held and nothing works, in the engine's compiled loop."""
+        venue, engine, tape = self._venue, self.engine, Tape()
+        due_ns = self._begin_events(mark_every_ns)
+        for chunk in chunks:
+            load(tape, chunk)
+            at = 0
+            while at < tape.length:
+                ts = tape.recv_ns(at)
+                if ts >= due_ns:
+                    due_ns = self._catch_up(ts)
+                if not venue.active and engine.can_run:
+                    first, at, effects = at, *self._run(tape, at, due_ns)
+                    if effects:
+                        self._pass_on(event_at(tape, at - 1, self._seq), effects)
+                        due_ns = 0
+                    if at > first:
+                        continue
+                if self._step_market(event_at(tape, at, self._seq + 1)):
+                    due_ns = 0
+                at += 1
+        self._end_events()
+
+    def _run(self, tape: Tape, at: int, until_ns: int) -> tuple[int, Sequence[AnyEffect]]:
+        try:
+            stop, effects = self.engine.run(tape, at, until_ns)
+        except MiaError:
+            raise
+        except Exception as e:
+            raise self._failed(event_at(tape, at, self._seq + 1), e) from e
+        self._seq += stop - at
+        return stop, effects
+
+    def _step_market(self, event: AnyEvent) -> bool:
+        """One market event that is due; True when the venue may have an answer."""
+        venue = self._venue
+        if event.ts_recv_ns < self.engine.state.now_ns:
+            raise DataError(f"the clock goes back: an event at {event.ts_recv_ns} ns after {self.engine.state.now_ns} ns")
+        self._seq = event.seq
+        try:
+            effects = self.engine.step(event)
+        except MiaError:
+            raise
+        except Exception as e:
+            raise self._failed(event, e) from e
+        if effects or venue.active or type(event) is FeedGap:
+            self._pass_on(event, effects)
+            return True
+        return False
+
+    def _begin_events(self, mark_every_ns: int) -> int:
+        """The first event is due at once."""
+        assert isinstance(self._venue, SimVenue)
+        self._mark_every_ns, self._next_mark = mark_every_ns, 0
+        return 0
+
+    def _end_events(self) -> None:
+        if self._seq:
+            self.collector.mark(self.engine.state.now_ns, self.engine)
+
+    def _catch_up(self, ts: int) -> int:
+        """All that happens before a market event at ts; until when a market event has nothing to catch up with.
+
+        That is the next mark, timer, report, fact from outside or end of warming up.
+        """
+        venue = self._venue
+        assert isinstance(venue, SimVenue)
         if not self._seq:
             self.begin(ts)
-            next_mark = ts + mark_every_ns
+            self._next_mark = ts + self._mark_every_ns
         self._warm(ts)
-        while next_mark <= ts:
-            self._hear(next_mark)
-            self._advance(venue, next_mark)
-            self.collector.mark(next_mark, self.engine)
-            next_mark += mark_every_ns
+        while self._next_mark <= ts:
+            self._hear(self._next_mark)
+            self._advance(venue, self._next_mark)
+            self.collector.mark(self._next_mark, self.engine)
+            self._next_mark += self._mark_every_ns
         self._hear(ts)
         self._advance(venue, ts)
-        return next_mark
-
-    def _due_ns(self, venue: SimVenue, next_mark: int) -> int:
-        """A market event before it has nothing to catch up with: no mark, timer, report or fact from outside, and no end of warming up."""
-        due_ns = min(next_mark, venue.next_due_ns, self.engine.state.last_timer_ns + TIMER_INTERVAL_NS + 1)
+        due_ns = min(self._next_mark, venue.next_due_ns, self.engine.state.last_timer_ns + TIMER_INTERVAL_NS + 1)
         if self._next is not None:
             due_ns = min(due_ns, self._next.ts_recv_ns)
         return min(due_ns, self._spec.from_ns + 1) if self._is_warming else due_ns
@@ -223,12 +277,17 @@ def _with_end(groups: Iterable[Sequence[BarRow]]) -> Iterator[tuple[Sequence[Bar
 
 
 def merged(markets: Sequence[Iterator[BarRow]]) -> Iterator[list[BarRow]]:
-    """Bars of several instruments, those that end at one time together."""
-    group: list[BarRow] = []
-    for row in heapq.merge(*markets, key=lambda r: (r.event.ts_recv_ns, r.prices.instrument)):
-        if group and row.event.ts_recv_ns != group[0].event.ts_recv_ns:
-            yield group
-            group = []
-        group.append(row)
-    if group:
+    """Bars of several instruments in order of time; those that end at one time together, in the order of the instruments."""
+    if len(markets) == 1:
+        for only in markets[0]:
+            yield [only]
+        return
+    heads = [next(market, None) for market in markets]
+    while ends := [row.event.ts_recv_ns for row in heads if row is not None]:
+        end_ns = min(ends)
+        group = []
+        for k, row in enumerate(heads):
+            if row is not None and row.event.ts_recv_ns == end_ns:
+                group.append(row)
+                heads[k] = next(markets[k], None)
         yield group
