@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -17,13 +18,13 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from mia.assemble import load_strategy
+from mia.assemble import load_strategy, model_folders
 from mia.backtest.grid.bench import bench_events, bench_grid, bench_run, market_of, two_markets, unlimited, with_costs
 from mia.backtest.run.prepare import Prepared, Request, execute, prepare
 from mia.backtest.run.spec import RunSpec, build
 from mia.engine.engine import Engine
 from mia.engine.settings import LaneSettings
-from mia.policy.bundle import Bundle
+from mia.policy.bundle import Bundle, find_bundle
 from mia.settings import load_settings
 from mia.shipped import config_file
 
@@ -58,17 +59,26 @@ def _of_events(runs: dict[str, Prepared]) -> dict[str, int]:
 
 
 def ticks(scale: float) -> dict[str, Any]:
-    """Events a second of the simulated market: an empty strategy, a rule and the shipped bundle at each quote, and rows of the bundle."""
+    """Events a second of the simulated market by what decides, and inferences and rows a second of the models alone."""
+    from mia.backtest.one_policy import write_one_policy
+
     seconds = max(20.0, 2_400.0 * scale)
-    bundle = _simulated(SHIPPED, seconds / 4)
-    policy = _bundle(bundle.spec)
-    return {
-        "empty": _events(_simulated("rule:flat", seconds), build),
-        "rule_each_quote": _events(_simulated("rule:ema_cross", seconds), _each_quote),
-        "bundle": _events(bundle, build),
-        "bundle_each_quote": _events(bundle, _each_quote),
-        **_rows(policy, max(2_000, int(100_000 * scale))),
-    }
+    rows = max(2_000, int(100_000 * scale))
+    with tempfile.TemporaryDirectory(prefix="mia-bench-") as folder:
+        write_one_policy(find_bundle(SHIPPED, model_folders()), Path(folder))
+        one = _simulated(folder, seconds / 4)
+        bundle = _simulated(SHIPPED, seconds / 4)
+        return {
+            "empty": _events(_simulated("rule:flat", seconds), build),
+            "rule_each_quote": _events(_simulated("rule:ema_cross", seconds), _each_quote),
+            "one_policy_each_quote": _events(one, _each_quote),
+            "bundle": _events(bundle, build),
+            "bundle_each_quote": _events(bundle, _each_quote),
+            "one_policy_inferences_per_s": _inferences(_bundle(folder, one.spec), rows // 10),
+            "bundle_inferences_per_s": _inferences(_bundle(SHIPPED, bundle.spec), rows // 10),
+            "policy_rows_per_s": _rows(_bundle(SHIPPED, bundle.spec), rows),
+            "paths": _PATHS,
+        }
 
 
 def statistics(scale: float) -> dict[str, Any]:
@@ -145,31 +155,33 @@ def _events(prepared: Prepared, make: Callable[[RunSpec], Engine]) -> dict[str, 
     return {"events": events, "decisions": counters["decisions"], **rates}
 
 
-def _bundle(spec: RunSpec) -> Bundle:
-    found = load_strategy(LaneSettings(instrument=spec.lanes[0].instrument, strategy=SHIPPED), spec.instruments[0].family)
+def _bundle(name: str, spec: RunSpec) -> Bundle:
+    found = load_strategy(LaneSettings(instrument=spec.lanes[0].instrument, strategy=name), spec.instruments[0].family)
     assert isinstance(found, Bundle)
     return found
 
 
-def _rows(policy: Bundle, rows: int) -> dict[str, int]:
-    """Inferences a second, one by one as live and in batches over parallel paths."""
-    draw = np.random.default_rng(1)
-    obs = draw.normal(0.0, 0.1, (_PATHS, len(policy.columns))).astype(np.float32)
-    probs = np.full((_PATHS, 3), 1.0 / 3.0, np.float32)
-    one = memoryview(obs[0])
+def _inferences(policy: Bundle, times: int) -> int:
+    """A second, one by one as live."""
+    one = memoryview(_observations(policy)[0])
     begin = time.perf_counter()
-    for _ in range(rows // 10):
+    for _ in range(times):
         policy.evaluate(one, (0.2, 0.3, 0.5))
-    single_s = time.perf_counter() - begin
+    return round(times / (time.perf_counter() - begin))
+
+
+def _rows(policy: Bundle, rows: int) -> int:
+    """A second, in batches over parallel paths."""
+    obs = _observations(policy)
+    probs = np.full((_PATHS, 3), 1.0 / 3.0, np.float32)
     begin = time.perf_counter()
     for _ in range(rows // _PATHS):
         policy.evaluate_rows(obs, probs)
-    batch_s = time.perf_counter() - begin
-    return {
-        "bundle_inferences_per_s": round(rows // 10 / single_s),
-        "policy_rows_per_s": round(rows // _PATHS * _PATHS / batch_s),
-        "paths": _PATHS,
-    }
+    return round(rows // _PATHS * _PATHS / (time.perf_counter() - begin))
+
+
+def _observations(policy: Bundle) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(1).normal(0.0, 0.1, (_PATHS, len(policy.columns))).astype(np.float32)
 
 
 def main() -> int:

@@ -4,6 +4,8 @@ Everything is read as bytes and compared with the manifest before the runtime se
 fine and can turn -0.998 into +1.000. The session runs on one thread with pinned options: the same bits each time,
 in every process and batch size. Three chains of Gemm were kept over a batched MatMul because only they give the same
 bits for N = 1 and N = 64, at the same speed; preallocated bound buffers save 6 of 31 us against `run` (2 cores, EPYC).
+Of a call of 25 us, 0.5 are spent here, 4.5 by the runtime before its first operator, the rest by 25 operators (Xeon, 2.8 GHz).
+One wide first layer for all networks gives the same bits and saves 1 us, static shapes nothing.
 """
 
 from __future__ import annotations

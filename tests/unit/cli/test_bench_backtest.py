@@ -27,6 +27,9 @@ def test_the_quick_bench_gives_every_figure_that_has_a_goal(capsys: pytest.Captu
         assert value > 0
         assert any(line.startswith(goal + " ") and GOALS[goal] in line for line in shown.splitlines())
     assert found["ticks"]["bundle_each_quote"]["decisions"] > found["ticks"]["bundle"]["decisions"] > 0
+    one, three = found["ticks"]["one_policy_each_quote"], found["ticks"]["bundle_each_quote"]
+    assert (one["events"], one["decisions"]) == (three["events"], three["decisions"])
+    assert found["ticks"]["one_policy_inferences_per_s"] > 0
     assert found["bars"]["bar_trades"] > 0
     for run in ("", "costs_", "two_markets_"):
         assert found["bars"][f"event_engine_{run}bars_per_core_s"] > 0
