@@ -55,7 +55,7 @@ class Decider:
         verdict = self._review(lane, ts, equity, gate, target)
         planned = self._plan(lane, verdict, position)
         slot = len(out)
-        order_ids = engine.orders.emit(planned.effects, lane.index, ts, out) if planned.effects else ()
+        order_ids = engine.orders.emit(planned.effects, lane.index, ts, out)
         code = planned.code
         limit = actual = 0.0
         if type(verdict) is Refused:
@@ -64,7 +64,9 @@ class Decider:
         else:
             verb = _verb(position, planned) if order_ids else "hold"
             assert type(verdict) is Approved
-            known.target_lots = self._own_target(lane, verdict)
+            own = self._own_target(lane, verdict)
+            if own != known.target_lots:
+                known.target_lots = own
         self._count(code, verb)
         record = RecordDecision(
             decision_id,
@@ -144,7 +146,7 @@ class Decider:
         else:
             target = strategy.evaluate(lane.obs, known.regime_probs)
         gate = gate_code(target.signal, target.alpha, lane.alpha_min)
-        if isfinite(target.signal) and isfinite(target.alpha):
+        if gate is _OK or (isfinite(target.signal) and isfinite(target.alpha)):
             known.last_action, known.last_alpha = target.signal, target.alpha
             known.dispersion = _dispersion(target.actions)
         return gate, target

@@ -187,7 +187,7 @@ class Engine:
         for market in self.markets:
             market.state = state.markets[market.index]
             market.position = state.portfolio.position(market.terms)
-            market.armed = None
+            market.armed, market.is_settled = None, False
         for lane in self.lanes:
             lane.state = state.lanes[lane.index]
             self.decider.set_limits(lane)
@@ -375,7 +375,8 @@ class Engine:
         return equity
 
     def _record_risk(self, ts: int, out: list[AnyEffect]) -> None:
-        state, risk = self.state, self.state.risk
+        state = self.state
+        risk = state.risk
         state.last_risk_record_ns = ts
         score = risk.overtrade_risk_score(ts)
         out.append(RecordRisk(ts, risk.equity_e8, state.portfolio.cash_e8, risk.drawdown, score, is_penalty(score)))

@@ -34,7 +34,8 @@ class Market:
     """One instrument inside the engine: its book, its last quote, the lanes that trade it."""
 
     __slots__ = (
-        "armed", "book", "definition", "followers", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms", "tick",
+        "armed", "book", "definition", "followers", "index", "is_settled", "lanes", "needs_book", "position", "reads_book", "state",
+        "terms", "tick",
     )  # fmt: skip
 
     def __init__(self, index: int, definition: Instrument, arena: Arena) -> None:
@@ -48,6 +49,7 @@ class Market:
         self.reads_book = False  # a lane reads depth
         self.needs_book = False  # a lane reads it without a mask: an invalid book blocks its openings
         self.armed: tuple[int, int] | None = None  # lots and cost of the position that its protective levels were last set for
+        self.is_settled = False  # its orders are answered and its position is protected, as of the last look; nothing happened since
         self.state: MarketState
         self.position: Position
 
@@ -110,7 +112,8 @@ class Lane:
 
     def close_bars(self) -> None:
         """A bar closed, and the plan's regime model took it."""
-        self.state.regime_probs = self.plan.regime_probs()
+        if self.plan.regime is not None:
+            self.state.regime_probs = self.plan.regime_probs()
 
     def check_inputs(self) -> int:
         """Copy the row into the observation; -1 when all is finite and in range, else the column (+ width when out of range)."""

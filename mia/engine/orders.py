@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _STOP_AGAIN_NS: Final = 1_000_000_000  # an exit that was rejected is tried again, not at every quote
 _QUERY_AFTER_NS: Final = 5_000_000_000  # an order without an answer for so long is asked for
 NO_LANE: Final = -1
+_PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
 _SILENT: Final = (Status.IN_FLIGHT, Status.UNKNOWN, Status.CANCEL_IN_FLIGHT)
 
 
@@ -34,6 +35,7 @@ class Orders:
         """Note what leaves for the venue, then let it leave; the ids of new orders."""
         if not effects:
             return ()
+        self._unsettle()
         state = self._engine.state
         ids: list[str] = []
         for effect in effects:
@@ -44,6 +46,11 @@ class Orders:
                 ids.append(effect.client_order_id)
             out.append(effect)
         return tuple(ids)
+
+    def _unsettle(self) -> None:
+        """Orders or positions changed: the next look at them is a whole one."""
+        for market in self._engine.markets:
+            market.is_settled = False
 
     def begin_batch(self) -> None:
         """Order ids that follow belong to a batch of their own, not to a decision; `emit_batch` makes it count."""
@@ -157,25 +164,34 @@ class Orders:
         state = self._engine.state
         table = state.table
         for market in self._engine.markets:
+            if market.is_settled and not state.is_flattening:
+                continue  # all was in line and answered, and nothing has happened since
+            is_settled, sent = True, len(out)
             exposure = table.exposure(market.index)
             if exposure.in_flight or exposure.protective:
                 for name in exposure.open_ids:
                     order = table.orders[name]
-                    if ts - order.created_ns >= _QUERY_AFTER_NS and (order.status in _SILENT or name in table.replacing):
-                        out.append(QueryOrder(name, order.instrument))
+                    if order.status in _SILENT or name in table.replacing:
+                        is_settled = False
+                        if ts - order.created_ns >= _QUERY_AFTER_NS:
+                            out.append(QueryOrder(name, order.instrument))
             if state.is_flattening and market.position.lots and not state.is_recovering:
                 self.flatten(market, ts, out)
-            if not (market.position.lots and self._is_cooling(market, ts)):
-                self.protect(market, ts, out)  # a venue that refused a stop is not asked again at once; the engine watches
+            if market.position.lots and self._is_cooling(market, ts):
+                is_settled = False  # a venue that refused a stop is not asked again at once; the engine watches
+            else:
+                self.protect(market, ts, out)
+            market.is_settled = is_settled and len(out) == sent
 
     def _is_cooling(self, market: Market, ts: int) -> bool:
         """A lane of the instrument waits after a rejection or a protective exit."""
         until = self._engine.state.risk.cool_until_ns
-        return bool(until) and any(ts < until.get(lane.index, 0) for lane in market.lanes)
+        return any(ts < until.get(lane.index, 0) for lane in market.lanes)
 
     # --- facts ------------------------------------------------------------------------------------------------------
     def on_report(self, e: Any, out: list[AnyEffect]) -> None:
         """What the venue says: of one order, of all open orders, of a position or of cash."""
+        self._unsettle()
         if isinstance(e, ev.OpenOrdersReported):
             self._on_open_orders(e, out)
         elif isinstance(e, ev.PositionReported):
@@ -289,7 +305,7 @@ class Orders:
 
 
 def _is_protective(order: Order) -> bool:
-    return order.purpose is Purpose.STOP or order.purpose is Purpose.TAKE
+    return order.purpose in _PROTECTIVE
 
 
 def _is_cancelable(order: Order) -> bool:

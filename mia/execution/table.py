@@ -44,7 +44,12 @@ _REPORTS: Final[dict[type, Report]] = {
     CancelRejected: Report.CANCEL_REJECTED,
     RequestTimedOut: Report.TIMED_OUT,
 }
-_WORKING: Final = Status.WORKING  # looked up once: until Python 3.12 a member is fetched from its enum by a call
+# Looked up once: until Python 3.12 a member is fetched from its enum by a call.
+_WORKING: Final = Status.WORKING
+_FILLED: Final = Report.FILLED
+_PART_FILLED: Final = Report.PART_FILLED
+_PURPOSES: Final = {purpose.value: purpose for purpose in Purpose}
+_TYPES: Final = {order_type.value: order_type for order_type in OrderType}
 _PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Order).decode
@@ -125,8 +130,8 @@ class OrderTable(msgspec.Struct):
                 client_order_id=effect.client_order_id,
                 instrument=effect.instrument,
                 lane=lane,
-                purpose=Purpose(effect.purpose),
-                order_type=OrderType(effect.order_type),
+                purpose=_PURPOSES[effect.purpose],
+                order_type=_TYPES[effect.order_type],
                 side=effect.side,
                 qty_lots=effect.qty_lots,
                 price_ticks=effect.price_ticks,
@@ -241,7 +246,7 @@ class OrderTable(msgspec.Struct):
             effects += _halt(f"fill {event.fill_id} of {order.client_order_id} names another side or instrument")
         if order.filled_lots > order.qty_lots and not self._outgrew(order):
             effects += _halt(f"{order.client_order_id} filled {order.filled_lots} of {order.qty_lots} lots")
-        report = Report.FILLED if order.filled_lots >= order.qty_lots else Report.PART_FILLED
+        report = _FILLED if order.filled_lots >= order.qty_lots else _PART_FILLED
         status = TRANSITIONS.get((order.status, report))
         if status is None:
             status = order.status

@@ -73,15 +73,19 @@ class RiskState(msgspec.Struct):
         self.equity_e8 = equity_e8
         start, peak = self.day_start_equity_e8, self.peak_equity_e8
         loss = start - equity_e8
-        self.is_daily_loss_reached = loss > 0 and not (loss * SHARE_SCALE < self.limits.daily_loss_max_e9 * start)
+        is_reached = loss > 0 and not (loss * SHARE_SCALE < self.limits.daily_loss_max_e9 * start)
+        if is_reached is not self.is_daily_loss_reached:
+            self.is_daily_loss_reached = is_reached
         if equity_e8 >= peak:
             self.peak_equity_e8 = peak = equity_e8
             if equity_e8 > 0:
                 return False
         if self.is_drawdown_tripped:
             return False
-        self.is_drawdown_tripped = is_tripped = not ((peak - equity_e8) * SHARE_SCALE < self.limits.drawdown_max_e9 * peak)
-        return is_tripped
+        if (peak - equity_e8) * SHARE_SCALE < self.limits.drawdown_max_e9 * peak:
+            return False
+        self.is_drawdown_tripped = True
+        return True
 
     @property
     def drawdown(self) -> float:

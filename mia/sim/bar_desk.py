@@ -35,12 +35,13 @@ class Resting:
     rises: a price that rises comes to fill or trigger it, else one that falls.
     """
 
-    __slots__ = ("is_market", "order", "rises", "since_ns", "sizing")
+    __slots__ = ("is_limit", "is_market", "order", "rises", "since_ns", "sizing")
 
     def __init__(self, order: VenueOrder, since_ns: int) -> None:
         self.order = order
         self.since_ns = since_ns
         self.is_market = order.order_type == "market"
+        self.is_limit = order.order_type == "limit"
         self.rises = (order.side == BUY) == (order.order_type == "stop")
         self.sizing: tuple[int, int] | None = None
 
@@ -60,7 +61,7 @@ class BarDesk:
         self.mark_ticks = 0
         self.used_lots = 0
         self.next_charge_ns = NEVER_NS
-        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT_BARS)  # squared log return, volume
+        self._recent: deque[tuple[int, int, int]] = deque(maxlen=RECENT_BARS)  # close of the bar before, close, volume
 
     def begin(self, bar: BarPrices) -> None:
         """A bar begins."""
@@ -70,8 +71,7 @@ class BarDesk:
         """The bar is over: its close is the mark of what is decided next."""
         bar = self.bar
         if self.is_running and bar is not None:
-            r = math.log(bar.close_ticks / self.mark_ticks) if self.mark_ticks > 0 and bar.close_ticks > 0 else 0.0
-            self._recent.append((r * r, bar.volume_lots))
+            self._recent.append((self.mark_ticks, bar.close_ticks, bar.volume_lots))
             self.mark_ticks = bar.close_ticks
         self.is_running = False
 
@@ -81,8 +81,10 @@ class BarDesk:
         if not (low <= bar.open_ticks <= high and low <= bar.close_ticks <= high):
             return True
         for resting in self.orders.values():
-            extreme = high if resting.rises else low
-            if resting.is_market or is_beyond(resting.order, extreme):
+            if resting.is_market or resting.is_limit:
+                if resting.is_market or is_beyond(resting.order, high if resting.rises else low):
+                    return True
+            elif high >= resting.order.stop_ticks if resting.rises else low <= resting.order.stop_ticks:
                 return True
         return False
 
@@ -94,8 +96,8 @@ class BarDesk:
         known = self._recent
         if not known:
             return 0.0, 0
-        squares = sum(square for square, _ in known)
-        return math.sqrt(squares / len(known)), sum(lots for _, lots in known) // len(known)
+        squares = sum(_squared_return(before, close) for before, close, _ in known)
+        return math.sqrt(squares / len(known)), sum(lots for _, _, lots in known) // len(known)
 
     def price_at(self, at_ns: int) -> int:
         """What is known of the price at an instant of the running bar: before its open the last close, at its end its close."""
@@ -116,6 +118,11 @@ class BarDesk:
         top = 2 * (bar.close_ticks - bar.open_ticks) * (at_ns - bar.open_ns)
         span = max(1, bar.close_ns - bar.open_ns)
         return 2 * bar.open_ticks + (-(-top // span) if side == BUY else top // span)
+
+
+def _squared_return(before_ticks: int, close_ticks: int) -> float:
+    r = math.log(close_ticks / before_ticks) if before_ticks > 0 and close_ticks > 0 else 0.0
+    return r * r
 
 
 def is_beyond(order: VenueOrder, price_ticks: int) -> bool:

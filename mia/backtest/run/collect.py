@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,9 +30,8 @@ class Collector:
     def __init__(self, moments: Callable[[str, str, int], Moments]) -> None:
         """moments: of the venue: (client order id, fill id, doubled mid at the decision, 0 where none was made) -> prices behind a fill."""
         self._moments_of = moments
-        self._marks = array("q")  # one after the other: ts, equity, cash, notional, regime
-        self._lots = array("q")  # beside the marks, of each instrument
-        self._mids2 = array("q")  # beside the marks, of each instrument: doubled
+        self._marks: list[bytes] = []  # each as int64: ts, equity, cash, notional, regime, lots of each instrument, doubled mids of each
+        self._pack: Callable[..., bytes] | None = None
         self.orders: list[OrderRow] = []
         self.fills: list[OrderFilled] = []
         self.money: list[OrderFilled | CashFlow] = []  # in the order in which the portfolio took them
@@ -101,36 +100,36 @@ class Collector:
         state = engine.state
         portfolio, marks2 = state.portfolio, state.marks2
         notional = 0
+        lots = []
         for market in engine.markets:
             held = market.position.lots
-            self._lots.append(held)
+            lots.append(held)
             if held:
                 notional += held * marks2[market.index] * market.terms.unit_e8 // 2
-        self._mids2.extend(marks2)
         if equity_e8 is None:
             equity_e8 = portfolio.equity_e8(marks2)
-        self._marks.extend((ts_ns, equity_e8, portfolio.cash_e8, notional, _regime(engine)))
+        pack = self._pack
+        if pack is None:
+            pack = self._pack = Struct(f"{5 + 2 * len(lots)}q").pack
+        regime = _regime(engine) if engine.lanes and engine.lanes[0].plan.regime is not None else -1
+        self._marks.append(pack(ts_ns, equity_e8, portfolio.cash_e8, notional, regime, *lots, *marks2))
 
-    @property
-    def marks(self) -> I64:
-        """int64[n, 5]: ts_ns, equity, cash, notional, regime."""
-        return np.array(self._marks, dtype=np.int64).reshape(-1, 5)
-
-    def mids2(self, instruments: int) -> I64:
-        """int64[n, instruments]: doubled mids at the marks."""
-        return np.array(self._mids2, dtype=np.int64).reshape(-1, instruments)
+    def table(self, instruments: int) -> I64:
+        """int64[n, 5 + 2 instruments], a row for each mark: ts_ns, equity, cash, notional, regime, then lots, then doubled mids."""
+        return np.frombuffer(b"".join(self._marks), dtype=np.int64).reshape(-1, 5 + 2 * instruments)
 
     def gather(self, engine: Engine) -> Gathered:
         """Everything, in columns."""
         counters = engine.state.counters
-        table = self.marks
+        size = len(engine.markets)
+        table = self.table(size).copy()  # of its own, to be written to
         return Gathered(
             marks=Marks(
                 table[:, 0],
                 table[:, 1],
                 table[:, 2],
-                np.array(self._lots, dtype=np.int64).reshape(len(table), len(engine.markets)),
-                self.mids2(len(engine.markets)),
+                table[:, 5 : 5 + size],
+                table[:, 5 + size :],
                 exposure_of(table[:, 1], table[:, 3].astype(np.float64)),
                 table[:, 4].astype(np.int8),
             ),
@@ -163,8 +162,6 @@ class Collector:
 
 
 def _regime(engine: Engine) -> int:
-    """The likeliest regime of the first lane; -1 without a model."""
-    if not engine.lanes or engine.lanes[0].plan.regime is None:
-        return -1
+    """The likeliest regime of the first lane, which has a model."""
     probs = engine.lanes[0].state.regime_probs
     return max(range(3), key=probs.__getitem__)

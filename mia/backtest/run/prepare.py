@@ -346,7 +346,8 @@ def _events(prepared: Prepared, make: Callable[[RunSpec], Engine]) -> Result:
     venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper, spec.costs)
     collector = Collector(venue.moments)
     Runner(engine, venue, collector, spec, _outside(prepared)).events(_until(history, spec.to_ns), MARK_EVERY_NS)
-    ends, mids = collector.marks[:, 0], collector.mids2(len(engine.markets)).astype(np.float64) / 2.0
+    table = collector.table(len(engine.markets))
+    ends, mids = table[:, 0], table[:, -len(engine.markets) :].astype(np.float64) / 2.0
     paths = Paths({i: PricePath(ends, mids[:, i], mids[:, i]) for i in range(len(engine.markets))})
     return result_of(spec, strategies_of(engine), collector.gather(engine), paths, [*prepared.notes, *history.warnings])
 

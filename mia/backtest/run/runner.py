@@ -136,7 +136,7 @@ class Runner:
             if self._is_warming:
                 self._warm(close_ns)
             leave_ns = self._leave_ns(group, last_ns, close_ns) if close_ns > self._calm_ns else ()
-            venue.open_bars([row.prices for row in group], is_watched=bool(leave_ns))
+            venue.open_bars([row.prices for row in group] if len(group) > 1 else (group[0].prices,), is_watched=bool(leave_ns))
             for ts in leave_ns:
                 while (report := pop(ts, self._seq + 1)) is not None:
                     self.accept(report)

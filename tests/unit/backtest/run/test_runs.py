@@ -19,7 +19,7 @@ from mia.backtest.run.assumptions import assumptions
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.prepare import Request, bar_venue, execute, prepare
 from mia.backtest.run.result import Result
-from mia.backtest.run.runner import BarRow, Runner, StrategyFailed
+from mia.backtest.run.runner import BarRow, Runner, StrategyFailed, merged
 from mia.backtest.run.spec import build
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import Bar
@@ -150,6 +150,17 @@ def test_a_clock_that_goes_back_ends_the_run(asked: Asked) -> None:
 
     with pytest.raises(DataError, match="the clock goes back: a bar that ends at 1010 ns after one that ends at 1020 ns"):
         Runner(engine, venue, Collector(venue.moments), spec).bars([row(1020), row(1010), row(1030)])
+
+
+def test_two_bars_of_one_market_that_end_at_one_time_end_the_run(asked: Asked) -> None:
+    spec = prepare(asked()).spec
+    engine, venue = build(spec), bar_venue(spec)
+    rows = [BarRow(BarPrices(0, 10, 20, 9, 9, 9, 9, 1), Bar(0, 20, 20, 0, 9, 9, 9, 9, 1, 0, 0, 9.0, 1, 0, 0))] * 2
+
+    for markets in ([iter(rows)], [iter(rows), iter(())]):
+        with pytest.raises(DataError, match="the clock goes back: a bar that ends at 20 ns after one that ends at 20 ns"):
+            Runner(engine, venue, Collector(venue.moments), spec).bars(merged(markets))
+        engine, venue = build(spec), bar_venue(spec)
 
 
 def test_two_instruments_trade_on_one_account(asked: Asked, tmp_path: Path) -> None:
