@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from mia.assemble import load_strategy
-from mia.backtest.grid.bench import bench_grid, bench_run, market_of, unlimited
+from mia.backtest.grid.bench import bench_events, bench_grid, bench_run, market_of, two_markets, unlimited, with_costs
 from mia.backtest.run.prepare import Prepared, Request, execute, prepare
 from mia.backtest.run.spec import RunSpec, build
 from mia.engine.engine import Engine
@@ -34,21 +34,27 @@ _PATHS: Final = 64  # decided at once, as parallel paths are
 def bars(scale: float) -> dict[str, Any]:
     """One run with orders, fills and result by the compiled path and by the event engine, and a grid; bars a second of one core."""
     event_bars = max(2_000, int(20_000 * scale))
-    prepared = market_of(event_bars)
-    begin = time.perf_counter()
-    result = execute(prepared, compiled=False)
-    event_s = time.perf_counter() - begin
+    one = market_of(event_bars)
+    events = {"": one, "costs_": with_costs(one), "two_markets_": two_markets(event_bars // 2)}
     run = bench_run(max(2_000, int(300_000 * scale)))
     grid = bench_grid(max(2_000, int(100_000 * scale)), max(6, int(300 * scale)))
     return {
         "bars_per_s": round(run["bars_per_s"]),
         "bars_per_core_s": round(run["bars_per_core_s"]),
         "bar_trades": run["trades"],
-        "event_engine_bars_per_s": round(event_bars / event_s),
-        "event_engine_trades": len(result.trips),
+        **_of_events(events),
         "grid_bar_configurations_per_core_s": round(grid["bar_configurations_per_core_s"]),
         "grid_configurations": grid["configurations"],
     }
+
+
+def _of_events(runs: dict[str, Prepared]) -> dict[str, int]:
+    found = {}
+    for name, prepared in runs.items():
+        run = bench_events(prepared)
+        for key in ("bars_per_s", "bars_per_core_s", "trades"):
+            found[f"event_engine_{name}{key}"] = round(run[key])
+    return found
 
 
 def ticks(scale: float) -> dict[str, Any]:

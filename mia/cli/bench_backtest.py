@@ -130,6 +130,8 @@ def text(result: dict[str, Any]) -> str:
             lines += [f"{part + '.load':<48}{load:>14}", ""]
     lines += [
         "bars: one run of ema_cross to its result, orders and fills included; per_core: by the time of the core, not of the clock",
+        "event_engine: the same by the engine that trades live, which runs all that the compiled account cannot: policies, several "
+        "instruments, ensembles, costs beyond fees and spread",
         "ticks: the simulated market with timers and its venue; each_quote: a decision at every quote, whatever the strategy's interval",
         "bundle: the shipped blended one, one inference a decision; policy_rows: the same graph over parallel paths",
         "cold: `mia backtest run` from the start of its process to its table, best of some; statistics: all figures, groups included",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from mia.domain.codes import Code
-from mia.domain.effects import AnyEffect, RaiseAlert, RecordDecision, SubmitOrder
+from mia.domain.effects import AnyEffect, RaiseAlert, RecordDecision
 from mia.domain.orders import Approved, Refused
 from mia.execution.exposure import others_notional_e8
 from mia.execution.planner import Plan, cap_lots, plan, target_lots
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 DRIFT_MAJOR: Final = 0.25  # Siddiqi (2006): above it the inputs are not those of training any more
 DRIFT_OVER: Final = 0.1  # below it an alert may come again
 _NOTHING: Final = Target(nan, nan, (nan, nan, nan))
+# Looked up once: until Python 3.12 a member is fetched from its enum by a call.
+_OK: Final = Code.OK
+_SESSION_EXIT: Final = Code.SESSION_EXIT
+_OUT_OF_RANGE: Final = Code.FEATURE_OUT_OF_RANGE
 
 
 class Decider:
@@ -39,15 +43,15 @@ class Decider:
     def decide(self, lane: Lane, ts: int, out: list[AnyEffect]) -> None:
         """Run the lane's chain at ts and append what follows from it."""
         engine = self._engine
-        state = engine.state
-        lane.state.last_decision_ns = ts
-        state.decision_id += 1
-        decision_id = state.decision_id
+        state, known, market = engine.state, lane.state, lane.market
+        known.last_decision_ns = ts
+        state.decision_id = decision_id = state.decision_id + 1
         state.ids.begin(decision_id)
         state.counters.decisions += 1
         equity = engine.update_equity(ts, out)
         gate, target = self._ask(lane, ts, equity)
-        position = lane.market.position.lots
+        held = market.position
+        position = held.lots
         verdict = self._review(lane, ts, equity, gate, target)
         planned = self._plan(lane, verdict, position)
         slot = len(out)
@@ -58,20 +62,22 @@ class Decider:
             code, limit, actual = verdict.code, verdict.limit, verdict.actual
             verb = "refused"
         else:
-            verb = _verb(position, planned)
+            verb = _verb(position, planned) if order_ids else "hold"
             assert type(verdict) is Approved
-            lane.state.target_lots = self._own_target(lane, verdict, target)
+            own = self._own_target(lane, verdict)
+            if own != known.target_lots:
+                known.target_lots = own
         self._count(code, verb)
         record = RecordDecision(
             decision_id,
             ts,
             lane.index,
-            lane.market.index,
-            state.portfolio.trade_id(lane.market.index),
+            market.index,
+            held.trade.trade_id if held.trade is not None else "",
             verb,
             target.signal,
             target.alpha,
-            lane.state.regime_probs,
+            known.regime_probs,
             target.actions,
             code,
             limit,
@@ -82,15 +88,15 @@ class Decider:
             order_ids,
         )
         out.insert(slot, record)
-        if gate is Code.FEATURE_OUT_OF_RANGE or lane.state.out_of_range_row:
+        if gate is _OUT_OF_RANGE or known.out_of_range_row:
             self._note_range(lane, gate, out)
-        if lane.drift is not None and (lane.state.model_drift > DRIFT_MAJOR or lane.state.is_drift_told):
+        if lane.drift is not None and (known.model_drift > DRIFT_MAJOR or known.is_drift_told):
             self._note_drift(lane, out)
 
     def _note_range(self, lane: Lane, gate: Code, out: list[AnyEffect]) -> None:
         """A model that is asked about a market it never saw stays silent: after many times in a row somebody should know."""
         known = lane.state
-        known.out_of_range_row = known.out_of_range_row + 1 if gate is Code.FEATURE_OUT_OF_RANGE else 0
+        known.out_of_range_row = known.out_of_range_row + 1 if gate is _OUT_OF_RANGE else 0
         if known.out_of_range_row == self._engine.config.out_of_range_max:
             column = lane.strategy.columns[lane.check_inputs() - lane.width]
             text = (
@@ -123,31 +129,35 @@ class Decider:
     def _ask(self, lane: Lane, ts: int, equity: int) -> tuple[Code, Target]:
         """Observe and infer; the gate's code, and what the policy said when it was asked at all."""
         self._set_account(lane, equity)
-        lane.plan.observe(ts)
+        plan = lane.plan
+        plan.observe(ts)
         if lane.drift is not None:  # the account's columns hear of it at the next decision
             lane.drift.count()
             lane.state.model_drift = lane.drift.score()
-        cold = lane.plan.first_cold()
+        cold = plan.first_cold()
         if cold >= 0:
-            return (Code.FEATURE_MISSING if lane.plan.is_warm(cold) else Code.WARM_UP), _NOTHING
+            return (Code.FEATURE_MISSING if plan.is_warm(cold) else Code.WARM_UP), _NOTHING
         bad = lane.check_inputs()
         if bad >= 0:
-            return (Code.FEATURE_NOT_FINITE if bad < lane.width else Code.FEATURE_OUT_OF_RANGE), _NOTHING
+            return (Code.FEATURE_NOT_FINITE if bad < lane.width else _OUT_OF_RANGE), _NOTHING
         known, strategy = lane.state, lane.strategy
         if isinstance(strategy, Ensemble):
             target, known.said = strategy.blend(lane.obs, known.regime_probs, known.said)
         else:
             target = strategy.evaluate(lane.obs, known.regime_probs)
         gate = gate_code(target.signal, target.alpha, lane.alpha_min)
-        if isfinite(target.signal) and isfinite(target.alpha):
+        if gate is _OK or (isfinite(target.signal) and isfinite(target.alpha)):
             known.last_action, known.last_alpha = target.signal, target.alpha
             known.dispersion = _dispersion(target.actions)
         return gate, target
 
     def _set_account(self, lane: Lane, equity: int) -> None:
-        state, market, question = self._engine.state, lane.market, lane.question
-        risk, limits, position = state.risk, state.risk.limits, market.position
-        lane.cap = cap = cap_lots(question.position_lots_max, equity, limits.equity_share_max_e9, state.mid2[market.index], market.terms)
+        state, market = self._engine.state, lane.market
+        risk, position = state.risk, market.position
+        share_e9 = risk.limits.equity_share_max_e9
+        lane.cap = cap = cap_lots(lane.question.position_lots_max, equity, share_e9, state.mid2[market.index], market.terms)
+        if not lane.reads_account:
+            return
         share = position.lots / cap if cap > 0 else 0.0
         known = lane.state
         lane.plan.set_account(
@@ -168,13 +178,17 @@ class Decider:
         engine = self._engine
         state, market, q = engine.state, lane.market, lane.question
         known = market.state
-        has_quote = state.mid2[market.index] > 0
         exposure = state.table.exposure(market.index)
         q.ts_ns = ts
         q.position_lots = market.position.lots
-        q.buy_lots, q.sell_lots = exposure.buy_lots, exposure.sell_lots
-        q.reduce_buy_lots, q.reduce_sell_lots = exposure.reduce_buy_lots, exposure.reduce_sell_lots
-        q.bid_ticks, q.ask_ticks = (known.bid_ticks, known.ask_ticks) if has_quote else (0, 0)
+        q.buy_lots = exposure.buy_lots
+        q.sell_lots = exposure.sell_lots
+        q.reduce_buy_lots = exposure.reduce_buy_lots
+        q.reduce_sell_lots = exposure.reduce_sell_lots
+        if state.mid2[market.index] > 0:
+            q.bid_ticks, q.ask_ticks = known.bid_ticks, known.ask_ticks
+        else:
+            q.bid_ticks = q.ask_ticks = 0
         q.quote_age_ns = ts - known.quote_ns
         q.equity_e8 = equity
         if len(engine.markets) > 1:
@@ -182,18 +196,20 @@ class Decider:
         q.is_enabled = state.is_enabled
         q.is_book_valid = not lane.needs_book or (market.book.is_valid() and not market.book.is_crossed())
         q.gate = gate
-        window = engine.config.windows.state(ts, market.definition.family)
+        window = lane.window
+        if not (window.from_ns <= ts < window.until_ns):
+            window = lane.window = engine.config.windows.state(ts, market.definition.family)
         q.window = window.code
         if window.is_flatten and q.position_lots:  # whatever the policy says, or when it cannot say anything
             q.target_lots = 0
             verdict = review(q, state.risk)
-            return Approved(0, Code.SESSION_EXIT) if type(verdict) is Approved else verdict
+            return Approved(0, _SESSION_EXIT) if type(verdict) is Approved else verdict
         if not (-1.0 <= target.signal <= 1.0):
             # Nothing usable was said: judged as an opening, so that the record names the first rule in the way.
             q.target_lots = q.position_lots + 1
             verdict = review(q, state.risk)
             return verdict if type(verdict) is Refused else Refused(q.position_lots, gate)
-        q.target_lots = target_lots(target.signal, lane.cap)
+        q.target_lots = lane.wish_lots = target_lots(target.signal, lane.cap)
         if len(market.lanes) > 1:
             q.target_lots = self._sum(lane, q.target_lots)
         return review(q, state.risk)
@@ -208,15 +224,16 @@ class Decider:
         return total
 
     @staticmethod
-    def _own_target(lane: Lane, verdict: Approved, target: Target) -> int:
+    def _own_target(lane: Lane, verdict: Approved) -> int:
         """What the lane itself adds to the sum from here on: its own wish, not what limits left of all of them."""
-        if verdict.code is Code.SESSION_EXIT or not (verdict.code is Code.OK or verdict.code.shrinks):
+        if verdict.code is _SESSION_EXIT or not (verdict.code is _OK or verdict.code.shrinks):
             return 0  # told to be flat, or only the closing half of a flip was granted
-        own = target_lots(target.signal, lane.cap)
+        own = lane.wish_lots
         return own if lane.market.terms.is_derivative or own > 0 else 0
 
     def _plan(self, lane: Lane, verdict: Approved | Refused, position: int) -> Plan:
-        config, state, market = self._engine.config, self._engine.state, lane.market
+        engine = self._engine
+        config, state, market = engine.config, engine.state, lane.market
         if isinstance(verdict, Refused):
             if config.execution.entry != "limit" or state.mid2[market.index] == 0:
                 return Plan(verdict.code, position)
@@ -227,14 +244,14 @@ class Decider:
     def _count(self, code: Code, verb: str) -> None:
         counters = self._engine.state.counters
         counters.verbs[verb] = counters.verbs.get(verb, 0) + 1
-        if code is not Code.OK:
+        if code is not _OK:
             counters.codes[code] = counters.codes.get(code, 0) + 1
 
 
 def _verb(position: int, planned: Plan) -> str:
-    """The word for what the position is about to do."""
+    """The word for what the position is about to do by an order."""
     target = planned.target_lots
-    if target == position or not any(type(effect) is SubmitOrder for effect in planned.effects):
+    if target == position:
         return "hold"
     if target == 0:
         return "flat"

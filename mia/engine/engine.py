@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Callable, Sequence
+from struct import Struct
 from typing import Any, Final
 
 import msgspec
@@ -31,7 +32,7 @@ from mia.features.series import NEWS_NUMBER, PREDICTION_NUMBER, REFERENCE_NUMBER
 from mia.kernels.arena import Arena
 from mia.kernels.tape import Tape
 from mia.risk.limits import RiskSettings
-from mia.risk.state import RiskState
+from mia.risk.state import RiskState, is_penalty
 from mia.risk.windows import Windows
 
 SNAPSHOT_FORMAT: Final = 2
@@ -42,6 +43,7 @@ _PAUSE_NS: Final = 60_000_000_000  # the daemon or the feed was down for longer,
 _PAUSE_BARS: Final = 3
 _REARM_NS: Final = 1_000_000_000
 _NEVER_NS: Final = (1 << 63) - 1
+_BAR: Final = Struct("11d")  # how a plan takes a finished bar
 Handler = Callable[[Any, list[AnyEffect]], None]
 
 
@@ -99,7 +101,7 @@ class Engine:
             for series, other in spec.references:
                 self.markets[other].followers.append((lane, series))
         self._is_single: Final = len(self.markets) == len(self.lanes) == 1 and not self.markets[0].followers
-        self._bar: Final = array("d", bytes(88))  # one finished bar on its way to the plans
+        self._bar: Final = memoryview(array("d", bytes(88)))  # one finished bar on its way to the plans
         self.orders: Final = Orders(self)
         self.decider: Final = Decider(self)
         self._bind()
@@ -226,6 +228,7 @@ class Engine:
         for market in self.markets:
             market.state = state.markets[market.index]
             market.position = state.portfolio.position(market.terms)
+            market.armed, market.is_settled = None, False
         for lane in self.lanes:
             lane.state = state.lanes[lane.index]
             self.decider.set_limits(lane)
@@ -275,20 +278,24 @@ class Engine:
         """A market of finished bars: the close is the last quote and the mark, and every lane may decide on it, whatever its trigger."""
         market = self.markets[e.instrument]
         known, ts = market.state, e.ts_recv_ns
-        bar = self._bar
-        bar[0], bar[1], bar[2], bar[3], bar[4] = e.open_ticks, e.high_ticks, e.low_ticks, e.close_ticks, e.volume_lots
-        bar[5], bar[6], bar[7], bar[8], bar[9], bar[10] = e.buy_lots, e.sell_lots, e.notional, e.trades, e.buys, e.sells
-        self.state.counters.market_events += 1
-        taken = [lane for lane in market.lanes if lane.plan.on_bar(ts, bar)]
-        if len(taken) < len(market.lanes):
+        state, bar = self.state, self._bar
+        _BAR.pack_into(
+            bar, 0, e.open_ticks, e.high_ticks, e.low_ticks, e.close_ticks, e.volume_lots, e.buy_lots, e.sell_lots, e.notional, e.trades,
+            e.buys, e.sells,
+        )  # fmt: skip
+        state.counters.market_events += 1
+        taken = 0
+        for lane in market.lanes:
+            taken += lane.plan.on_bar(ts, bar)
+        if taken < len(market.lanes):
             return  # a bar that cannot be, or one that is not later than the last
         known.bid_ticks = known.ask_ticks = e.close_ticks
-        known.bid_lots = known.ask_lots = max(1, e.volume_lots)
+        known.bid_lots = known.ask_lots = e.volume_lots if e.volume_lots > 1 else 1
         known.quote_ns = ts
-        self.state.mid2[e.instrument] = self.state.marks2[e.instrument] = 2 * e.close_ticks
-        if market.position.lots and not self.state.is_recovering:
+        state.mid2[e.instrument] = state.marks2[e.instrument] = 2 * e.close_ticks
+        if market.position.lots and not state.is_recovering:
             self.orders.watch_stops(market, ts, out)
-        for lane in taken:
+        for lane in market.lanes:
             lane.close_bars()
             if ts - lane.state.last_decision_ns >= lane.min_interval_ns:
                 self.decider.decide(lane, ts, out)
@@ -406,10 +413,11 @@ class Engine:
         return equity
 
     def _record_risk(self, ts: int, out: list[AnyEffect]) -> None:
-        state, risk = self.state, self.state.risk
+        state = self.state
+        risk = state.risk
         state.last_risk_record_ns = ts
         score = risk.overtrade_risk_score(ts)
-        out.append(RecordRisk(ts, risk.equity_e8, state.portfolio.cash_e8, risk.drawdown, score, risk.is_penalty_active(ts)))
+        out.append(RecordRisk(ts, risk.equity_e8, state.portfolio.cash_e8, risk.drawdown, score, is_penalty(score)))
 
     # --- run and operator ----------------------------------------------------------------------------------------------
     def _on_run_started(self, e: ev.RunStarted, out: list[AnyEffect]) -> None:

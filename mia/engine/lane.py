@@ -27,12 +27,16 @@ from mia.kernels.observe import to_float32
 from mia.policy.strategy import Strategy
 from mia.risk.limits import Limits
 from mia.risk.review import Question
+from mia.risk.windows import NEVER
 
 
 class Market:
     """One instrument inside the engine: its book, its last quote, the lanes that trade it."""
 
-    __slots__ = ("book", "definition", "followers", "index", "lanes", "needs_book", "position", "reads_book", "state", "terms", "tick")
+    __slots__ = (
+        "armed", "book", "definition", "followers", "index", "is_settled", "lanes", "needs_book", "position", "reads_book", "state",
+        "terms", "tick",
+    )  # fmt: skip
 
     def __init__(self, index: int, definition: Instrument, arena: Arena) -> None:
         self.index: Final = index
@@ -44,6 +48,8 @@ class Market:
         self.tick: Final = float(definition.tick_size)
         self.reads_book = False  # a lane reads depth
         self.needs_book = False  # a lane reads it without a mask: an invalid book blocks its openings
+        self.armed: tuple[int, int] | None = None  # lots and cost of the position that its protective levels were last set for
+        self.is_settled = False  # its orders are answered and its position is protected, as of the last look; nothing happened since
         self.state: MarketState
         self.position: Position
 
@@ -69,7 +75,8 @@ class Lane:
 
     __slots__ = (
         "alpha_min", "cap", "drift", "drift_columns", "heard_valid_ns", "hi", "index", "lo", "market", "min_interval_ns",
-        "needs_book", "obs", "plan", "question", "reads_book", "spec", "state", "strategy", "trigger", "width",
+        "needs_book", "obs", "plan", "question", "reads_account", "reads_book", "spec", "state", "strategy", "trigger", "width", "window",
+        "wish_lots",
     )  # fmt: skip
 
     def __init__(self, index: int, spec: LaneSpec, market: Market, arena: Arena, limits: Limits, calendar: Calendar) -> None:
@@ -95,14 +102,18 @@ class Lane:
         self.lo: Final = memoryview(array("d", strategy.lo))
         self.hi: Final = memoryview(array("d", strategy.hi))
         self.question: Final = Question.of(index, market.terms, market.symbol, limits)
+        self.reads_account: Final = self.plan.reads_account
         self.reads_book: Final = reads_depth(columns)
         self.needs_book: Final = self.reads_book and "has(depth)" not in columns  # with the mask its policy knows what to do without
         self.cap = 0
+        self.wish_lots = 0  # what the last decision's signal asks for, of the cap
+        self.window = NEVER  # what the calendar says now
         self.state: LaneState
 
     def close_bars(self) -> None:
         """A bar closed, and the plan's regime model took it."""
-        self.state.regime_probs = self.plan.regime_probs()
+        if self.plan.regime is not None:
+            self.state.regime_probs = self.plan.regime_probs()
 
     def check_inputs(self) -> int:
         """Copy the row into the observation; -1 when all is finite and in range, else the column (+ width when out of range)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mia.domain import events as ev
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _STOP_AGAIN_NS: Final = 1_000_000_000  # an exit that was rejected is tried again, not at every quote
 _QUERY_AFTER_NS: Final = 5_000_000_000  # an order without an answer for so long is asked for
 NO_LANE: Final = -1
+_PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
+_SILENT: Final = (Status.IN_FLIGHT, Status.UNKNOWN, Status.CANCEL_IN_FLIGHT)
 
 
 class Orders:
@@ -29,8 +31,11 @@ class Orders:
         self._engine: Final = engine
 
     # --- wishes ---------------------------------------------------------------------------------------------------
-    def emit(self, effects: Iterable[AnyEffect], lane: int, ts: int, out: list[AnyEffect]) -> tuple[str, ...]:
+    def emit(self, effects: Sequence[AnyEffect], lane: int, ts: int, out: list[AnyEffect]) -> tuple[str, ...]:
         """Note what leaves for the venue, then let it leave; the ids of new orders."""
+        if not effects:
+            return ()
+        self._unsettle()
         state = self._engine.state
         ids: list[str] = []
         for effect in effects:
@@ -41,6 +46,11 @@ class Orders:
                 ids.append(effect.client_order_id)
             out.append(effect)
         return tuple(ids)
+
+    def _unsettle(self) -> None:
+        """Orders or positions changed: the next look at them is a whole one."""
+        for market in self._engine.markets:
+            market.is_settled = False
 
     def begin_batch(self) -> None:
         """Order ids that follow belong to a batch of their own, not to a decision; `emit_batch` makes it count."""
@@ -59,14 +69,17 @@ class Orders:
         state, config = self._engine.state, self._engine.config
         if not config.protects:
             return
-        protect.arm(market.position, config.execution)
+        position = market.position
+        held = (position.lots, position.cost_e8)
+        if held != market.armed:
+            protect.arm(position, config.execution)
+            market.armed = held
         if not config.venue_holds_stops:
             return
-        exposure = state.table.exposure(market.index)
-        if not market.position.lots and not exposure.protective:
+        if protect.is_in_line(position, state.table):
             return
         self.begin_batch()
-        effects = protect.protect(market.position, market.terms, state.table, config.execution, state.ids)
+        effects = protect.protect(position, market.terms, state.table, config.execution, state.ids)
         self.emit_batch(effects, self._lane_of(market), ts, out)
 
     def protect_all(self, ts: int, out: list[AnyEffect]) -> None:
@@ -130,22 +143,36 @@ class Orders:
     def housekeep(self, ts: int, out: list[AnyEffect]) -> None:
         """Once a second: ask for orders that stay without an answer, bring protection in line with its position."""
         state = self._engine.state
+        table = state.table
         for market in self._engine.markets:
-            exposure = state.table.exposure(market.index)
+            if market.is_settled and not state.is_flattening:
+                continue  # all was in line and answered, and nothing has happened since
+            is_settled, sent = True, len(out)
+            exposure = table.exposure(market.index)
             if exposure.in_flight or exposure.protective:
-                for order in state.table.open_orders(market.index):
-                    silent = order.status in (Status.IN_FLIGHT, Status.UNKNOWN, Status.CANCEL_IN_FLIGHT)
-                    silent = silent or order.client_order_id in state.table.replacing
-                    if silent and ts - order.created_ns >= _QUERY_AFTER_NS:
-                        out.append(QueryOrder(order.client_order_id, order.instrument))
+                for name in exposure.open_ids:
+                    order = table.orders[name]
+                    if order.status in _SILENT or name in table.replacing:
+                        is_settled = False
+                        if ts - order.created_ns >= _QUERY_AFTER_NS:
+                            out.append(QueryOrder(name, order.instrument))
             if state.is_flattening and market.position.lots and not state.is_recovering:
                 self.flatten(market, ts, out)
-            if not market.position.lots or not any(ts < state.risk.cool_until_ns.get(lane.index, 0) for lane in market.lanes):
-                self.protect(market, ts, out)  # a venue that refused a stop is not asked again at once; the engine watches
+            if market.position.lots and self._is_cooling(market, ts):
+                is_settled = False  # a venue that refused a stop is not asked again at once; the engine watches
+            else:
+                self.protect(market, ts, out)
+            market.is_settled = is_settled and len(out) == sent
+
+    def _is_cooling(self, market: Market, ts: int) -> bool:
+        """A lane of the instrument waits after a rejection or a protective exit."""
+        until = self._engine.state.risk.cool_until_ns
+        return any(ts < until.get(lane.index, 0) for lane in market.lanes)
 
     # --- facts ------------------------------------------------------------------------------------------------------
     def on_report(self, e: Any, out: list[AnyEffect]) -> None:
         """What the venue says: of one order, of all open orders, of a position or of cash."""
+        self._unsettle()
         if isinstance(e, ev.OpenOrdersReported):
             self._on_open_orders(e, out)
         elif isinstance(e, ev.PositionReported):
@@ -259,7 +286,7 @@ class Orders:
 
 
 def _is_protective(order: Order) -> bool:
-    return order.purpose is Purpose.STOP or order.purpose is Purpose.TAKE
+    return order.purpose in _PROTECTIVE
 
 
 def _is_cancelable(order: Order) -> bool:

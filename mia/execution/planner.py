@@ -17,6 +17,8 @@ from mia.execution.table import Exposure, OrderTable
 
 _PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
 _WAIT: Final = (Status.CREATED, Status.IN_FLIGHT, Status.CANCEL_IN_FLIGHT, Status.UNKNOWN)
+_OK: Final = Code.OK  # looked up once: until Python 3.12 a member is fetched from its enum by a call
+_DEAD_BAND: Final = Code.DEAD_BAND
 _PAIRS: Final = tuple(base32(i, 2) for i in range(1024))  # an id by look-up: base32 digit by digit costs 2 us
 
 
@@ -55,7 +57,8 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 
 def cap_lots(position_lots_max: int, equity_e8: int, share_e9: int, mid2: int, terms: Terms) -> int:
     """Lots that a signal of 1.0 means: the lesser of the position limit and the share of equity, rounded down."""
-    return min(position_lots_max, lots_of_equity(equity_e8, share_e9, mid2, terms))
+    lots = lots_of_equity(equity_e8, share_e9, mid2, terms)
+    return lots if lots < position_lots_max else position_lots_max
 
 
 def target_lots(signal: float, lots: int) -> int:
@@ -90,9 +93,9 @@ def plan(
     if change == 0:
         return _hold(code, position_lots, cap, exposure, table)
     if target != 0 and abs(change) * SHARE_SCALE < int(settings.dead_band_share * SHARE_SCALE) * cap:
-        return _hold(Code.DEAD_BAND if code is Code.OK else code, position_lots, cap, exposure, table)
+        return _hold(_DEAD_BAND if code is _OK else code, position_lots, cap, exposure, table)
     if settings.keeps_size and target * position_lots > 0:
-        return _hold(Code.DEAD_BAND if code is Code.OK else code, position_lots, cap, exposure, table)
+        return _hold(_DEAD_BAND if code is _OK else code, position_lots, cap, exposure, table)
     is_flip = target * position_lots < 0
     if is_flip and settings.entry == "limit":
         target, change, is_flip = 0, -position_lots, False  # out at market; the next decision rests the entry
@@ -138,7 +141,7 @@ def _hold(code: Code, position_lots: int, cap: int, exposure: Exposure, table: O
     """Nothing to send; a resting entry is no longer wanted."""
     if exposure.entries:
         return Plan(Code.ORDER_IN_FLIGHT if code is Code.OK else code, position_lots, _cancels(exposure, table, 0))
-    if code is Code.OK and cap == 0 and position_lots == 0:
+    if code is _OK and cap == 0 and position_lots == 0:
         code = Code.BELOW_LOT
     return Plan(code, position_lots)
 

@@ -16,6 +16,10 @@ from mia.execution.portfolio import Position
 from mia.execution.settings import ExecutionSettings
 from mia.execution.table import OrderTable
 
+# Looked up once: until Python 3.12 a member is fetched from its enum by a call.
+_STOP: Final = Purpose.STOP
+_TAKE: Final = Purpose.TAKE
+_WORKING: Final = Status.WORKING
 _MOVING: Final = (Status.CREATED, Status.IN_FLIGHT, Status.CANCEL_IN_FLIGHT, Status.UNKNOWN)
 
 
@@ -103,15 +107,41 @@ def protect(position: Position, terms: Terms, table: OrderTable, settings: Execu
         return ()
     group = position.trade.trade_id if position.trade is not None else ""
     effects: list[AnyEffect] = []
-    for purpose in (Purpose.STOP, Purpose.TAKE):
+    for purpose in (_STOP, _TAKE):
         effects += _align(purpose, position, group, table, settings, ids)
     return tuple(effects)
+
+
+def is_in_line(position: Position, table: OrderTable) -> bool:
+    """True when `protect` has nothing to send, as far as that is seen at a glance.
+
+    Flat without protective orders, or nothing open but one stop and one take that work, of this size and at these levels.
+    """
+    exposure = table.exposure(position.instrument)
+    lots = position.lots
+    if not lots and not exposure.protective:
+        return True
+    if exposure.entries or len(exposure.open_ids) != 2 or table.replacing:
+        return False
+    group = position.trade.trade_id if position.trade is not None else ""
+    seen = None
+    for name in exposure.open_ids:
+        order = table.orders[name]
+        purpose = order.purpose
+        if purpose is seen or order.status is not _WORKING or table.groups.get(name, group) != group:
+            return False
+        if order.side * (order.qty_lots - order.filled_lots) != -lots:
+            return False
+        if order.stop_ticks != (position.stop_ticks if purpose is _STOP else position.take_ticks):
+            return False
+        seen = purpose
+    return True
 
 
 def _align(
     purpose: Purpose, position: Position, group: str, table: OrderTable, settings: ExecutionSettings, ids: OrderIds
 ) -> list[AnyEffect]:
-    level = position.stop_ticks if purpose is Purpose.STOP else position.take_ticks
+    level = position.stop_ticks if purpose is _STOP else position.take_ticks
     side = -1 if position.lots > 0 else 1
     effects: list[AnyEffect] = []
     is_covered = False
@@ -170,7 +200,7 @@ def _is_leaving(position: Position, table: OrderTable) -> bool:
 
 
 def _is_protective(order: Order) -> bool:
-    return order.purpose is Purpose.STOP or order.purpose is Purpose.TAKE
+    return order.purpose is _STOP or order.purpose is _TAKE
 
 
 def _cancel(order: Order) -> CancelOrder:

@@ -44,6 +44,12 @@ _REPORTS: Final[dict[type, Report]] = {
     CancelRejected: Report.CANCEL_REJECTED,
     RequestTimedOut: Report.TIMED_OUT,
 }
+# Looked up once: until Python 3.12 a member is fetched from its enum by a call.
+_WORKING: Final = Status.WORKING
+_FILLED: Final = Report.FILLED
+_PART_FILLED: Final = Report.PART_FILLED
+_PURPOSES: Final = {purpose.value: purpose for purpose in Purpose}
+_TYPES: Final = {order_type.value: order_type for order_type in OrderType}
 _PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(Order).decode
@@ -98,10 +104,11 @@ class OrderTable(msgspec.Struct):
 
     def exposure(self, instrument: int) -> Exposure:
         """Open orders of an instrument."""
-        found = self.exposures.get(instrument)
-        if found is None:
+        try:
+            return self.exposures[instrument]
+        except KeyError:
             found = self.exposures[instrument] = Exposure(instrument)
-        return found
+            return found
 
     def find(self, client_order_id: str) -> Order | None:
         """An order of ours, open or closed; a closed one is a copy, changes of it are kept by `_move` only."""
@@ -123,8 +130,8 @@ class OrderTable(msgspec.Struct):
                 client_order_id=effect.client_order_id,
                 instrument=effect.instrument,
                 lane=lane,
-                purpose=Purpose(effect.purpose),
-                order_type=OrderType(effect.order_type),
+                purpose=_PURPOSES[effect.purpose],
+                order_type=_TYPES[effect.order_type],
                 side=effect.side,
                 qty_lots=effect.qty_lots,
                 price_ticks=effect.price_ticks,
@@ -239,7 +246,7 @@ class OrderTable(msgspec.Struct):
             effects += _halt(f"fill {event.fill_id} of {order.client_order_id} names another side or instrument")
         if order.filled_lots > order.qty_lots and not self._outgrew(order):
             effects += _halt(f"{order.client_order_id} filled {order.filled_lots} of {order.qty_lots} lots")
-        report = Report.FILLED if order.filled_lots >= order.qty_lots else Report.PART_FILLED
+        report = _FILLED if order.filled_lots >= order.qty_lots else _PART_FILLED
         status = TRANSITIONS.get((order.status, report))
         if status is None:
             status = order.status
@@ -313,13 +320,14 @@ class OrderTable(msgspec.Struct):
         for client_order_id in x.open_ids:
             order = self.orders[client_order_id]
             pending = self.replacing.get(client_order_id)
-            lots = max(0, max(order.qty_lots, pending[0] if pending else 0) - order.filled_lots)
+            size = pending[0] if pending is not None and pending[0] > order.qty_lots else order.qty_lots
+            lots = size - order.filled_lots if size > order.filled_lots else 0
             _count(x, order.side, lots, order.reduce_only)
             if order.purpose in _PROTECTIVE:
                 x.protective += 1
             else:
                 x.entries += 1
-                x.in_flight += order.status is not Status.WORKING
+                x.in_flight += order.status is not _WORKING
         for foreign in self.external.values():
             if foreign.instrument == instrument:
                 _count(x, foreign.side, foreign.qty_lots - foreign.filled_lots, foreign.reduce_only)

@@ -15,6 +15,7 @@ from mia.features.blocks import BLOCK_OF, BLOCKS, BlockSpec, Parts
 from mia.features.calendars import UTC_DAYS, Calendar
 from mia.features.catalogue import INPUTS, WarmUp, shipped_catalogue
 from mia.features.parametric import parse_parametric
+from mia.kernels.account_block import AccountBlock
 from mia.kernels.history import BarHistory
 from mia.kernels.plan_core import PlanCore
 from mia.kernels.readiness import NEEDS, STREAMS
@@ -53,6 +54,7 @@ class Plan(PlanCore):
     bars_spec: BarSpec
     instrument: Instrument
     regime: RegimeBlock | None
+    reads_account: bool  # a column shows the account: set_account and set_record are heard
 
     def regime_probs(self) -> tuple[float, float, float]:
         """Range, trend and defensive of the regime model at the last closed bar; a third each without a model and until it is warm."""
@@ -189,11 +191,13 @@ def build_plan(
     where = {slot: bases[name] + k for name, spec in blocks.items() for k, slot in enumerate(spec.slots)}
     parts = Parts(arena, pool, hist, book, instrument, calendar, models, where)
     plan.regime = None
+    plan.reads_account = False
     for name, spec in blocks.items():
         block = spec.build(parts, bases[name])
         plan.connect(block, spec.hears)
         if isinstance(block, RegimeBlock):
             plan.regime = block
+        plan.reads_account = plan.reads_account or isinstance(block, AccountBlock)
     slots = np.array([bases[c.block] + c.slot for c in resolved], dtype=np.int64)
     needs = np.array(
         [

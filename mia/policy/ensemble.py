@@ -27,6 +27,7 @@ MEMBERS_MAX: Final = 64
 OWN: Final = ("last_action", "last_alpha", "policy_dispersion")  # columns of what a member itself said last
 _LOWEST: Final = (-1.0, 0.0, 0.0)  # of OWN
 _SUM_OFF: Final = 1e-9
+_FEW: Final = 16  # columns that are copied one by one sooner than by an array
 _SIZE_MAX: Final = 4 << 20
 
 
@@ -116,7 +117,7 @@ def load_ensemble(path: Path, load: Callable[[EnsembleFile, MemberFile], Strateg
 class _Member:
     """One member with its buffer, and where its columns lie among those of all."""
 
-    __slots__ = ("buffer", "obs", "own", "places", "sources", "strategy", "weight")
+    __slots__ = ("buffer", "few", "obs", "own", "places", "sources", "strategy", "weight")
 
     def __init__(self, strategy: Strategy, weight: float, columns: Sequence[str]) -> None:
         self.strategy: Final = strategy
@@ -127,10 +128,15 @@ class _Member:
         self.own: Final = [(k, OWN.index(name)) for k, name in enumerate(strategy.columns) if name in OWN]
         self.places: Final = np.array([k for k, name in enumerate(strategy.columns) if name not in OWN], dtype=np.int64)
         self.sources: Final = np.array([columns.index(name) for name in strategy.columns if name not in OWN], dtype=np.int64)
+        pairs = tuple(zip(self.places.tolist(), self.sources.tolist(), strict=True))
+        self.few: Final = pairs if len(pairs) <= _FEW else None  # (place, source) of each column, where there are few
 
-    def ask(self, row: np.ndarray[Any, np.dtype[np.float32]], regime_probs: Sequence[float], last: Said) -> Target:
-        if len(self.places):
-            self.buffer[self.places] = row[self.sources]
+    def ask(self, shown: memoryview, regime_probs: Sequence[float], last: Said) -> Target:
+        if self.few is None:
+            self.buffer[self.places] = _array(shown)[self.sources]
+        else:
+            for place, source in self.few:
+                self.obs[place] = shown[source]
         for k, which in self.own:
             self.buffer[k] = max(_LOWEST[which], min(1.0, last[which]))  # as the account's own columns
         return self.strategy.evaluate(self.obs, regime_probs)
@@ -182,13 +188,12 @@ class Ensemble:
         A member without a usable answer (not finite, signal out of [-1, 1]) makes its own answer that of all, which the engine refuses
         with its code; weights are not spread over the others.
         """
-        row = _array(obs)
         signal = alpha = a = b = c = 0.0
         bad: Target | None = None
         after = []
         for k, member in enumerate(self._members):
             before = said[k] if said else Said()
-            target = member.ask(row, regime_probs, before)
+            target = member.ask(obs, regime_probs, before)
             x, p, weight, of_three = target.signal, target.alpha, member.weight, target.actions
             if not (-1.0 <= x <= 1.0 and math.isfinite(p)):
                 bad = bad or target

@@ -15,6 +15,11 @@ HOUR_NS: Final = 3_600_000_000_000
 _DOUBLINGS_MAX: Final = 6
 
 
+def is_penalty(overtrade_risk_score: float) -> bool:
+    """True at an overtrade score of 1."""
+    return not (overtrade_risk_score < 1.0)
+
+
 class RiskState(msgspec.Struct):
     """All changing state of the risk rules; one msgpack encode is its snapshot."""
 
@@ -66,24 +71,30 @@ class RiskState(msgspec.Struct):
         elif day > self.day:
             self.day, self.day_start_equity_e8 = day, self.equity_e8
         self.equity_e8 = equity_e8
-        loss = self.day_start_equity_e8 - equity_e8
-        self.is_daily_loss_reached = loss > 0 and not (loss * SHARE_SCALE < self.limits.daily_loss_max_e9 * self.day_start_equity_e8)
-        if equity_e8 >= self.peak_equity_e8:
-            self.peak_equity_e8 = equity_e8
+        start, peak = self.day_start_equity_e8, self.peak_equity_e8
+        loss = start - equity_e8
+        is_reached = loss > 0 and not (loss * SHARE_SCALE < self.limits.daily_loss_max_e9 * start)
+        if is_reached is not self.is_daily_loss_reached:
+            self.is_daily_loss_reached = is_reached
+        if equity_e8 >= peak:
+            self.peak_equity_e8 = peak = equity_e8
             if equity_e8 > 0:
                 return False
         if self.is_drawdown_tripped:
             return False
-        fall = self.peak_equity_e8 - equity_e8
-        self.is_drawdown_tripped = not (fall * SHARE_SCALE < self.limits.drawdown_max_e9 * self.peak_equity_e8)
-        return self.is_drawdown_tripped
+        if (peak - equity_e8) * SHARE_SCALE < self.limits.drawdown_max_e9 * peak:
+            return False
+        self.is_drawdown_tripped = True
+        return True
 
     @property
     def drawdown(self) -> float:
         """Fall from the peak as a share of it, in [0, 1]."""
-        if not (self.peak_equity_e8 > 0):
+        peak = self.peak_equity_e8
+        if not (peak > 0):
             return 0.0 if not self.is_started else 1.0
-        return min(1.0, max(0, self.peak_equity_e8 - self.equity_e8) / self.peak_equity_e8)
+        fall = peak - self.equity_e8
+        return min(1.0, fall / peak) if fall > 0 else 0.0
 
     @property
     def drawdown_ratio(self) -> float:
@@ -126,15 +137,18 @@ class RiskState(msgspec.Struct):
 
     def overtrade_risk_score(self, ts_ns: int) -> float:
         """Round trips of the last 60 min over overtrade_trades_per_hour, clipped to [0, 1]."""
+        times = self.trade_times_ns
+        if not times or times[-1] <= ts_ns - HOUR_NS:
+            return 0.0  # they are in order of time
         recent = 0
-        for closed_ns in self.trade_times_ns:
+        for closed_ns in times:
             if closed_ns > ts_ns - HOUR_NS:
                 recent += 1
         return min(1.0, recent / self.overtrade_trades_per_hour)
 
     def is_penalty_active(self, ts_ns: int) -> bool:
         """True at an overtrade score of 1."""
-        return not (self.overtrade_risk_score(ts_ns) < 1.0)
+        return is_penalty(self.overtrade_risk_score(ts_ns))
 
     def note_reject(self, lane: int, ts_ns: int) -> None:
         """An order of the lane was rejected: wait cool_down_s, doubled with each rejection in a row (64 times at most)."""

@@ -72,6 +72,9 @@ class WindowState(msgspec.Struct, frozen=True, gc=False):
     is_flatten: bool = False  # an open position is to be closed
 
 
+NEVER: Final = WindowState(Code.OK, 0, 0)  # holds at no time: before anybody has asked
+
+
 class _Interval(msgspec.Struct, frozen=True, gc=False):
     start_ns: int
     end_ns: int
@@ -134,7 +137,7 @@ class Windows:
 
     def state(self, ts_ns: int, family: str) -> WindowState:
         """What the calendar says at ts_ns for a family; ConfigError when it has no table."""
-        table = self._table(family)
+        table = self._tables.get(family) or self._table(family)
         memo = table.memo
         if memo.from_ns <= ts_ns < memo.until_ns:
             return memo
@@ -294,7 +297,7 @@ def _table(name: str, family: Family, events: tuple[MacroEvent, ...], source: st
         once=tuple(once),
         macro=macro,
         valid_until_ns=utc_ns(f"{where}.valid_until", family.valid_until),
-        memo=WindowState(Code.OK, 0, 0),
+        memo=NEVER,
     )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from mia.domain.events import BUY
 from mia.ports import NEVER_NS
@@ -14,7 +16,7 @@ from mia.sim.state import VenueOrder, VenuePosition
 RECENT_BARS: Final = 20  # finished bars that volatility and usual volume are taken from
 
 
-class BarPrices(NamedTuple):
+class BarPrices(msgspec.Struct, frozen=True, gc=False):
     """One bar of one instrument, in ticks and lots. open_ns: from when on its open could be traded; close_ns: its end."""
 
     instrument: int
@@ -28,14 +30,19 @@ class BarPrices(NamedTuple):
 
 
 class Resting:
-    """An open order and since when. is_market: it takes what the market gives from here on; sizing: (target, cap) when it was decided."""
+    """An open order and since when. is_market: it takes what the market gives from here on; sizing: (target, cap) when it was decided.
 
-    __slots__ = ("is_market", "order", "since_ns", "sizing")
+    rises: a price that rises comes to fill or trigger it, else one that falls.
+    """
+
+    __slots__ = ("is_limit", "is_market", "order", "rises", "since_ns", "sizing")
 
     def __init__(self, order: VenueOrder, since_ns: int) -> None:
         self.order = order
         self.since_ns = since_ns
         self.is_market = order.order_type == "market"
+        self.is_limit = order.order_type == "limit"
+        self.rises = (order.side == BUY) == (order.order_type == "stop")
         self.sizing: tuple[int, int] | None = None
 
 
@@ -54,7 +61,7 @@ class BarDesk:
         self.mark_ticks = 0
         self.used_lots = 0
         self.next_charge_ns = NEVER_NS
-        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT_BARS)  # squared log return, volume
+        self._recent: deque[tuple[int, int, int]] = deque(maxlen=RECENT_BARS)  # close of the bar before, close, volume
 
     def begin(self, bar: BarPrices) -> None:
         """A bar begins."""
@@ -64,10 +71,22 @@ class BarDesk:
         """The bar is over: its close is the mark of what is decided next."""
         bar = self.bar
         if self.is_running and bar is not None:
-            r = math.log(bar.close_ticks / self.mark_ticks) if self.mark_ticks > 0 and bar.close_ticks > 0 else 0.0
-            self._recent.append((r * r, bar.volume_lots))
+            self._recent.append((self.mark_ticks, bar.close_ticks, bar.volume_lots))
             self.mark_ticks = bar.close_ticks
         self.is_running = False
+
+    def is_touched(self, bar: BarPrices) -> bool:
+        """Could the bar do anything to what rests here? False only when no price of it fills or triggers an order."""
+        low, high = bar.low_ticks, bar.high_ticks
+        if not (low <= bar.open_ticks <= high and low <= bar.close_ticks <= high):
+            return True
+        for resting in self.orders.values():
+            if resting.is_market or resting.is_limit:
+                if resting.is_market or is_beyond(resting.order, high if resting.rises else low):
+                    return True
+            elif high >= resting.order.stop_ticks if resting.rises else low <= resting.order.stop_ticks:
+                return True
+        return False
 
     def pace(self) -> tuple[float, int]:
         """(volatility as a share of price, lots traded) of one bar, over the finished bars; (0.0, 0) while none is known.
@@ -77,8 +96,8 @@ class BarDesk:
         known = self._recent
         if not known:
             return 0.0, 0
-        squares = sum(square for square, _ in known)
-        return math.sqrt(squares / len(known)), sum(lots for _, lots in known) // len(known)
+        squares = sum(_squared_return(before, close) for before, close, _ in known)
+        return math.sqrt(squares / len(known)), sum(lots for _, _, lots in known) // len(known)
 
     def price_at(self, at_ns: int) -> int:
         """What is known of the price at an instant of the running bar: before its open the last close, at its end its close."""
@@ -99,6 +118,11 @@ class BarDesk:
         top = 2 * (bar.close_ticks - bar.open_ticks) * (at_ns - bar.open_ns)
         span = max(1, bar.close_ns - bar.open_ns)
         return 2 * bar.open_ticks + (-(-top // span) if side == BUY else top // span)
+
+
+def _squared_return(before_ticks: int, close_ticks: int) -> float:
+    r = math.log(close_ticks / before_ticks) if before_ticks > 0 and close_ticks > 0 else 0.0
+    return r * r
 
 
 def is_beyond(order: VenueOrder, price_ticks: int) -> bool:

@@ -15,7 +15,7 @@ Owns our orders and what is on its way; it has no clock, and what is drawn follo
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -31,7 +31,7 @@ from mia.sim.costs import Costs
 from mia.sim.desk import TRIGGERED
 from mia.sim.state import VenueOrder, VenueReport
 
-_REQUESTS: Final = (SubmitOrder, CancelOrder, ReplaceOrder, QueryOrder)
+_REQUESTS: Final = frozenset((SubmitOrder, CancelOrder, ReplaceOrder, QueryOrder))
 _CHARGE, _REQUEST, _OPEN, _WITHIN = range(4)  # what comes first at one time
 
 
@@ -88,7 +88,7 @@ class BarVenue:
     def send(self, effects: Sequence[AnyEffect], now_ns: int) -> None:
         """Take requests; they arrive after their latency, none before an earlier one."""
         for effect in effects:
-            if isinstance(effect, _REQUESTS):
+            if type(effect) in _REQUESTS:
                 self._sent += 1
                 self._request_due_ns = max(self._request_due_ns, now_ns + self._costs.submit_ns(self._sent, 0))
                 heapq.heappush(self._requests, (self._request_due_ns, self._sent, effect))
@@ -144,20 +144,29 @@ class BarVenue:
         self._books.report(now_ns, OrderReplaced, order.client_order_id, order.price_ticks, order.stop_ticks, order.qty_lots)
 
     # --- bars -------------------------------------------------------------------------------------------------------
-    def open_bars(self, bars: Iterable[BarPrices]) -> None:
+    def open_bars(self, bars: Sequence[BarPrices]) -> None:
         """Bars that end at one time begin: the market opens at their opens."""
+        costs, desks = self._costs, self._desks
+        is_quiet = not (self._requests or self._books.reports or costs.liquidates)
         for bar in bars:
-            desk = self._desks[bar.instrument]
+            desk = desks[bar.instrument]
             desk.begin(bar)
-            if self._costs.charges_carry:
+            if is_quiet and desk.orders and desk.is_touched(bar):
+                is_quiet = False
+            if costs.charges_carry:
                 if desk.next_charge_ns == NEVER_NS:
                     desk.next_charge_ns = self._costs.next_charge_ns(bar.instrument, bar.open_ns)
                 while desk.next_charge_ns <= bar.close_ns:
                     heapq.heappush(self._steps, (desk.next_charge_ns, _CHARGE, bar.instrument))
                     desk.next_charge_ns = self._costs.next_charge_ns(bar.instrument, desk.next_charge_ns)
+        if is_quiet and not self._steps:
+            return  # nothing is on its way, charged or touched: the bars pass
+        for bar in bars:
+            desk = desks[bar.instrument]
             if desk.orders or desk.position.lots or self._requests:
                 heapq.heappush(self._steps, (bar.open_ns, _OPEN, bar.instrument))
-                heapq.heappush(self._steps, (max(bar.close_ns - 1, bar.open_ns), _WITHIN, bar.instrument))
+                within_ns = bar.close_ns - 1
+                heapq.heappush(self._steps, (within_ns if within_ns > bar.open_ns else bar.open_ns, _WITHIN, bar.instrument))
 
     def close_bars(self) -> None:
         """The bars are over: their closes are the marks of what is decided next."""
@@ -169,20 +178,21 @@ class BarVenue:
 
         What a report makes us send is taken before anything later happens.
         """
-        reports = self._books.reports
-        while True:
-            step = self._steps[0] if self._steps else (NEVER_NS, _WITHIN, 0)
-            is_request = bool(self._requests) and (self._requests[0][0], _REQUEST) < step[:2]
-            next_ns = self._requests[0][0] if is_request else step[0]
-            if reports and reports[0][0] <= min(until_ns, next_ns):
+        reports, requests, steps = self._books.reports, self._requests, self._steps
+        while reports or requests or steps:
+            next_ns, what = steps[0][:2] if steps else (NEVER_NS, _WITHIN)
+            is_request = bool(requests) and (requests[0][0], _REQUEST) < (next_ns, what)
+            if is_request:
+                next_ns = requests[0][0]
+            if reports and reports[0][0] <= until_ns and reports[0][0] <= next_ns:
                 return msgspec.structs.replace(heapq.heappop(reports)[2], seq=seq)
             if next_ns > until_ns or next_ns == NEVER_NS:
                 return None
             if is_request:
-                self._arrive(heapq.heappop(self._requests)[2], next_ns)
+                self._arrive(heapq.heappop(requests)[2], next_ns)
             else:
-                heapq.heappop(self._steps)
-                self._do(*step)
+                self._do(*heapq.heappop(steps))
+        return None
 
     def _do(self, now_ns: int, what: int, instrument: int) -> None:
         desk = self._desks[instrument]
@@ -198,21 +208,26 @@ class BarVenue:
         books, bar = self._books, desk.bar
         assert bar is not None
         desk.is_open = True
+        open_ticks = bar.open_ticks
         if self._costs.liquidates:
-            books.liquidate_below({bar.instrument: bar.open_ticks}, bar.open_ns)
+            books.liquidate_below({bar.instrument: open_ticks}, bar.open_ns)
         for resting in list(desk.orders.values()):
             order = resting.order
+            if not (resting.is_market or is_beyond(order, open_ticks)):
+                continue
             if order.client_order_id not in desk.orders:
                 continue  # its group was done
-            if resting.is_market or (order.order_type in TRIGGERED and is_beyond(order, bar.open_ticks)):
-                books.take(desk, resting, 2 * bar.open_ticks, bar.open_ns)
-            elif order.order_type == "limit" and is_beyond(order, bar.open_ticks):
+            if resting.is_market or order.order_type in TRIGGERED:
+                books.take(desk, resting, 2 * open_ticks, bar.open_ns)
+            elif order.order_type == "limit":
                 books.make(desk, resting, bar.open_ns)  # it stood there: no gift
 
     def _within(self, desk: BarDesk, now_ns: int) -> bool:
         """The first order that the bar's path reaches: stops, then a liquidation, then all others; known by the close."""
         bar = desk.bar
         assert bar is not None
+        if not desk.orders and not self._costs.liquidates:
+            return False
         for resting in self._waiting(desk, "stop"):
             order = resting.order
             worst, best = (bar.high_ticks, bar.low_ticks) if order.side == BUY else (bar.low_ticks, bar.high_ticks)

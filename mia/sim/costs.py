@@ -87,6 +87,8 @@ class CostModel:
                     f"[costs] margin.maintenance {costs.margin.maintenance} is above the initial margin of {definition.symbol},"
                     f" {Decimal(rates.terms.margin_e9) / SHARE_SCALE:f}: every position would be closed as soon as it is opened"
                 )
+        latency = costs.latency
+        self._fixed_ns: Final = (int(latency.submit_ms * 1_000_000), int(latency.report_ms * 1_000_000))
         self._delays: Final = self._quantiles() if costs.latency.kind == "measured" else []
         self.charges_carry: Final = not all(carry.is_free for carry in self._carry.values())
         self.liquidates: Final = costs.margin.maintenance > 0
@@ -99,18 +101,19 @@ class CostModel:
     # --- latency ----------------------------------------------------------------------------------------------------
     def submit_ns(self, number: int, default_ns: int) -> int:
         """How long request `number` takes to the venue; default_ns where the settings leave it to the venue."""
-        return self._delay_ns(number * 2, 1, self.costs.latency.submit_ms, default_ns)
+        return self._delay_ns(number * 2, 1, default_ns)
 
     def report_ns(self, number: int, default_ns: int) -> int:
         """How long report `number` takes back to us."""
-        return self._delay_ns(number * 2 + 1, 2, self.costs.latency.report_ms, default_ns)
+        return self._delay_ns(number * 2 + 1, 2, default_ns)
 
-    def _delay_ns(self, counter: int, column: int, fixed_ms: Decimal, default_ns: int) -> int:
+    def _delay_ns(self, counter: int, column: int, default_ns: int) -> int:
+        """column: 1 to the venue, 2 back."""
         kind = self.costs.latency.kind
         if kind == "off":
             return default_ns
         if kind == "fixed":
-            return int(fixed_ms * 1_000_000)
+            return self._fixed_ns[column - 1]
         u, rows = uniform_at(self.costs.seed, counter >> 32, counter), self._delays
         i = min(max(1, bisect_right(rows, u, key=lambda row: row[0])), len(rows) - 1)
         (q0, *low), (q1, *high) = rows[i - 1], rows[i]

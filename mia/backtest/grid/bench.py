@@ -19,10 +19,12 @@ from mia.domain.instruments import Instrument
 from mia.engine.settings import LaneSettings
 from mia.features import batch
 from mia.features.bars import BarSpec
+from mia.features.plan import BAR_FIELDS
 from mia.settings import Settings, load_settings
 from mia.shipped import config_file
-from mia.sim.cost_settings import Costs, SpreadCosts
+from mia.sim.cost_settings import Costs, FeeCosts, FundingCosts, ImpactCosts, LatencyCosts, ParticipationCosts, SpreadCosts
 
+_VOLUME: Final = BAR_FIELDS.index("volume")
 _MINUTE_NS: Final = 60_000_000_000
 _START_NS: Final = 1_709_251_200_000_000_000
 
@@ -64,6 +66,44 @@ def market_of(bars: int, *, minutes: int = 5, seed: int = 1) -> Prepared:
     )
     history = BarHistory(instrument, kind, open_ns, open_ns + minutes * _MINUTE_NS, rows, facts, ())
     return Prepared(spec=spec, bars=(history,))
+
+
+def with_costs(prepared: Prepared, seed: int = 2) -> Prepared:
+    """The same run at a venue of fee tiers, with latency, impact, funding and so little volume that some orders take several bars."""
+    draw = np.random.default_rng(seed)
+    history, spec = prepared.bars[0], prepared.spec
+    rows = history.rows.copy()
+    rows[:, _VOLUME] = np.rint(np.exp(draw.normal(9.0, 1.0, len(rows))))
+    instrument = msgspec.structs.replace(history.instrument, venue="binance_usdm")
+    costs = Costs(
+        fees=FeeCosts(kind="table"), spread=SpreadCosts(kind="bps", half=Decimal("0.5")), latency=LatencyCosts(kind="fixed"),
+        participation=ParticipationCosts(share_max=Decimal("0.003")), impact=ImpactCosts(kind="square_root"),
+        funding=FundingCosts(kind="fixed", rate=Decimal("0.0001")),
+    )  # fmt: skip
+    lane = msgspec.structs.replace(spec.lanes[0], instrument=f"{instrument.venue}:{instrument.symbol}")
+    spec = msgspec.structs.replace(spec, instruments=(instrument,), lanes=(lane,), costs=costs)
+    return msgspec.structs.replace(prepared, spec=spec, bars=(history._replace(instrument=instrument, rows=rows),))
+
+
+def two_markets(bars: int) -> Prepared:
+    """A run of ema_cross on two random walks of so many bars each, on one account."""
+    one, other = market_of(bars), market_of(bars, seed=2)
+    instrument = msgspec.structs.replace(other.bars[0].instrument, symbol="SECOND")
+    name = f"{instrument.venue}:{instrument.symbol}"
+    facts = msgspec.structs.replace(other.spec.data[0], instrument=name)
+    spec = msgspec.structs.replace(
+        one.spec, instruments=(*one.spec.instruments, instrument), data=(*one.spec.data, facts),
+        lanes=(*one.spec.lanes, msgspec.structs.replace(one.spec.lanes[0], instrument=name)),
+    )  # fmt: skip
+    second = other.bars[0]._replace(instrument=instrument, facts=facts)
+    return msgspec.structs.replace(one, spec=spec, bars=(*one.bars, second))
+
+
+def bench_events(prepared: Prepared) -> dict[str, Any]:
+    """One run on the event engine, on one core: bars a second, those of each instrument counted."""
+    bars = sum(len(history.close_ns) for history in prepared.bars)
+    result, wall_s, core_s = _timed(lambda: execute(prepared, compiled=False))
+    return {"bars": bars, "trades": len(result.trips), "bars_per_s": bars / wall_s, "bars_per_core_s": bars / core_s}
 
 
 def bench_run(bars: int = 300_000) -> dict[str, Any]:

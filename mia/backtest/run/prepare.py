@@ -388,8 +388,8 @@ def _events(prepared: Prepared, make: Callable[[RunSpec], Engine]) -> Result:
         runner.columns(_columns_until(history.columns(), spec.to_ns), MARK_EVERY_NS)
     else:
         runner.events(_until(history, spec.to_ns), MARK_EVERY_NS)
-    ends = np.array([mark[0] for mark in collector.marks], dtype=np.int64)
-    mids = np.array(collector.mids2, dtype=np.float64).reshape(len(ends), len(engine.markets)) / 2.0
+    table = collector.table(len(engine.markets))
+    ends, mids = table[:, 0], table[:, -len(engine.markets) :].astype(np.float64) / 2.0
     paths = Paths({i: PricePath(ends, mids[:, i], mids[:, i]) for i in range(len(engine.markets))})
     return result_of(spec, strategies_of(engine), collector.gather(engine), paths, [*prepared.notes, *history.warnings])
 

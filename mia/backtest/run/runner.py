@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from mia.backtest.run.collect import Collector
+from mia.backtest.run.collect import HEARD, Collector
 from mia.backtest.run.spec import RunSpec
 from mia.domain.effects import AnyEffect
 from mia.domain.errors import DataError, MiaError
@@ -40,7 +40,7 @@ class StrategyFailed(MiaError):
     """A strategy raised in the middle of a run: where, and what it said."""
 
 
-class BarRow(NamedTuple):
+class BarRow(msgspec.Struct, frozen=True, gc=False):
     """One bar as the runner takes it: what the venue sees of it, and the event that the engine hears at its end."""
 
     prices: BarPrices
@@ -76,11 +76,16 @@ class Runner:
             raise
         except Exception as e:
             raise self._failed(event, e) from e
-        self._pass_on(event, effects, is_market)
+        if is_market:
+            self._pass_on(event, effects)
+        elif effects or type(event) in HEARD:
+            self.collector.take(event, effects, self.engine)
+            self._venue.send(effects, event.ts_recv_ns)
 
-    def _pass_on(self, event: AnyEvent, effects: Sequence[AnyEffect], is_market: bool) -> None:
+    def _pass_on(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
+        """A market event's wishes, after the venue has heard it where it concerns it."""
         self.collector.take(event, effects, self.engine)
-        if is_market and (self._venue.active or type(event) is FeedGap):
+        if self._venue.active or type(event) is FeedGap:
             self._venue.on_market(event)  # type: ignore[union-attr]
         if effects:
             self._venue.send(effects, event.ts_recv_ns)
@@ -121,30 +126,31 @@ class Runner:
         """groups: bars that end at one time, in order of time and, within, of instrument."""
         venue = self._venue
         assert isinstance(venue, BarVenue)
-        last_ns = 0
-        for group, is_next_last in _with_end(groups):
+        last_ns, pop = 0, venue.pop
+        replace, engine, collector, closes_at_end = msgspec.structs.replace, self.engine, self.collector, self._spec.closes_at_end
+        for group, is_next_last in _with_end(groups) if closes_at_end else zip(groups, itertools.repeat(False)):
             close_ns = group[0].event.ts_recv_ns
             if close_ns <= last_ns:
                 raise DataError(f"the clock goes back: a bar that ends at {close_ns} ns after one that ends at {last_ns} ns")
             last_ns = close_ns
             if not self._seq:
                 self.begin(min(row.prices.open_ns for row in group))
-            self._warm(close_ns)
-            venue.open_bars([row.prices for row in group])
-            self._drain(venue, close_ns)
+            if self._is_warming:
+                self._warm(close_ns)
+            venue.open_bars([row.prices for row in group] if len(group) > 1 else (group[0].prices,))
+            while (report := pop(close_ns, self._seq + 1)) is not None:
+                self.accept(report)
             venue.close_bars()
-            self._hear(close_ns)
+            if self._next is not None:
+                self._hear(close_ns)
             for row in group:
-                self.accept(msgspec.structs.replace(row.event, seq=self._seq + 1))
-            if is_next_last and self._spec.closes_at_end:
+                self.accept(replace(row.event, seq=self._seq + 1))
+            if is_next_last:
                 self.accept(Flatten(self._seq + 1, 0, close_ns, "end of the history"))
-            self._drain(venue, close_ns)
+            while (report := pop(close_ns, self._seq + 1)) is not None:
+                self.accept(report)
             self.accept(Timer(self._seq + 1, 0, close_ns))
-            self.collector.mark(close_ns, self.engine)
-
-    def _drain(self, venue: BarVenue, until_ns: int) -> None:
-        while (report := venue.pop(until_ns, self._seq + 1)) is not None:
-            self.accept(report)
+            collector.mark(close_ns, engine, engine.state.risk.equity_e8)  # as the timer has just marked it
 
     # --- events ----------------------------------------------------------------------------------------------------
     def events(self, market: Iterable[AnyEvent], mark_every_ns: int) -> None:
@@ -175,7 +181,7 @@ class Runner:
                 if not venue.active and engine.can_run:
                     first, at, effects = at, *self._run(tape, at, due_ns)
                     if effects:
-                        self._pass_on(event_at(tape, at - 1, self._seq), effects, is_market=True)
+                        self._pass_on(event_at(tape, at - 1, self._seq), effects)
                         due_ns = 0
                     if at > first:
                         continue
@@ -207,7 +213,7 @@ class Runner:
         except Exception as e:
             raise self._failed(event, e) from e
         if effects or venue.active or type(event) is FeedGap:
-            self._pass_on(event, effects, is_market=True)
+            self._pass_on(event, effects)
             return True
         return False
 
@@ -271,12 +277,17 @@ def _with_end(groups: Iterable[Sequence[BarRow]]) -> Iterator[tuple[Sequence[Bar
 
 
 def merged(markets: Sequence[Iterator[BarRow]]) -> Iterator[list[BarRow]]:
-    """Bars of several instruments, those that end at one time together."""
-    group: list[BarRow] = []
-    for row in heapq.merge(*markets, key=lambda r: (r.event.ts_recv_ns, r.prices.instrument)):
-        if group and row.event.ts_recv_ns != group[0].event.ts_recv_ns:
-            yield group
-            group = []
-        group.append(row)
-    if group:
+    """Bars of several instruments in order of time; those that end at one time together, in the order of the instruments."""
+    if len(markets) == 1:
+        for only in markets[0]:
+            yield [only]
+        return
+    heads = [next(market, None) for market in markets]
+    while ends := [row.event.ts_recv_ns for row in heads if row is not None]:
+        end_ns = min(ends)
+        group = []
+        for k, row in enumerate(heads):
+            if row is not None and row.event.ts_recv_ns == end_ns:
+                group.append(row)
+                heads[k] = next(markets[k], None)
         yield group

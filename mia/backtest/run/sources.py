@@ -21,6 +21,7 @@ from mia.domain.events import AnyEvent, Bar
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.features.bars import BarSpec
 from mia.features.columns import EventColumns
+from mia.features.plan import BAR_FIELDS
 from mia.sim.bar_desk import BarPrices
 from mia.sim.market import SimFeed, SimMarket
 from mia.sim.settings import SimMarketSettings
@@ -29,6 +30,7 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 SIM_START_NS: Final = 1_700_000_000_000_000_000
 _CHUNK: Final = 8192
+_NOTIONAL: Final = BAR_FIELDS.index("notional")  # the one that is no whole number
 _OPEN_NS: Final = 1 << 62
 
 
@@ -63,10 +65,12 @@ class BarHistory(NamedTuple):
         """Bar by bar for the runner, as instrument `number`."""
         for start in range(0, len(self.close_ns), _CHUNK):
             stop = start + _CHUNK
-            opens, closes, rows = self.open_ns[start:stop].tolist(), self.close_ns[start:stop].tolist(), self.rows[start:stop]
-            notional = rows[:, 7].tolist()
-            for open_ns, close_ns, value, row in zip(opens, closes, notional, rows.astype(np.int64).tolist(), strict=True):
-                o, h, low, c, volume, buy, sell, _, trades, buys, sells = row
+            rows = self.rows[start:stop]
+            # In columns: a list for each row would be garbage that is looked for again and again.
+            columns = [column.tolist() for column in rows.astype(np.int64).T]
+            columns[_NOTIONAL] = rows[:, _NOTIONAL].tolist()
+            times = self.open_ns[start:stop].tolist(), self.close_ns[start:stop].tolist()
+            for open_ns, close_ns, o, h, low, c, volume, buy, sell, value, trades, buys, sells in zip(*times, *columns, strict=True):
                 yield BarRow(
                     BarPrices(number, open_ns, close_ns, o, h, low, c, volume),
                     Bar(0, close_ns, close_ns, number, o, h, low, c, volume, buy, sell, value, trades, buys, sells),

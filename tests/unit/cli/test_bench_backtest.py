@@ -28,6 +28,9 @@ def test_the_quick_bench_gives_every_figure_that_has_a_goal(capsys: pytest.Captu
         assert any(line.startswith(goal + " ") and GOALS[goal] in line for line in shown.splitlines())
     assert found["ticks"]["bundle_each_quote"]["decisions"] > found["ticks"]["bundle"]["decisions"] > 0
     assert found["bars"]["bar_trades"] > 0
+    for run in ("", "costs_", "two_markets_"):
+        assert found["bars"][f"event_engine_{run}bars_per_core_s"] > 0
+        assert found["bars"][f"event_engine_{run}trades"] > 0
     assert all(part["load"] for part in found.values() if isinstance(part, dict))
 
 

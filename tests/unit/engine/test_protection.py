@@ -7,7 +7,7 @@ from typing import Any
 
 from mia.domain import events as ev
 from mia.domain.codes import Code
-from mia.domain.effects import CancelOrder, RaiseAlert, SubmitOrder
+from mia.domain.effects import CancelOrder, QueryOrder, RaiseAlert, SubmitOrder
 
 Make = Callable[..., Any]
 
@@ -314,3 +314,50 @@ def test_an_order_that_recovery_found_absent_is_no_rejection_of_the_venue(rig: M
 
     assert effects == []
     assert r.engine.state.is_recovering
+
+
+def test_a_stop_that_the_venue_gives_up_is_sent_again_however_long_all_was_in_line(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    quiet = [effect for _ in range(30) for effect in (*r.quote(), *r.timer(dt_ms=1_000)) if isinstance(effect, SubmitOrder | CancelOrder)]
+    stop = next(o for o in r.sent if o.purpose == "stop")
+
+    r.give(ev.OrderExpired, stop.client_order_id, "by the venue", dt_ms=100)
+    r.timer(dt_ms=1_000)
+
+    assert quiet == []
+    assert r.sent[-1].purpose == "stop"
+    assert r.sent[-1].client_order_id != stop.client_order_id
+    assert r.protective() == {"stop": (1000, 9802), "take": (1000, 10502)}
+
+
+def test_an_order_without_an_answer_is_asked_for_each_second_also_after_a_long_quiet_time(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    for _ in range(10):
+        r.timer(dt_ms=1_000)
+    r.answers = False
+    r.decide(0.0)
+    exit_order = r.sent[-1]
+
+    asked = [[type(e) for e in (*r.quote(), *r.timer(dt_ms=1_000)) if isinstance(e, QueryOrder)] for _ in range(8)]
+
+    assert not exit_order.group
+    assert asked[:4] == [[]] * 4  # five seconds are given to it
+    assert all(one == [QueryOrder] for one in asked[-3:])
+
+
+def test_a_stop_that_the_venue_refuses_after_all_is_sent_again_once_the_lane_has_cooled_down(rig: Make) -> None:
+    r = rig()
+    r.decide(1.0)
+    for _ in range(10):
+        r.timer(dt_ms=1_000)
+    stop = next(o for o in r.sent if o.purpose == "stop")
+
+    r.give(ev.OrderRejected, stop.client_order_id, "venue", "no stops today", dt_ms=100)
+    without = r.protective()
+    for _ in range(120):
+        r.timer(dt_ms=1_000)
+
+    assert set(without) == {"take"}
+    assert r.protective() == {"stop": (1000, 9802), "take": (1000, 10502)}

@@ -109,6 +109,34 @@ def test_a_market_order_pays_half_the_spread_on_the_next_open() -> None:
     assert m.venue.moments("o1", fill.fill_id, 210) == Moments(210, 214, 109)
 
 
+@pytest.mark.parametrize(("side", "kind"), [(SELL, "stop"), (BUY, "stop"), (SELL, "take"), (BUY, "take"), (SELL, "limit"), (BUY, "limit")])
+def test_an_order_rests_through_bars_that_do_not_reach_it_and_fills_in_the_first_that_does(side: int, kind: str) -> None:
+    m = Market()
+    m.bar(100, 101, 99, 100)
+    rises = (side == BUY) == (kind == "stop")
+    level = 110 if rises else 90
+    beyond = 1 if kind == "limit" else 0  # a limit wants the market to go through it
+    m.order(side, 2, kind, level)
+    m.bar(100, 101, 99, 100)
+
+    quiet = [m.bar(100, 110 - 1 + beyond, 90 + 1 - beyond, 100) for _ in range(5)]
+    reached = m.bar(100, 110 + beyond if rises else 105, 90 - beyond if not rises else 95, 100)
+
+    assert quiet == [[]] * 5
+    assert [lots for lots, _, _ in fills(reached)] == [2 * side]
+
+
+def test_a_bar_whose_open_lies_outside_of_its_range_is_traded_at_its_open() -> None:
+    m = Market()
+    m.bar(100, 101, 99, 100)
+    m.order(SELL, 2, "stop", 95)
+    m.bar(100, 101, 99, 100)
+
+    found = m.bar(94, 101, 96, 100)  # a broken file
+
+    assert fills(found)[0][:2] == (-2, 94)
+
+
 @pytest.mark.parametrize(
     ("spread", "bought", "sold"),
     [

@@ -145,8 +145,9 @@ def assert_same(engine: Engine, spec: RunSpec, history: BarHistory, signals: NDA
     counters = engine.state.counters
     fills = [(f.ts_recv_ns, f.side, f.qty_lots, f.price_ticks, f.fee_e8) for f in collector.fills]
     assert [tuple(row) for row in result.fills[:, [1, 2, 3, 4, 7]].tolist()] == fills
-    assert result.equity_e8.tolist() == [mark[1] for mark in collector.marks[1:]]
-    assert result.cash_e8.tolist() == [mark[2] for mark in collector.marks[1:]]
+    marks = collector.table(1)[1:]
+    assert result.equity_e8.tolist() == marks[:, 1].tolist()
+    assert result.cash_e8.tolist() == marks[:, 2].tolist()
     assert result.verbs() == counters.verbs
     assert result.codes() == {str(code): n for code, n in counters.codes.items()}
     assert result.trades == counters.trades
