@@ -28,9 +28,9 @@ FLAGS = ["-O2", "-g0", "-ffp-contract=off", *os.environ.get("MIA_XCFLAGS", "").s
 DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": False, "initializedcheck": False}
 
 
-def load_digests() -> ModuleType:
-    """mia/kernels/digests.py by path: mia itself is not importable in an isolated build."""
-    spec = importlib.util.spec_from_file_location("mia_digests", PACKAGE / "kernels" / "digests.py")
+def load(name: str) -> ModuleType:
+    """A module below mia/ by its path: mia itself is not importable in an isolated build."""
+    spec = importlib.util.spec_from_file_location(f"mia_{name.replace('/', '_')}", PACKAGE / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -48,7 +48,7 @@ def write_if_changed(path: Path, data: bytes) -> None:
 
 def stage() -> list[Extension]:
     """Bring the staging tree up to date; return one extension for each compiled source."""
-    digests = load_digests()
+    digests = load("kernels/digests")
     recipe = hashlib.sha256(repr((Path(__file__).read_bytes(), Cython.__version__, FLAGS)).encode()).hexdigest().encode()
     if not (STAGE / "recipe").is_file() or (STAGE / "recipe").read_bytes() != recipe:
         shutil.rmtree(STAGE, ignore_errors=True)
@@ -78,7 +78,7 @@ def shared_utility() -> Extension:
 
 
 class BuildPy(build_py):
-    """Adds mia/_shipped; an editable install reads the folders of the checkout instead (mia/shipped.py)."""
+    """Adds mia/_shipped and the commit that it is of; an editable install reads the checkout instead (mia/shipped.py)."""
 
     def run(self) -> None:
         """Copy the packages, then the shipped folders."""
@@ -88,6 +88,7 @@ class BuildPy(build_py):
                 target = Path(self.build_lib, "mia", "_shipped", folder)
                 shutil.rmtree(target, ignore_errors=True)
                 shutil.copytree(ROOT / folder, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+            Path(self.build_lib, "mia", "_shipped", "commit").write_text(f"{load('commit').commit_of(ROOT)}\n", encoding="ascii")
 
 
 def compiled_modules() -> list[Extension]:

@@ -75,7 +75,7 @@ app.command("bench", short_help="How fast this installation is: engine, or servi
 app.command("install", short_help="As a service of systemd: print it, or write it.")(install.install)
 app.add_typer(docs.app, name="docs", short_help="Pages generated from the code: settings, files, codes.")
 app.add_typer(backtest.app, name="backtest", short_help="Strategies on history, and how far to trust the numbers.")
-app.add_typer(data.app, name="data", short_help="Candle files: resample, report, roll, compare.")
+app.add_typer(data.app, name="data", short_help="Candle files: resample, report, roll, compare; the catalogue.")
 app.add_typer(db.app, name="db", short_help="Ask the database, export, copy it.")
 app.add_typer(features.app, name="features", short_help="What the features are; compute and check columns.")
 app.add_typer(report.app, name="report", short_help="Pages to read in a browser: a backtest.")

@@ -7,7 +7,35 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any, get_type_hints
 
+from typer.core import TyperCommand
+
 Verb = Callable[..., None]
+
+
+class SpacedCommand(TyperCommand):
+    """A verb whose options with a metavar that ends in `...` take several words: `--timeframes 1h 4h` is `--timeframes 1h --timeframes 4h`.
+
+    What begins with a dash ends them, so such an option stands behind a verb's own arguments.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As click does, with each word behind the option's name again."""
+        spaced = {name for p in self.params if (getattr(p, "metavar", None) or "").endswith("...") for name in p.opts if name[:1] == "-"}
+        spread: list[str] = []
+        option: str | None = None
+        is_named = False  # the option's name stands last, its word is to come
+        for k, word in enumerate(args):
+            if word == "--":
+                spread += args[k:]
+                break
+            if word.startswith("-"):
+                option, is_named = (word if word in spaced else None), word in spaced
+            elif option is not None and not is_named:
+                spread.append(option)
+            else:
+                is_named = False
+            spread.append(word)
+        return super().parse_args(ctx, spread)
 
 
 def shared_options(provider: Callable[..., Any], name: str, *, left_out: Collection[str] = ()) -> Callable[[Verb], Verb]:

@@ -30,6 +30,7 @@ from mia.features.calendars import UTC_DAYS, Calendar
 from mia.features.catalogue import shipped_catalogue
 from mia.features.series import NEWS_NUMBER, PREDICTION_NUMBER, REFERENCE_NUMBER
 from mia.kernels.arena import Arena
+from mia.kernels.tape import Tape
 from mia.risk.limits import RiskSettings
 from mia.risk.state import RiskState, is_penalty
 from mia.risk.windows import Windows
@@ -41,6 +42,7 @@ _RISK_RECORD_NS: Final = 60_000_000_000
 _PAUSE_NS: Final = 60_000_000_000  # the daemon or the feed was down for longer, and for longer than so many bars: features warm up anew
 _PAUSE_BARS: Final = 3
 _REARM_NS: Final = 1_000_000_000
+_NEVER_NS: Final = (1 << 63) - 1
 _BAR: Final = Struct("11d")  # how a plan takes a finished bar
 Handler = Callable[[Any, list[AnyEffect]], None]
 
@@ -98,6 +100,7 @@ class Engine:
             self.lanes.append(lane)
             for series, other in spec.references:
                 self.markets[other].followers.append((lane, series))
+        self._is_single: Final = len(self.markets) == len(self.lanes) == 1 and not self.markets[0].followers
         self._bar: Final = memoryview(array("d", bytes(88)))  # one finished bar on its way to the plans
         self.orders: Final = Orders(self)
         self.decider: Final = Decider(self)
@@ -131,7 +134,7 @@ class Engine:
             **dict.fromkeys(ev.VENUE_REPORTS, self.orders.on_report),
         }
 
-    # --- the two ways in ----------------------------------------------------------------------------------------
+    # --- the ways in ----------------------------------------------------------------------------------------
     def step(self, event: ev.AnyEvent) -> Sequence[AnyEffect]:
         """Take one fact; the wishes that follow from it, in order. Never call it again after it raised."""
         state, ts = self.state, event.ts_recv_ns
@@ -143,11 +146,49 @@ class Engine:
             return ()
         out: list[AnyEffect] = []
         handler(event, out)
+        return self._heeded(out)
+
+    def _heeded(self, out: list[AnyEffect]) -> list[AnyEffect]:
         for effect in out:
             if type(effect) is Halt:
-                state.halted = state.halted or effect.reason
+                self.state.halted = self.state.halted or effect.reason
                 self._gate()
         return out
+
+    @property
+    def can_run(self) -> bool:
+        """May `run` take market events now? One lane on one instrument, which holds nothing: no event but a decision concerns an order."""
+        return self._is_single and not self.markets[0].position.lots
+
+    def run(self, tape: Tape, start: int, until_ns: int) -> tuple[int, Sequence[AnyEffect]]:
+        """As `step` over the market's events on the tape from `start` on, in one compiled loop, while `can_run`.
+
+        Numbers them from the last event's on. Returns (the first that was not taken, the effects of the one before it): one at
+        until_ns or later or earlier than the clock, one that is no quote, trade or book, or the one after the first that closed
+        a bar or was decided on. Never call it again after it raised.
+        """
+        lane, market, state = self.lanes[0], self.markets[0], self.state
+        due_ns = lane.state.last_decision_ns + lane.min_interval_ns
+        quotes_ns, trades_ns = (due_ns if lane.trigger == kind else _NEVER_NS for kind in ("quote", "trade"))
+        stop = tape.run(lane.plan, start, state.now_ns, until_ns, quotes_ns, trades_ns)
+        state.last_seq += stop - start
+        state.counters.market_events += stop - start
+        state.now_ns = ts = tape.now_ns
+        known = market.state
+        if tape.quotes:
+            known.bid_ticks, known.ask_ticks, known.bid_lots, known.ask_lots = tape.bid, tape.ask, tape.bid_lots, tape.ask_lots
+            known.quote_ns, state.mid2[0] = tape.quote_ns, tape.mid2
+            state.marks2[0] = tape.mark2 or state.marks2[0]
+        if tape.trades:
+            known.trade_ticks, known.trade_ns = tape.price, tape.trade_ns
+        if not (tape.closed or tape.decides):
+            return stop, ()
+        out: list[AnyEffect] = []
+        if tape.closed:
+            self._bars_closed(lane, ts, out)
+        if tape.decides:
+            self.decider.decide(lane, ts, out)
+        return stop, self._heeded(out)
 
     def _gate(self) -> None:
         """Openings are allowed when nothing stands against them."""

@@ -22,6 +22,7 @@ from mia.domain.events import (
     Trade,
 )
 from mia.features.series import NEWS_NUMBER, PREDICTION_NUMBER, REFERENCE_NUMBER
+from mia.kernels.tape import Tape
 
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
@@ -40,8 +41,8 @@ _PAIR_BYTES: Final = 16
 class EventColumns(NamedTuple):
     """Events of one instrument, and of what enters from outside, in order of arrival; int64[n] each, x and y float64[n].
 
-    a, b, c, d: quote: bid_ticks, ask_ticks, bid_lots, ask_lots; trade: price_ticks, qty_lots, aggressor, 0; timer and gap:
-    zeros; book: count of bid pairs, count of ask pairs, 0, 0; reference, news, prediction: number of its name
+    a, b, c, d: quote: bid_ticks, ask_ticks, bid_lots, ask_lots; trade: price_ticks, qty_lots, aggressor, venue_trade_id; timer:
+    zeros; gap: expected, got, 0, 0; book: count of bid pairs, count of ask pairs, 0, 0; reference, news, prediction: number of its name
     (mia.features.series), known_at_ns, valid_until_ns, 0, with the value or score in x and confidence or impact in y.
     levels: int64[m, 2] of (price_ticks, qty_lots); a book event owns level_count rows from level_offset on, bids first.
     """
@@ -70,6 +71,28 @@ class EventColumns(NamedTuple):
         return EventColumns._make([*cut, self.levels])
 
 
+def load(tape: Tape, events: EventColumns) -> None:
+    """Put a stretch of the market on a tape; ValueError when a book event points behind its levels."""
+    kind, recv, event, a, b, c, d, offset = (np.require(column, np.int64, ["C", "W"]).data for column in events[:8])
+    tape.load(kind, recv, event, a, b, c, d, offset, np.ascontiguousarray(events.levels).tobytes())
+
+
+def event_at(tape: Tape, i: int, seq: int, instrument: int = 0) -> AnyEvent:
+    """Event i of a tape, with its number; ValueError for what no market says."""
+    kind, recv, event, a, b, c, d, bids, asks = tape.row(i)
+    if kind == BOOK_DELTA:
+        return BookDelta(seq, event, recv, instrument, bids, asks)
+    if kind == QUOTE:
+        return Quote(seq, event, recv, instrument, a, b, c, d)
+    if kind == TRADE:
+        return Trade(seq, event, recv, instrument, a, b, c, d)
+    if kind == BOOK_SNAPSHOT:
+        return BookSnapshot(seq, event, recv, instrument, bids, asks)
+    if kind == GAP:
+        return FeedGap(seq, event, recv, instrument, a, b)
+    raise ValueError(f"tape: row {i} is of kind {kind}: no event of a market that history has")
+
+
 def from_events(events: Iterable[AnyEvent], instrument: int | None = None) -> EventColumns:
     """The market events and Timers among `events` (of one instrument when given) as columns; others are left out."""
     rows: list[tuple[int, ...]] = []
@@ -84,7 +107,7 @@ def from_events(events: Iterable[AnyEvent], instrument: int | None = None) -> Ev
         if isinstance(e, Quote):
             rows.append((QUOTE, *head, e.bid_ticks, e.ask_ticks, e.bid_lots, e.ask_lots, 0, 0))
         elif isinstance(e, Trade):
-            rows.append((TRADE, *head, e.price_ticks, e.qty_lots, e.aggressor, 0, 0, 0))
+            rows.append((TRADE, *head, e.price_ticks, e.qty_lots, e.aggressor, e.venue_trade_id, 0, 0))
         elif isinstance(e, Timer):
             rows.append((TIMER, *head, 0, 0, 0, 0, 0, 0))
         elif isinstance(e, BookDelta | BookSnapshot):
@@ -94,7 +117,7 @@ def from_events(events: Iterable[AnyEvent], instrument: int | None = None) -> Ev
             packed += (e.bids, e.asks)
             pairs += bids + asks
         elif isinstance(e, FeedGap):
-            rows.append((GAP, *head, 0, 0, 0, 0, 0, 0))
+            rows.append((GAP, *head, e.expected, e.got, 0, 0, 0, 0))
         elif isinstance(e, Reference) and e.series in REFERENCE_NUMBER:
             rows.append((REFERENCE, *head, REFERENCE_NUMBER[e.series], e.known_at_ns, e.valid_until_ns, 0, 0, 0))
             x = e.value

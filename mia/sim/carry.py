@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+from mia.domain.errors import ConfigError
 from mia.domain.instruments import Instrument
 from mia.domain.sizing import Terms
 from mia.ports import NEVER_NS
@@ -25,6 +26,8 @@ class Carry:
         self._terms = terms
         funding, roll = costs.funding, costs.roll
         self.files: list[Path] = []
+        if funding.kind == "catalogue":
+            raise ConfigError("[costs] funding.kind = catalogue: only backtests read the catalogue: use file")
         self._has_funding = definition.kind == "perpetual" and funding.kind != "off"
         self._rates = read_series(self._file(funding.file, definition), "rate") if self._has_funding and funding.file else None
         self._has_borrow = costs.borrow.kind != "off" and definition.kind in costs.borrow.instruments
@@ -41,7 +44,7 @@ class Carry:
         self.is_free = not (self._has_funding or self._has_borrow or self._has_rolls)
 
     def _file(self, name: str, definition: Instrument) -> Path:
-        path = Path(name.replace("{symbol}", definition.symbol))
+        path = Path(name.replace("{symbol}", definition.symbol).replace("{venue}", definition.venue))
         self.files.append(path)
         return path
 

@@ -156,13 +156,13 @@ class ImpactCosts(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class FundingCosts(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What long perpetuals pay to short ones at fixed hours (a rate below 0: the other way round)."""
 
-    kind: Literal["off", "fixed", "file"] = "off"
+    kind: Literal["off", "fixed", "file", "catalogue"] = "off"  # catalogue: what `mia data import` stored of each; backtests only
     rate: Decimal = Decimal(0)  # fixed: share of notional at each time
     hours: tuple[int, ...] = _HOURS  # fixed: UTC
     file: str = ""  # ts_ns,rate: its times are the times of funding
 
     def __post_init__(self) -> None:
-        _one_of("funding.kind", self.kind, ("off", "fixed", "file"))
+        _one_of("funding.kind", self.kind, ("off", "fixed", "file", "catalogue"))
         _within("funding.rate", self.rate, -1, 1)
         if not (self.hours and all(0 <= h < 24 for h in self.hours) and list(self.hours) == sorted(set(self.hours))):
             raise ConfigError(f"[costs] funding.hours must be hours of the UTC day that rise, got {self.hours}")
@@ -174,6 +174,8 @@ class FundingCosts(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True)
             return "funding: none charged"
         if self.kind == "file":
             return f"funding: rates and times of {self.file}, on perpetuals"
+        if self.kind == "catalogue":
+            return "funding: rates and times of the catalogue, on perpetuals"
         return f"funding: {self.rate:f} of notional at {', '.join(f'{h:02d}:00' for h in self.hours)} UTC, on perpetuals"
 
 

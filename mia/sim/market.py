@@ -16,7 +16,7 @@ from mia.domain.events import TIMER_INTERVAL_NS, AnyEvent, BookDelta, BookSnapsh
 from mia.domain.instruments import MONEY_SCALE, Instrument
 from mia.features.columns import BOOK_DELTA as DELTA
 from mia.features.columns import BOOK_SNAPSHOT as SNAPSHOT
-from mia.features.columns import QUOTE, TIMER, TRADE, EventColumns
+from mia.features.columns import QUOTE, TIMER, TRADE, EventColumns, from_events
 from mia.kernels.arena import Arena
 from mia.kernels.market import STEP_ROWS_MAX, MarketKernel
 from mia.sim.settings import SimMarketSettings
@@ -143,14 +143,15 @@ class SimMarket:
                 break  # stopped by time, not by space
         empty: list[Longs] = [np.zeros(0, dtype=np.int64) for _ in range(7)]
         rows_of = [np.concatenate([p[i] for p in parts] or [empty[i]]) for i in range(7)]
-        return self._columns(rows_of, opening, timers)
+        return self.columns_of(rows_of, opening, timers)
 
     def _opening(self) -> list[tuple[int, int]]:
         """The levels of a snapshot, bids then asks, with their counts in front."""
         bids, asks = self.levels(False), self.levels(True)
         return [(len(bids), len(asks)), *bids, *asks]
 
-    def _columns(self, rows: Sequence[Longs], opening: list[tuple[int, int]], timers: bool) -> SimColumns:
+    def columns_of(self, rows: Sequence[Longs], opening: list[tuple[int, int]], timers: bool) -> SimColumns:
+        """Rows of `step_rows` as events received after the feed's latency."""
         kind, ts, a, b, c, d, phase = rows
         latency = self.settings.feed_latency_us * 1000
         is_delta = kind == DELTA
@@ -158,7 +159,7 @@ class SimMarket:
         count = is_delta.astype(np.int64)
         levels = np.stack([b[is_delta], c[is_delta]], axis=1)
         a, b = np.where(is_delta, a > 0, a), np.where(is_delta, a < 0, b)  # one pair, on one of the sides
-        c, d = np.where(is_delta, 0, c), np.where(kind == QUOTE, d, 0)
+        c, d = np.where(is_delta, 0, c), np.where(is_delta, 0, d)
         recv = ts + latency
         if opening:
             (n_bids, n_asks), pairs = opening[0], opening[1:]
@@ -306,6 +307,25 @@ class SimFeed:
                 else:
                     yield Trade(0, event_ns, ts, instrument, a, b, c, d)
                 at += size
+
+    def columns(self, until_ns: int) -> Iterator[EventColumns]:
+        """What `events` gives, a chunk at a time, in columns. Uses the feed up."""
+        if self._frames == 0 and self._opening_ns <= until_ns:
+            self._frames = 1
+            yield from_events(self.codec().decode(self._opening[1], self._opening_ns, 0))
+        while True:
+            if self._at == len(self._recv):
+                self._fill()
+            start, self._at = self._at, len(self._recv)
+            self._frames += self._at - start
+            recv = np.asarray(self._recv, dtype=np.int64)
+            stop = int(np.searchsorted(recv, until_ns, side="right"))
+            if stop > start:
+                rows = self._rows[start:stop].T.copy()
+                rows[1] += self._shift_ns
+                yield self.market.columns_of([*rows, rows[0]], [], False).events
+            if stop < self._at:
+                return
 
     def skip(self, n_frames: int) -> None:
         """Go on as if n_frames more had been delivered."""

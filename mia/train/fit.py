@@ -9,7 +9,6 @@ import math
 import multiprocessing
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -20,6 +19,7 @@ import msgspec
 import numpy as np
 
 from mia.backtest.distribution import distribution, write_distribution
+from mia.commit import git_commit
 from mia.domain.errors import ConfigError
 from mia.engine.lane import models_of
 from mia.features.catalogue import shipped_catalogue
@@ -249,7 +249,7 @@ def _manifest(name: str, parts: Parts, observation: Observation, raw: Any, setti
             seeds_validation=validation,
             seeds_test=test,
             steps=settings.steps,
-            git_commit=_git_commit(),
+            git_commit=git_commit(),
             versions={
                 "python": platform.python_version(),
                 **{p: version(p) for p in ("numpy", "torch", "stable-baselines3", "onnx", "onnxruntime")},
@@ -265,16 +265,6 @@ def _with_neutral(low: Any, high: Any, parts: Parts) -> tuple[Any, Any]:
     inputs = {mask_input(m) for m in parts.masks}
     stand_in = np.array([f.neutral if inputs & set(f.inputs) else math.nan for f in features])
     return np.fmin(low, stand_in), np.fmax(high, stand_in)
-
-
-def _git_commit() -> str:
-    """The commit of the sources; `unknown` outside of a checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
 
 
 def _export(out: Path, manifest: Manifest, weights: PolicyWeights, parts: Parts, obs: F32, probs: F32) -> Bundle:

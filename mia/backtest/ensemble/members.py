@@ -56,8 +56,8 @@ def run_members(request: Request, members: Sequence[Member]) -> Track:
     risk = msgspec.structs.replace(request.settings.risk, drawdown_max=1.0)
     windows = load_windows(*calendar_files())
     request = msgspec.structs.replace(request, settings=msgspec.structs.replace(request.settings, risk=risk))
-    if not request.data:
-        raise ConfigError("weights are fitted on bars: name candle files with --data")
+    if not (request.data or request.assets):
+        raise ConfigError("weights are fitted on bars: name candle files with --data, or --assets of the catalogue")
     if len({m.text for m in members}) != len(members):
         raise ConfigError("a member is named twice")
     strategies, results, notes = [], [], []

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mia.assemble import calendar_files, calendars_of
 from mia.backtest.run import fused
 from mia.backtest.run.prepare import Prepared, execute
+from mia.backtest.run.spec import RunSpec
 from mia.backtest.stats.inputs import Track
 from mia.backtest.stats.periods import UTC_DAYS, YEAR_NS, period_returns
 from mia.backtest.stats.sharpe import moments
@@ -40,6 +41,7 @@ _BLOCK: Final = 2048
 _COLUMNS_BYTES: Final = 512 << 20  # columns kept; older ones are computed again
 _ARENA_BYTES: Final = 64 << 20
 _E8: Final = 1e8
+_WARM_UP: Final = 2_000  # bars before a block that the event engine is given
 
 
 class Row(NamedTuple):
@@ -98,9 +100,13 @@ class Cells:
         self._equity = np.zeros(self.n, np.int64)
         self._logs = [np.zeros((0, len(fields)), np.int64) for fields in (FILL_FIELDS, ORDER_FIELDS)]
         ts_ns = np.concatenate([[int(history.open_ns[0])], history.close_ns])
-        flat = Track(ts_ns, np.ones(self.n + 1, np.int64), np.zeros(self.n + 1), np.full(self.n + 1, -1, np.int8))
-        self._day_marks = period_returns(flat, UTC_DAYS).at
-        self._years = int(ts_ns[-1] - ts_ns[0]) / YEAR_NS
+        first = max(0, int(np.searchsorted(ts_ns, spec.from_ns, side="right")) - 1)  # as the figures of a run: without the warm-up
+        some = len(ts_ns) - first
+        flat = Track(ts_ns[first:], np.ones(some, np.int64), np.zeros(some), np.full(some, -1, np.int8))
+        self._day_marks = period_returns(flat, UTC_DAYS).at + first
+        self._years = int(ts_ns[-1] - ts_ns[first]) / YEAR_NS
+        self.day_ns: I64 = ts_ns[self._day_marks]  # [days + 1]: ends of the days that returns are of, after the start
+        self._returns: F64 = np.zeros(0)  # of the days, of the last configuration
 
     @property
     def width(self) -> int:
@@ -149,22 +155,68 @@ class Cells:
         self.learn(configs)
         return [self._evaluate(values) for values in configs]
 
+    def evaluate_kept(self, configs: Sequence[Values], kept: Sequence[bool]) -> tuple[list[Row], F64]:
+        """The rows, and the daily returns [kept, days] of those that are kept: -1 on the day an account is gone, and 0 after it."""
+        self.learn(configs)
+        rows, returns = [], []
+        for values, is_kept in zip(configs, kept, strict=True):
+            rows.append(self._evaluate(values))
+            if is_kept:
+                returns.append(self._returns)
+        return rows, np.stack(returns) if returns else np.zeros((0, len(self.day_ns) - 1))
+
+    def evaluate_blocks(self, configs: Sequence[Values], blocks: Sequence[tuple[int, int]]) -> F64:
+        """[configs, days]: daily returns where each block of days (first, stop) begins flat, with all the cash and fresh stops."""
+        self.learn(configs)
+        return np.stack([np.concatenate(self._blocks(values, blocks)) for values in configs])
+
+    def _blocks(self, values: Values, blocks: Sequence[tuple[int, int]]) -> list[F64]:
+        is_compiled = self._account is not None and self._fill_signals(values)
+        found = []
+        for first, stop in blocks:
+            marks = self._day_marks[first : stop + 1]
+            start, end = int(marks[0]), int(marks[-1])
+            if not (is_compiled and self._run(start, end) is not None):
+                self._equity[start:end] = self._engine_equity(values, start, end)
+            ends = np.append(float(self.prepared.spec.cash_e8), self._equity[marks[1:] - 1].astype(np.float64))
+            found.append(_returns(ends))
+        return found
+
+    def _engine_equity(self, values: Values, start: int, stop: int) -> I64:
+        """Of the bars start .. stop - 1, from a run of its own."""
+        prepared, history = self.prepared, self.prepared.bars[0]
+        from_ns = int(history.close_ns[start - 1]) if start else 0
+        cut = history.between(from_ns, int(history.close_ns[stop - 1]), _WARM_UP)
+        spec = self._spec_of(values)
+        spec = msgspec.structs.replace(spec, data=(cut.facts,), from_ns=max(from_ns, spec.from_ns))
+        equity = execute(msgspec.structs.replace(prepared, spec=spec, bars=(cut,))).gathered.marks.equity_e8
+        return np.ascontiguousarray(equity[start - stop :])
+
+    def market_returns(self) -> F64:
+        """[days]: of holding the instrument from the first close on, without costs."""
+        closes = self._prices[np.maximum(self._day_marks - 1, 0), 3].astype(np.float64)
+        held: F64 = closes[1:] / closes[:-1] - 1.0
+        return held
+
     def _evaluate(self, values: Values) -> Row:
         found = self._compiled(values) if self._account is not None else None
         return self._by_engine(values) if found is None else found
 
     def _compiled(self, values: Values) -> Row | None:
-        assert self._account is not None
-        if not self._fill_signals(values):
+        account = self._run(0, self.n) if self._fill_signals(values) else None
+        if account is None:
             return None
+        return self._row(self._equity, account.trades, account.turnover, account.fees, bool(account.is_tripped), by_engine=False)
+
+    def _run(self, start: int, stop: int) -> BarAccount | None:
+        """A new account over bars start .. stop - 1 by the signals, into the equity; None when numbers grow too large for the kernel."""
+        assert self._account is not None
         account = BarAccount(self._account, self.prepared.spec.cash_e8, *(log.data for log in self._logs))
         none = self._none
         account.run(
-            self._open_ns, self._close_ns, self._prices, self._signals, *self._windows, 0, self.n, self._equity, none, none, none,
+            self._open_ns, self._close_ns, self._prices, self._signals, *self._windows, start, stop, self._equity, none, none, none,
         )  # fmt: skip
-        if account.bad:
-            return None
-        return self._row(self._equity, account.trades, account.turnover, account.fees, bool(account.is_tripped), by_engine=False)
+        return None if account.bad else account
 
     def _fill_signals(self, values: Values) -> bool:
         """The rule's signal after each bar, NaN until it is warm; False when a column has a hole later on."""
@@ -185,8 +237,7 @@ class Cells:
 
     def _by_engine(self, values: Values) -> Row:
         spec = self.prepared.spec
-        lane = msgspec.structs.replace(spec.lanes[0], params=dict(values))
-        result = execute(msgspec.structs.replace(self.prepared, spec=msgspec.structs.replace(spec, lanes=(lane,))))
+        result = execute(msgspec.structs.replace(self.prepared, spec=self._spec_of(values)))
         gathered = result.gathered
         unit = float(spec.instruments[0].tick_size * spec.instruments[0].lot_size)
         traded = sum(fill.price_ticks * fill.qty_lots for fill in gathered.fills) * unit * _E8
@@ -195,24 +246,42 @@ class Cells:
             "drawdown_stop" in gathered.counters["alerts"], by_engine=True,
         )  # fmt: skip
 
+    def _spec_of(self, values: Values) -> RunSpec:
+        lane = msgspec.structs.replace(self.prepared.spec.lanes[0], params=dict(values))
+        return msgspec.structs.replace(self.prepared.spec, lanes=(lane,))
+
     def _row(self, equity: I64, trades: int, traded_e8: float, fees_e8: int, is_stopped: bool, *, by_engine: bool) -> Row:
         cash = self.prepared.spec.cash_e8
         at = self._day_marks
         ends = np.where(at == 0, cash, equity[at - 1]).astype(np.float64)
         is_solvent = bool((ends > 0.0).all())
         days = len(ends) - 1
-        mean, deviation, skew, kurtosis = moments(ends[1:] / ends[:-1] - 1.0) if is_solvent and days > 1 else (0.0, 0.0, 0.0, 0.0)
+        self._returns = _returns(ends)
+        mean, deviation, skew, kurtosis = moments(self._returns) if is_solvent and days > 1 else (0.0, 0.0, 0.0, 0.0)
         has_ratio = deviation > 0.0
         return Row(
             net_return=int(equity[-1]) / cash - 1.0,
             sharpe=mean / deviation if has_ratio else np.nan,
-            max_drawdown=deepest_fall(cash, equity),
+            max_drawdown=float(deepest_fall(cash, equity)),
             trades=float(trades),
-            turnover=traded_e8 / cash / self._years if self._years > 0.0 else np.nan,
-            fees=fees_e8 / _E8,
+            turnover=float(traded_e8) / cash / self._years if self._years > 0.0 else np.nan,
+            fees=float(fees_e8) / _E8,
             periods=float(days),
             skew=skew if has_ratio else np.nan,
             kurtosis=kurtosis if has_ratio else np.nan,
             is_stopped=float(is_stopped),
             by_engine=float(by_engine),
         )
+
+
+def _returns(ends: F64) -> F64:
+    """Of equity at the start and at the ends of days; -1 on the day on which it is gone, and 0 after it."""
+    is_gone = ends <= 0.0
+    if not is_gone.any():
+        whole: F64 = ends[1:] / ends[:-1] - 1.0
+        return whole
+    gone = int(is_gone.argmax())
+    returns = np.zeros(len(ends) - 1)
+    returns[: gone - 1] = ends[1:gone] / ends[: gone - 1] - 1.0
+    returns[gone - 1] = -1.0
+    return returns

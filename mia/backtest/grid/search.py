@@ -13,14 +13,16 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeVar, get_args
 
 import msgspec
+import numpy as np
 
 from mia.assemble import versions
-from mia.backtest.grid.cells import Cells, Row, Values
+from mia.backtest.grid.cells import F64, Cells, Row, Values
+from mia.backtest.grid.kept import Kept, Table
 from mia.backtest.grid.space import Space
 from mia.backtest.grid.store import Store
 from mia.backtest.run.counting import trial_of as run_trial
@@ -62,7 +64,7 @@ class Outcome(NamedTuple):
     """found: rows by point in the order of the search; evaluated: by this process, the rest earlier. asked: of the registry, on this data.
 
     deflated: probability that the best one's Sharpe ratio is above the best to expect of so many trials without skill; None: no ratio, or
-    fewer than two trials with one.
+    fewer than two trials with one. table: daily returns, the best configurations' among them.
     """
 
     id: str
@@ -71,11 +73,17 @@ class Outcome(NamedTuple):
     evaluated: int
     asked: Count
     deflated: float | None
+    table: Table
 
 
 class _Unit(NamedTuple):
     number: int
     points: list[int]
+    kept: list[bool]  # whose daily returns are kept
+
+    @property
+    def kept_points(self) -> list[int]:
+        return [point for point, is_kept in zip(self.points, self.kept, strict=True) if is_kept]
 
 
 def trial_of(spec: RunSpec, values: Values) -> Trial:
@@ -125,9 +133,18 @@ def _follow_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-def _work(configs: Sequence[Values]) -> list[Row]:
+_T = TypeVar("_T")
+_Done = tuple[list[Row], F64]  # rows, and the daily returns of those that are kept
+
+
+def _work(configs: Sequence[Values], kept: Sequence[bool]) -> _Done:
     assert _cells is not None
-    return _cells.evaluate(configs)
+    return _cells.evaluate_kept(configs, kept)
+
+
+def _work_blocks(configs: Sequence[Values], blocks: Sequence[tuple[int, int]]) -> F64:
+    assert _cells is not None
+    return _cells.evaluate_blocks(configs, blocks)
 
 
 class _Workers:
@@ -140,10 +157,10 @@ class _Workers:
         context = multiprocessing.get_context("fork")  # the history and its columns are shared, not sent
         self._pool = concurrent.futures.ProcessPoolExecutor(jobs, context, _follow_parent) if jobs > 1 else None
 
-    def submit(self, configs: Sequence[Values]) -> Callable[[], list[Row]]:
+    def submit(self, work: Callable[[Sequence[Values], Any], _T], configs: Sequence[Values], argument: object) -> Callable[[], _T]:
         if self._pool is None:
-            return lambda: _work(configs)
-        return self._pool.submit(_work, configs).result
+            return lambda: work(configs, argument)
+        return self._pool.submit(work, configs, argument).result
 
     def close(self) -> None:
         global _cells
@@ -163,11 +180,17 @@ class Search:
         self._spec = prepared.spec
         self._trial: Final = run_trial(prepared.spec)
         self._cells = Cells(prepared)
-        self._store = Store(folder / self.id)
+        self.store = Store(folder / self.id)
         self._registry = registry
         self._by: By = by
         self._found: dict[int, Row] = {}
+        self._units: list[_Unit] = []  # those that are done
         self._evaluated = 0
+
+    @property
+    def days(self) -> int:
+        """Of which each configuration has a return."""
+        return len(self._cells.day_ns) - 1
 
     def run(self, progress: Callable[[Progress], None] = lambda _: None) -> Outcome:
         """Search, or go on with a search that was cut off; ConfigError where there is nothing to search."""
@@ -177,12 +200,45 @@ class Search:
         else:
             points = space.full() if plan.kind == "full" else space.random(plan.number, plan.seed)
             self._cells.learn(self._config(point) for point in points)  # before the processes: they share it
-            units = [_Unit(k, points[start : start + CHUNK]) for k, start in enumerate(range(0, len(points), CHUNK))]
+            kept = Kept(len(points), self.days, plan.seed)
+            chunks = [points[start : start + CHUNK] for start in range(0, len(points), CHUNK)]
+            units = [_Unit(k, chunk, kept.flags(k * CHUNK, len(chunk))) for k, chunk in enumerate(chunks)]
             self._all(units, len(points), progress)
-        self._store.finish(space, self._found)
+        self.store.finish(space, self._found)
         count = self._registry.count(data=[sha256 for d in self._spec.data for sha256 in d.sha256])
         best = self._found[best_first(self._found, "sharpe")[0]]
-        return Outcome(self.id, self._store.folder, self._found, self._evaluated, count, deflated(best, count))
+        return Outcome(self.id, self.store.folder, self._found, self._evaluated, count, deflated(best, count), self._table())
+
+    def _table(self) -> Table:
+        """The returns that were kept, and those of the best by each measure when they are not among them."""
+        points = [point for unit in self._units for point in unit.kept_points]
+        best = [best_first(self._found, metric)[0] for metric in get_args(Metric)]
+        absent = [point for point in dict.fromkeys(best) if point not in set(points)]
+        returns = np.zeros((self.days, len(points) + len(absent)))
+        at = 0
+        for unit in self._units:
+            kept = self.store.returns(unit.number, len(unit.kept_points))
+            assert kept is not None  # written before the chunk that was read
+            returns[:, at : at + len(kept)] = kept.T
+            at += len(kept)
+        if absent:
+            returns[:, at:] = self._cells.evaluate_kept([self._config(point) for point in absent], [True] * len(absent))[1].T
+        return Table(points + absent, returns, self._cells.day_ns, self._cells.market_returns(), len(self._found))
+
+    def restarted(self, table: Table, blocks: Sequence[tuple[int, int]]) -> Table:
+        """The same configurations with the account begun anew in each block of days: no stop of one block reaches into another.
+
+        They are not counted again: nothing new is tried, the choice among them is judged.
+        """
+        configs = [self._config(point) for point in table.points]
+        self._cells.learn(configs)
+        workers = _Workers(self._cells, self.jobs)
+        try:
+            parts = [workers.submit(_work_blocks, configs[start : start + CHUNK], blocks) for start in range(0, len(configs), CHUNK)]
+            returns = np.concatenate([part() for part in parts])
+        finally:
+            workers.close()
+        return table._replace(returns=np.ascontiguousarray(returns.T))
 
     def _config(self, point: int) -> Values:
         values = self.plan.space.config(point)
@@ -192,7 +248,7 @@ class Search:
     def _all(self, units: Iterable[_Unit], total: int, progress: Callable[[Progress], None]) -> None:
         started = time.monotonic()
         workers = _Workers(self._cells, self.jobs)
-        waiting: deque[tuple[_Unit, list[int], Callable[[], list[Row]]]] = deque()
+        waiting: deque[tuple[_Unit, list[int], Callable[[], _Done]]] = deque()
         try:
             for unit in units:
                 rows = self._known(unit)
@@ -201,7 +257,7 @@ class Search:
                     continue
                 configs = [self._config(point) for point in unit.points]
                 tickets = self._registry.open([_with(self._trial, self._spec.lanes[0].rule, values) for values in configs], self._by)
-                waiting.append((unit, tickets, workers.submit(configs)))
+                waiting.append((unit, tickets, workers.submit(_work, configs, unit.kept)))
                 while len(waiting) >= (2 * workers.jobs if workers.jobs > 1 else 1):
                     self._finish(*waiting.popleft())
                     progress(self._progress(total, started))
@@ -212,12 +268,14 @@ class Search:
             workers.close()
         order = [point for unit in units for point in unit.points] if isinstance(units, list) else list(self._found)
         self._found = {point: self._found[point] for point in order}
+        self._units.sort()
 
     def _known(self, unit: _Unit) -> list[Row] | None:
         """The rows of a chunk that was written before; counted now if the kill came between writing and closing."""
-        rows = self._store.read(unit.number, unit.points)
-        if rows is None:
+        rows = self.store.read(unit.number, unit.points)
+        if rows is None or self.store.returns(unit.number, len(unit.kept_points)) is None:
             return None
+        self._units.append(unit)
         trials = [_with(self._trial, self._spec.lanes[0].rule, self._config(point)) for point in unit.points]
         scored = self._registry.scores(trial.key for trial in trials)
         open_ = [(trial, row) for trial, row in zip(trials, rows, strict=True) if trial.key not in scored]
@@ -226,9 +284,10 @@ class Search:
             self._registry.close((t, score_of(row, self.plan.metric)) for t, (_, row) in zip(tickets, open_, strict=True))
         return rows
 
-    def _finish(self, unit: _Unit, tickets: list[int], result: Callable[[], list[Row]]) -> None:
-        rows = result()
-        self._store.write(unit.number, unit.points, rows)
+    def _finish(self, unit: _Unit, tickets: list[int], result: Callable[[], _Done]) -> None:
+        rows, returns = result()
+        self.store.write(unit.number, unit.points, rows, returns)
+        self._units.append(unit)
         self._registry.close((t, score_of(row, self.plan.metric)) for t, row in zip(tickets, rows, strict=True))
         self._found.update(zip(unit.points, rows, strict=True))
         self._evaluated += len(rows)
@@ -242,6 +301,7 @@ class Search:
         started = time.monotonic()
         study = _study(self.plan.seed)
         workers = _Workers(self._cells, self.jobs)
+        kept = Kept(self.plan.number, self.days, self.plan.seed)
         number = asks = 0
         try:
             while len(self._found) < self.plan.number and asks < _ASKS_A_POINT * self.plan.number:
@@ -251,7 +311,7 @@ class Search:
                 distinct = dict.fromkeys(point for _, point in asked)
                 new = [p for p in distinct if p not in self._found and self.plan.space.config(p) is not None]
                 if new:
-                    self._batch(_Unit(number, new), workers)
+                    self._batch(_Unit(number, new, kept.flags(len(self._found), len(new))), workers)
                     number += 1
                     progress(self._progress(self.plan.number, started))
                 for trial, point in asked:
@@ -274,13 +334,17 @@ class Search:
             return
         configs = [self._config(point) for point in unit.points]
         tickets = self._registry.open([_with(self._trial, self._spec.lanes[0].rule, values) for values in configs], self._by)
-        parts = [workers.submit(part) for part in _split(configs, workers.jobs)]
-        self._finish(unit, tickets, lambda: [row for part in parts for row in part()])
+        size = -(-len(configs) // workers.jobs)
+        spans = [slice(start, start + size) for start in range(0, len(configs), size)]
+        self._finish(unit, tickets, _joined([workers.submit(_work, configs[span], unit.kept[span]) for span in spans]))
 
 
-def _split(configs: Sequence[Values], parts: int) -> Iterator[Sequence[Values]]:
-    size = -(-len(configs) // parts)
-    return (configs[start : start + size] for start in range(0, len(configs), size))
+def _joined(parts: Sequence[Callable[[], _Done]]) -> Callable[[], _Done]:
+    def result() -> _Done:
+        done = [part() for part in parts]
+        return [row for rows, _ in done for row in rows], np.concatenate([returns for _, returns in done])
+
+    return result
 
 
 def _study(seed: int) -> Any:

@@ -40,16 +40,37 @@ class Store:
             return None
         return [Row(*row) for row in found[:, 1:].tolist()]
 
-    def write(self, number: int, points: list[int], rows: list[Row]) -> None:
-        """A finished chunk: on disk, whole or not at all."""
-        path = self._path(number)
+    def returns(self, number: int, count: int) -> npt.NDArray[np.float64] | None:
+        """The daily returns [count, days] that were kept of a chunk, read when they are asked for; None when there are no such."""
+        try:
+            found: npt.NDArray[np.float64] = np.load(self._returns_path(number), allow_pickle=False, mmap_mode="r" if count else None)
+        except (OSError, ValueError):
+            return None
+        return found if found.ndim == 2 and len(found) == count else None
+
+    def write(self, number: int, points: list[int], rows: list[Row], returns: npt.NDArray[np.float64]) -> None:
+        """A finished chunk: on disk, whole or not at all; its returns first, so that a chunk that is there has them."""
+        self._save(self._returns_path(number), returns)
+        self._save(self._path(number), np.array([[float(point), *row] for point, row in zip(points, rows, strict=True)]))
+
+    def _returns_path(self, number: int) -> Path:
+        return self.folder / f"returns_{number:06d}.npy"
+
+    def _save(self, path: Path, table: npt.NDArray[np.float64]) -> None:
         draft = path.with_suffix(f".{os.getpid()}.draft")
-        table = np.array([[float(point), *row] for point, row in zip(points, rows, strict=True)])
         with draft.open("wb") as file:
             np.save(file, table)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+
+    def write_text(self, name: str, text: bytes) -> Path:
+        """A file beside the results; replaced as a whole."""
+        path = self.folder / name
+        draft = path.with_suffix(".draft")
+        draft.write_bytes(text)
+        draft.replace(path)
+        return path
 
     def finish(self, space: Space, found: dict[int, Row]) -> Path:
         """Everything as one table, a row for each configuration in the order of the search: parameters, then the fields of Row."""

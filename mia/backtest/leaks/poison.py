@@ -69,7 +69,7 @@ def _events(history: EventHistory, cut_ns: int, seed: int) -> EventHistory:
                 offset = _offset(event)
             yield _event(event, offset, int(rng.integers(1, 1000)))
 
-    return history._replace(events=events)
+    return history._replace(events=events, columns=None)
 
 
 def _offset(event: AnyEvent) -> int:

@@ -107,7 +107,7 @@ def read_candles(
             end = utc(span[1]) if span[1] < _OPEN_END_NS else "the end"
             held = f"it holds {utc(candles.open_ns[0])} to {utc(candles.close_ns[-1])}"
             raise DataError(f"{candles.name}: no bar lies in {utc(span[0])} to {end}: {held}")
-        candles = candles.at(_with_warm_up(candles, inside, warm_up, warm_up_bars))
+        candles = candles.at(with_warm_up(inside, candles.interval_ns, warm_up, warm_up_bars))
     return unsealed(candles, sealed)
 
 
@@ -123,14 +123,14 @@ def _read_all(paths: Sequence[Path], bars: BarSpec | None, tz: str | None, on_du
     return assembled(paths, parts, bars)
 
 
-def _with_warm_up(candles: Candles, inside: npt.NDArray[np.bool_], warm_up: int, bars: BarSpec | None) -> npt.NDArray[np.bool_]:
-    """And rows for warm_up bars before them."""
+def with_warm_up(inside: npt.NDArray[np.bool_], interval_ns: int, warm_up: int, bars: BarSpec | None) -> npt.NDArray[np.bool_]:
+    """And rows for warm_up bars before them; interval_ns: of the rows, one of which is inside at least."""
     if not warm_up:
         return inside
     rows = warm_up
-    if bars is not None and bars.kind == "time" and 0 < candles.interval_ns < bars.interval_ns:
+    if bars is not None and bars.kind == "time" and 0 < interval_ns < bars.interval_ns:
         # Two bars more: the first of the rows may lie in the middle of one, and the first inside as well.
-        rows = (warm_up + 2) * (bars.interval_ns // candles.interval_ns)
+        rows = (warm_up + 2) * (bars.interval_ns // interval_ns)
     first_inside = int(np.flatnonzero(inside)[0])
     inside = inside.copy()
     inside[max(0, first_inside - rows) : first_inside] = True
@@ -157,11 +157,7 @@ def assembled(paths: Sequence[Path], parts: Sequence[Part], bars: BarSpec | None
     where = ", ".join(str(path) for path in paths)
     interval, notes = 0, [note for p in parts for note in p.notes]
     if notional is None:
-        lacking = ", ".join(p.path.name for p in parts if p.notional is None)
-        notes.append(
-            f"{lacking}: no column quote_volume: a bar's mean price is taken to be (high + low + close) / 3, where live knows that of its "
-            f"trades: near to live's values, not equal to them: {', '.join(BY_NOTIONAL)}"
-        )
+        notes.append(without_turnover(", ".join(p.path.name for p in parts if p.notional is None)))
     if parts[0].at_close:
         if bars is None:
             raise ConfigError(
@@ -186,6 +182,14 @@ def assembled(paths: Sequence[Path], parts: Sequence[Part], bars: BarSpec | None
         rows=rows,
         names=names_in([*(path.name for path in paths), *(symbol for p in parts for symbol in p.symbols)]),
         repeats=tuple(p.repeats for p in parts),
+    )
+
+
+def without_turnover(name: str) -> str:
+    """What is said of bars that do not tell the price of their trades."""
+    return (
+        f"{name}: no column quote_volume: a bar's mean price is taken to be (high + low + close) / 3, where live knows that of its "
+        f"trades: near to live's values, not equal to them: {', '.join(BY_NOTIONAL)}"
     )
 
 

@@ -20,6 +20,7 @@ _FILLS: Final = {
 _TOLD: Final = frozenset({
     "format", "id", "strategies", "versions", "data", "span", "fill_at", "costs", "seed", "cash_e8", "currency", "counters",
     "attribution_e8", "start_equity_e8", "end_equity_e8", "notes", "lanes", "instruments", "calendar",
+    "git_commit",
 })  # fmt: skip
 
 

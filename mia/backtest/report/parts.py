@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from mia.backtest.compare import parts_of
+from mia.backtest.run.assumptions import WORDS
 from mia.backtest.stats.catalogue import BY_NAME
 from mia.backtest.stats.groups import GroupTable
 from mia.backtest.stats.registry import UNIT_TEXT, Figure, interval_text, text, value_text
@@ -15,7 +16,9 @@ from mia.domain.codes import Code
 
 MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _ALWAYS: Final = ("fees", "spread", "slippage", "impact", "funding")  # shown although they are 0
-_GROUP_FIGURES: Final = ("return", "sharpe", "max_drawdown", "time_in_market", "trades", "profit", "hit_rate", "profit_factor", "costs")
+_GROUP_FIGURES: Final = (
+    "return", "mean_return", "sharpe", "max_drawdown", "time_in_market", "trades", "profit", "hit_rate", "profit_factor", "costs",
+)  # fmt: skip
 _GROUP_TITLES: Final = {"regime": "By regime", "session": "By session", "hour": "By hour", "weekday": "By weekday"}
 
 
@@ -153,8 +156,10 @@ def _group(found: GroupTable) -> str:
 def _cell(shown: Figure) -> str:
     if shown.value is None:
         return f'<small title="{escaped(shown.why)}">n/a, {escaped(shown.why)}</small>'
-    bad = ' class="loss"' if shown.name in ("return", "profit") and shown.value < 0 else ""
-    return f"<span{bad}>{escaped(value_text(shown.value, shown.unit))}</span>"
+    bad = ' class="loss"' if shown.name in ("return", "mean_return", "profit") and shown.value < 0 else ""
+    between = interval_text(shown)
+    small = f"<small>{escaped(between)}</small>" if between else ""
+    return f"<span{bad}>{escaped(value_text(shown.value, shown.unit))}</span>{small}"
 
 
 def order(summary: Summary, currency: str) -> str:
@@ -169,6 +174,13 @@ def order(summary: Summary, currency: str) -> str:
     )
 
 
+def entries(summary: Summary) -> str:
+    """Whether the same trades opened at random would have done as well."""
+    found = summary.random_entries
+    told = f"n/a, {summary.random_entries_why}" if found is None else found.words
+    return f"<p>Random entries: {escaped(told)}.</p>\n"
+
+
 # --- decisions -----------------------------------------------------------------------------------------------------------
 
 
@@ -178,10 +190,7 @@ def decisions(counters: Mapping[str, Any], came_to: Mapping[str, Mapping[str, in
     if not total:
         return "<p>No decision was made.</p>\n"
     verbs = [(escaped(verb), f"{int(n):,}", f"{int(n) / total:.1%}") for verb, n in sorted(counters["verbs"].items(), key=_most)]
-    codes = [
-        (f"<code>{escaped(code)}</code>", f"{int(n):,}", *_meaning(str(code), came_to))
-        for code, n in sorted(counters["codes"].items(), key=_most)
-    ]
+    codes = [(_code(str(code)), f"{int(n):,}", *_meaning(str(code), came_to)) for code, n in sorted(counters["codes"].items(), key=_most)]
     refused = int(counters["verbs"].get("refused", 0))
     rest = {k: v for k, v in counters.items() if k not in ("decisions", "verbs", "codes", "alerts")}
     numbers = "; ".join(f"{escaped(str(k).replace('_', ' '))} {int(v):,}" for k, v in rest.items() if isinstance(v, int))
@@ -198,10 +207,15 @@ def _most(item: tuple[str, int]) -> tuple[int, str]:
     return -int(item[1]), item[0]
 
 
+def _code(code: str) -> str:
+    return (f"{escaped(WORDS[code].short)} " if code in WORDS else "") + f"<code>{escaped(code)}</code>"
+
+
 def _meaning(code: str, came_to: Mapping[str, Mapping[str, int]]) -> tuple[str, str]:
     known = next((c for c in Code if c.value == code), None)
+    why = WORDS[code].full if code in WORDS else known.explanation if known is not None else ""
     verbs = sorted(came_to.get(code, {}).items(), key=_most)
-    return escaped(", ".join(f"{verb} {n:,}" for verb, n in verbs)), escaped(known.explanation) if known is not None else ""
+    return escaped(", ".join(f"{verb} {n:,}" for verb, n in verbs)), escaped(why)
 
 
 def pairs(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:

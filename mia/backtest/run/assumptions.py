@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
 from mia.backtest.run.spec import RunSpec
+from mia.domain.codes import Code
+
+
+class Words(NamedTuple):
+    """short: in place of a code in a table; full: why it was given, in a sentence."""
+
+    short: str
+    full: str
+
+
+# Codes that mean one certain thing in a run over history, where live they have several reasons.
+WORDS: Final = {
+    str(Code.TRADING_DISABLED): Words(
+        "warm-up before the span", "The bar lies before the span (--from): it only teaches the features, and nothing is opened on it."
+    )
+}
 
 
 def assumptions(spec: RunSpec) -> list[str]:

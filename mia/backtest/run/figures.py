@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from mia.backtest.calendars import calendar_over
-from mia.backtest.stats.inputs import F64, I64, Track, Trials, Trips, no_trips
+from mia.backtest.stats.inputs import E8, F64, I64, Track, Trials, Trips, no_trips
+from mia.backtest.stats.montecarlo import RandomEntries, random_entries
 from mia.backtest.stats.periods import DAY_NS, UTC_DAYS, YEAR_NS, Periods, periods_of
 from mia.backtest.stats.summary import Summary, summarize
 
@@ -20,25 +21,41 @@ if TYPE_CHECKING:
     from mia.risk.windows import Windows
 
 _WEEK: Final = timedelta(days=7)
-_DAYS_MIN: Final = 20  # a span with fewer is measured in hours, then in minutes
+_PERIODS_MIN: Final = 30  # what yearly ratios need: a span with fewer days is measured in hours, one with fewer hours in minutes
+_HOUR_NS: Final = 3_600 * 10**9
 SAMPLES: Final = 1_000
 
 
 class RunColumns(NamedTuple):
-    """What the figures of a run are computed from. market: holding its first instrument; family: of that."""
+    """What the figures of a run are computed from. market: holding its first instrument; family: of that.
+
+    no_entries: why random entries cannot be set beside its trades; "" when they can.
+    """
 
     track: Track
     trips: Trips
     market: Track | None
     family: str
     seed: int
+    no_entries: str
 
 
 def columns_of(result: Result) -> RunColumns:
     """Of a run in memory (mia.backtest.run.stored has those of a run directory)."""
     spec, marks = result.spec, result.gathered.marks
     track = track_of(marks, spec.from_ns)
-    return RunColumns(track, trips_of(result.trips), market_of(marks, track, spec.cash_e8), spec.instruments[0].family, spec.seed)
+    return RunColumns(
+        track, trips_of(result.trips), market_of(marks, track, spec.cash_e8), spec.instruments[0].family, spec.seed,
+        no_entries([facts.kind for facts in spec.data]),
+    )  # fmt: skip
+
+
+def no_entries(kinds: Sequence[str]) -> str:
+    """Why random entries are no measure of a run on data of these kinds; "" when they are."""
+    market = [kind for kind in kinds if kind != "signals"]
+    if set(market) != {"bars"}:
+        return "quotes and trades have no bars to enter at"
+    return "" if len(market) == 1 else f"{len(market)} instruments share the account"
 
 
 def summary_of(
@@ -66,7 +83,20 @@ def summary_from(
         seed=columns.seed,
         samples=samples,
         has_groups=has_groups,
+        entries=_entries(columns) if has_groups and samples else "not asked for",
     )
+
+
+def _entries(columns: RunColumns) -> RandomEntries | str:
+    """Trades at the marks that they follow, where a random one would have been opened and closed, too."""
+    market, trips = columns.market, columns.trips
+    if columns.no_entries:
+        return columns.no_entries
+    if market is None or len(market.ts_ns) < 2:
+        return "no prices"
+    last = len(market.ts_ns) - 1
+    opened, closed = (np.clip(np.searchsorted(market.ts_ns, at, side="right") - 1, 0, last) for at in (trips.opened_ns, trips.closed_ns))
+    return random_entries(market.equity_e8 / E8, trips.side, opened, closed, seed=columns.seed)
 
 
 def track_of(marks: Marks, from_ns: int) -> Track:
@@ -121,11 +151,18 @@ def trips_of(trips: Sequence[Trip]) -> Trips:
 
 
 def periods_for(ts_ns: I64, windows: Windows, family: str) -> Periods:
-    """Sessions of the family, or UTC days where it has none; a span of less than 20 of them in hours, of less than 20 hours in minutes."""
-    span_ns = int(ts_ns[-1] - ts_ns[0])
-    if span_ns < _DAYS_MIN * DAY_NS:
-        noun, width_ns = ("hour", 3_600 * 10**9) if span_ns >= _DAYS_MIN * 3_600 * 10**9 else ("minute", 60 * 10**9)
-        return Periods(noun, YEAR_NS / width_ns, width_ns)
-    first, last = (datetime.fromtimestamp(int(ns) // 10**9, UTC).date() for ns in (ts_ns[0], ts_ns[-1]))
-    closes = calendar_over(windows, family, first - _WEEK, last + _WEEK).closes
-    return periods_of(np.array(closes, dtype=np.int64)) if len(closes) > 1 else UTC_DAYS
+    """Sessions of the family, or UTC days where it has none; a span of less than 30 of them in hours, of less than 30 hours in minutes."""
+    start_ns, end_ns = int(ts_ns[0]), int(ts_ns[-1])
+    if end_ns - start_ns < _PERIODS_MIN * DAY_NS:
+        return _shorter(end_ns - start_ns)
+    first, last = (datetime.fromtimestamp(ns // 10**9, UTC).date() for ns in (start_ns, end_ns))
+    closes = np.array(calendar_over(windows, family, first - _WEEK, last + _WEEK).closes, dtype=np.int64)
+    if len(closes) < 2:
+        return UTC_DAYS
+    within = int(np.searchsorted(closes, end_ns, side="right") - np.searchsorted(closes, start_ns, side="right"))
+    return periods_of(closes) if within >= _PERIODS_MIN else _shorter(end_ns - start_ns)
+
+
+def _shorter(span_ns: int) -> Periods:
+    noun, width_ns = ("hour", _HOUR_NS) if span_ns >= _PERIODS_MIN * _HOUR_NS else ("minute", 60 * 10**9)
+    return Periods(noun, YEAR_NS / width_ns, width_ns)

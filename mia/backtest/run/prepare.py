@@ -13,9 +13,11 @@ import msgspec
 import numpy as np
 
 from mia.assemble import numbered
+from mia.backtest.catalogue.funding import with_rates
 from mia.backtest.readers import OnDuplicate, file_sha256, is_candle_file
 from mia.backtest.run import fused
 from mia.backtest.run.artifacts import polars
+from mia.backtest.run.catalogued import DAY_NS, bars_of, events_of, named_assets
 from mia.backtest.run.collect import Collector
 from mia.backtest.run.resample import resampled
 from mia.backtest.run.result import Result, result_of
@@ -33,6 +35,8 @@ from mia.domain.instruments import Instrument
 from mia.engine.engine import Engine
 from mia.engine.settings import LaneSettings
 from mia.features.bars import BarSpec
+from mia.features.columns import EventColumns
+from mia.ports import NEVER_NS
 from mia.risk.limits import Limits
 from mia.settings import Settings
 from mia.sim.bar_venue import BarVenue
@@ -50,7 +54,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a user asks for; None: the default of the settings or of the data.
 
     strategy: rule:NAME, or a bundle's name or path. data: candle files or recordings of one instrument each, several files of one
-    instrument joined by their instrument. instruments: venue:symbol, one for all files or one for each. fee: for a file of an
+    instrument joined by their instrument. instruments: venue:symbol, one for all files or one for each. assets: venue:symbol of the
+    catalogue, in place of data; read: which kind of it. fee: for a file of an
     instrument that the settings do not know; kind and family of it.
     """
 
@@ -59,6 +64,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     params: Params = {}
     data: tuple[Path, ...] = ()
     instruments: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
+    read: Literal["bars", "trades", "quotes", "depth"] = "bars"
     timeframe: str | None = None
     from_ns: int = 0
     to_ns: int = 0
@@ -105,6 +112,10 @@ def prepare(request: Request) -> Prepared:
 
 
 def _market(request: Request) -> Prepared:
+    if request.assets:
+        return _catalogued(request)
+    if request.read != "bars":
+        raise ConfigError(f"--read {request.read}: files tell themselves what they hold: it goes with --assets")
     if not request.data:
         return _simulated(request)
     kinds = {is_candle_file(path) for path in request.data}
@@ -151,6 +162,10 @@ def _cost_files(costs: Costs, instruments: Sequence[Instrument]) -> tuple[FileFa
 
 
 def _simulated(request: Request) -> Prepared:
+    if request.from_ns or request.to_ns or request.days:
+        raise ConfigError(
+            "--from, --to and --days are for recorded history: the simulated market has no dates; --duration says how long it runs"
+        )
     name = request.instruments[0] if request.instruments else SIM
     instrument = _known(request.settings, name)
     market = request.settings.sim
@@ -162,13 +177,25 @@ def _simulated(request: Request) -> Prepared:
 
 def _recorded(request: Request) -> Prepared:
     history = recorded(request.data, numbered(request.settings), request.to_ns, request.sealed)
-    return _of_events(request, history, request.from_ns, 0)
+    from_ns = request.from_ns
+    if request.days:
+        from_ns = max(from_ns, max(facts.last_ns for facts in history.facts) - request.days * DAY_NS)
+    return _of_events(request, history, from_ns, 0)
+
+
+def _catalogued(request: Request) -> Prepared:
+    named = named_assets(request, lambda instrument: _changed(request, instrument))
+    if request.read != "bars":
+        return _of_events(request, *events_of(request, named, BarSpec.parse(request.timeframe or SIM_BARS)), 0)
+    wanted = BarSpec.parse(request.timeframe) if request.timeframe is not None else None
+    return _of_bars(request, bars_of(request, named, wanted), wanted)
 
 
 def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int) -> Prepared:
     bars = request.timeframe or SIM_BARS
     lanes = tuple(_lane(request, i, bars, is_bars=False) for i in history.instruments)
     settings = _account(request, history.instruments)
+    costs, notes = with_rates(request.costs, history.instruments, history.first_ns, max(f.last_ns for f in history.facts))
     if request.size_at == "fill" or not (request.protects and request.uses_windows) or request.closes_at_end:
         raise ConfigError("presets of other libraries are for bars: give candle files with --data")
     spec = RunSpec(
@@ -178,37 +205,43 @@ def _of_events(request: Request, history: EventHistory, from_ns: int, seed: int)
         data=history.facts,
         from_ns=from_ns,
         to_ns=request.to_ns,
-        costs=request.costs,
-        cost_files=_cost_files(request.costs, history.instruments),
+        costs=costs,
+        cost_files=_cost_files(costs, history.instruments),
         seed=seed,
     )
-    return Prepared(spec=spec, events=history, notes=history.notes)
+    return Prepared(spec=spec, events=history, notes=(*history.notes, *notes))
 
 
 def _candles(request: Request) -> Prepared:
     groups = _by_instrument(request)
     bars = BarSpec.parse(request.timeframe) if request.timeframe is not None else None
-    histories = []
-    notes: list[str] = []
-    for instrument, paths in groups:
-        history = candle_history(
+    histories = [
+        candle_history(
             paths, instrument, tz=request.tz, on_duplicate=request.on_duplicate, bars=bars if bars is None or bars.kind != "time" else None,
             span=(request.from_ns, request.to_ns), warm_up=request.warm_up, warm_up_bars=bars, sealed=request.sealed,
-        )  # fmt: skip
-        if bars is not None and history.bars != bars:
-            history = resampled(history, bars)
-        histories.append(history)
-        notes += history.notes
+        )
+        for instrument, paths in groups
+    ]  # fmt: skip
+    return _of_bars(request, histories, bars)
+
+
+def _of_bars(request: Request, histories: list[BarHistory], bars: BarSpec | None) -> Prepared:
+    """bars: what is traded on; None: what the histories hold."""
+    notes = [note for history in histories for note in history.notes]
+    histories = [h if bars is None or h.bars == bars else resampled(h, bars) for h in histories]
     if len({h.bars.text for h in histories}) > 1:
         texts = ", ".join(f"{h.facts.instrument} {h.bars.text}" for h in histories)
-        raise ConfigError(f"the files hold bars of different lengths ({texts}): name one with --timeframes")
+        raise ConfigError(f"the bars are of different lengths ({texts}): name one with --timeframes")
     from_ns = request.from_ns
     if request.days:
         end_ns = min(request.to_ns or 1 << 62, max(int(h.close_ns[-1]) for h in histories))
-        from_ns = max(from_ns, end_ns - request.days * 86_400_000_000_000)
+        from_ns = max(from_ns, end_ns - request.days * DAY_NS)
     histories = [h.between(from_ns, request.to_ns, request.warm_up) for h in histories]
     instruments = tuple(h.instrument for h in histories)
     _check_bars(request)
+    costs, told_rates = with_rates(
+        request.costs, instruments, min(int(h.open_ns[0]) for h in histories), max(int(h.close_ns[-1]) for h in histories)
+    )
     spec = RunSpec(
         settings=_account(request, instruments),
         instruments=instruments,
@@ -221,11 +254,11 @@ def _candles(request: Request) -> Prepared:
         protects=request.protects,
         closes_at_end=request.closes_at_end,
         uses_windows=request.uses_windows,
-        costs=request.costs,
-        cost_files=_cost_files(request.costs, instruments),
+        costs=costs,
+        cost_files=_cost_files(costs, instruments),
         seed=request.seed or 0,
     )
-    return Prepared(spec=spec, bars=tuple(histories), notes=tuple(told(spec, notes)))
+    return Prepared(spec=spec, bars=tuple(histories), notes=tuple(told(spec, [*notes, *told_rates])))
 
 
 def _check_bars(request: Request) -> None:
@@ -271,12 +304,17 @@ def _by_instrument(request: Request) -> list[tuple[Instrument, list[Path]]]:
             raise ConfigError(f"{path}: no such file")
         named = request.instruments[k if len(request.instruments) > 1 else 0] if request.instruments else None
         instrument = _known(request.settings, named) if named else _guessed(request, path)
-        changed = {k: v for k, v in (("tick_size", request.tick), ("lot_size", request.lot)) if v is not None}
-        if request.fee is not None:
-            changed |= {"maker_fee": request.fee, "taker_fee": request.fee}
-        instrument = _margined(msgspec.structs.replace(instrument, **changed), request.costs)
+        instrument = _changed(request, instrument)
         groups.setdefault(f"{instrument.venue}:{instrument.symbol}", (instrument, []))[1].append(path)
     return list(groups.values())
+
+
+def _changed(request: Request, instrument: Instrument) -> Instrument:
+    """With the grid, fee and margin that the request states."""
+    changed = {k: v for k, v in (("tick_size", request.tick), ("lot_size", request.lot)) if v is not None}
+    if request.fee is not None:
+        changed |= {"maker_fee": request.fee, "taker_fee": request.fee}
+    return _margined(msgspec.structs.replace(instrument, **changed), request.costs)
 
 
 def _guessed(request: Request, path: Path) -> Instrument:
@@ -345,11 +383,24 @@ def _events(prepared: Prepared, make: Callable[[RunSpec], Engine]) -> Result:
         market.reads_book = True  # the venue fills against it
     venue = SimVenue(dict(enumerate(spec.instruments)), {m.index: m.book for m in engine.markets}, spec.settings.paper, spec.costs)
     collector = Collector(venue.moments)
-    Runner(engine, venue, collector, spec, _outside(prepared)).events(_until(history, spec.to_ns), MARK_EVERY_NS)
+    runner = Runner(engine, venue, collector, spec, _outside(prepared))
+    if history.columns is not None:
+        runner.columns(_columns_until(history.columns(), spec.to_ns), MARK_EVERY_NS)
+    else:
+        runner.events(_until(history, spec.to_ns), MARK_EVERY_NS)
     table = collector.table(len(engine.markets))
     ends, mids = table[:, 0], table[:, -len(engine.markets) :].astype(np.float64) / 2.0
     paths = Paths({i: PricePath(ends, mids[:, i], mids[:, i]) for i in range(len(engine.markets))})
     return result_of(spec, strategies_of(engine), collector.gather(engine), paths, [*prepared.notes, *history.warnings])
+
+
+def _columns_until(chunks: Iterator[EventColumns], to_ns: int) -> Iterator[EventColumns]:
+    for chunk in chunks:
+        beyond = np.flatnonzero(chunk.ts_recv_ns > (to_ns or NEVER_NS))
+        if len(beyond):
+            yield chunk.slice(0, int(beyond[0]))
+            return
+        yield chunk
 
 
 def _until(history: EventHistory, to_ns: int) -> Iterator[AnyEvent]:

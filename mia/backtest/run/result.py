@@ -13,6 +13,7 @@ from mia.backtest.readers import utc
 from mia.backtest.run.gathered import Gathered
 from mia.backtest.run.spec import FORMAT, RunSpec
 from mia.backtest.run.trips import Excursions, Trip
+from mia.commit import git_commit
 from mia.domain.codes import Code
 from mia.domain.errors import FailStop
 from mia.domain.events import OrderFilled
@@ -39,6 +40,7 @@ class Result(msgspec.Struct, kw_only=True):
             "id": self.id,
             "strategies": [{"name": name, "sha256": sha256} for name, sha256 in self.strategies],
             "versions": versions(),
+            "git_commit": git_commit(),
             **self.spec.facts(),
             "counters": self.gathered.counters,
             "attribution_e8": {**msgspec.to_builtins(self.parts), "net_e8": self.parts.net_e8},

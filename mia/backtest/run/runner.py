@@ -27,6 +27,8 @@ from mia.domain.events import (
     TradingEnabled,
 )
 from mia.engine.engine import Engine
+from mia.features.columns import EventColumns, event_at, load
+from mia.kernels.tape import Tape
 from mia.ports import NEVER_NS
 from mia.sim.bar_desk import BarPrices
 from mia.sim.bar_venue import BarVenue
@@ -64,6 +66,7 @@ class Runner:
         self._calm_ns = 0
         self._outside: Final = iter(outside)
         self._next = next(self._outside, None)
+        self._mark_every_ns = self._next_mark = 0
 
     # --- the loop --------------------------------------------------------------------------------------------------
     def accept(self, event: AnyEvent, is_market: bool = False) -> None:
@@ -185,49 +188,94 @@ class Runner:
 
         Until the moment at which anything but the market is due (_due_ns) an event costs its step and nothing else.
         """
-        venue, engine, state = self._venue, self.engine, self.engine.state
-        assert isinstance(venue, SimVenue)
-        step, replace = engine.step, msgspec.structs.replace
-        next_mark = due_ns = 0
+        replace = msgspec.structs.replace
+        due_ns = self._begin_events(mark_every_ns)
         for found in market:
-            ts = found.ts_recv_ns
-            if ts < state.now_ns:
-                raise DataError(f"the clock goes back: an event at {ts} ns after {state.now_ns} ns")
-            if ts >= due_ns:
-                next_mark = self._catch_up(venue, ts, next_mark, mark_every_ns)
-                due_ns = self._due_ns(venue, next_mark)
-            self._seq += 1
-            event = replace(found, seq=self._seq)
-            try:
-                effects = step(event)
-            except MiaError:
-                raise
-            except Exception as e:
-                raise self._failed(event, e) from e
-            if effects or venue.active or type(event) is FeedGap:
-                self._pass_on(event, effects)
-                due_ns = 0  # the venue may have an answer
-        if self._seq:
-            self.collector.mark(state.now_ns, engine)
+            if found.ts_recv_ns >= due_ns:
+                due_ns = self._catch_up(found.ts_recv_ns)
+            if self._step_market(replace(found, seq=self._seq + 1)):
+                due_ns = 0
+        self._end_events()
 
-    def _catch_up(self, venue: SimVenue, ts: int, next_mark: int, mark_every_ns: int) -> int:
-        """All that happens before a market event at ts; the time of the next mark."""
+    def columns(self, chunks: Iterable[EventColumns], mark_every_ns: int) -> None:
+        """As `events`, of one instrument (number 0) in columns: while nothing is held and nothing works, in the engine's compiled loop."""
+        venue, engine, tape = self._venue, self.engine, Tape()
+        due_ns = self._begin_events(mark_every_ns)
+        for chunk in chunks:
+            load(tape, chunk)
+            at = 0
+            while at < tape.length:
+                ts = tape.recv_ns(at)
+                if ts >= due_ns:
+                    due_ns = self._catch_up(ts)
+                if not venue.active and engine.can_run:
+                    first, at, effects = at, *self._run(tape, at, due_ns)
+                    if effects:
+                        self._pass_on(event_at(tape, at - 1, self._seq), effects)
+                        due_ns = 0
+                    if at > first:
+                        continue
+                if self._step_market(event_at(tape, at, self._seq + 1)):
+                    due_ns = 0
+                at += 1
+        self._end_events()
+
+    def _run(self, tape: Tape, at: int, until_ns: int) -> tuple[int, Sequence[AnyEffect]]:
+        try:
+            stop, effects = self.engine.run(tape, at, until_ns)
+        except MiaError:
+            raise
+        except Exception as e:
+            raise self._failed(event_at(tape, at, self._seq + 1), e) from e
+        self._seq += stop - at
+        return stop, effects
+
+    def _step_market(self, event: AnyEvent) -> bool:
+        """One market event that is due; True when the venue may have an answer."""
+        venue = self._venue
+        if event.ts_recv_ns < self.engine.state.now_ns:
+            raise DataError(f"the clock goes back: an event at {event.ts_recv_ns} ns after {self.engine.state.now_ns} ns")
+        self._seq = event.seq
+        try:
+            effects = self.engine.step(event)
+        except MiaError:
+            raise
+        except Exception as e:
+            raise self._failed(event, e) from e
+        if effects or venue.active or type(event) is FeedGap:
+            self._pass_on(event, effects)
+            return True
+        return False
+
+    def _begin_events(self, mark_every_ns: int) -> int:
+        """The first event is due at once."""
+        assert isinstance(self._venue, SimVenue)
+        self._mark_every_ns, self._next_mark = mark_every_ns, 0
+        return 0
+
+    def _end_events(self) -> None:
+        if self._seq:
+            self.collector.mark(self.engine.state.now_ns, self.engine)
+
+    def _catch_up(self, ts: int) -> int:
+        """All that happens before a market event at ts; until when a market event has nothing to catch up with.
+
+        That is the next mark, timer, report, fact from outside or end of warming up.
+        """
+        venue = self._venue
+        assert isinstance(venue, SimVenue)
         if not self._seq:
             self.begin(ts)
-            next_mark = ts + mark_every_ns
+            self._next_mark = ts + self._mark_every_ns
         self._warm(ts)
-        while next_mark <= ts:
-            self._hear(next_mark)
-            self._advance(venue, next_mark)
-            self.collector.mark(next_mark, self.engine)
-            next_mark += mark_every_ns
+        while self._next_mark <= ts:
+            self._hear(self._next_mark)
+            self._advance(venue, self._next_mark)
+            self.collector.mark(self._next_mark, self.engine)
+            self._next_mark += self._mark_every_ns
         self._hear(ts)
         self._advance(venue, ts)
-        return next_mark
-
-    def _due_ns(self, venue: SimVenue, next_mark: int) -> int:
-        """A market event before it has nothing to catch up with: no mark, timer, report or fact from outside, and no end of warming up."""
-        due_ns = min(next_mark, venue.next_due_ns, self.engine.state.last_timer_ns + TIMER_INTERVAL_NS + 1)
+        due_ns = min(self._next_mark, venue.next_due_ns, self.engine.state.last_timer_ns + TIMER_INTERVAL_NS + 1)
         if self._next is not None:
             due_ns = min(due_ns, self._next.ts_recv_ns)
         return min(due_ns, self._spec.from_ns + 1) if self._is_warming else due_ns

@@ -20,6 +20,7 @@ from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import AnyEvent, Bar
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.features.bars import BarSpec
+from mia.features.columns import EventColumns
 from mia.features.plan import BAR_FIELDS
 from mia.sim.bar_desk import BarPrices
 from mia.sim.market import SimFeed, SimMarket
@@ -125,7 +126,10 @@ def _facts(candles: Candles, instrument: Instrument, bars: BarSpec) -> DataFacts
 
 
 class EventHistory(NamedTuple):
-    """Market events of one venue in order of receive time; events() may be called again and gives the same."""
+    """Market events of one venue in order of receive time; events() may be called again and gives the same.
+
+    columns: the same events of a single instrument in columns, where they come so; whoever changes events() takes them away.
+    """
 
     instruments: tuple[Instrument, ...]
     events: Callable[[], Iterator[AnyEvent]]
@@ -133,6 +137,7 @@ class EventHistory(NamedTuple):
     first_ns: int
     warnings: list[str]  # filled when the events were read
     notes: tuple[str, ...] = ()
+    columns: Callable[[], Iterator[EventColumns]] | None = None
 
 
 def recorded(
@@ -183,6 +188,9 @@ def simulated(settings: SimMarketSettings, instrument: Instrument, duration_s: f
     def events() -> Iterator[AnyEvent]:
         return SimFeed(SimMarket(settings, instrument), SIM_START_NS).events(end_ns)
 
+    def columns() -> Iterator[EventColumns]:
+        return SimFeed(SimMarket(settings, instrument), SIM_START_NS).columns(end_ns)
+
     facts = DataFacts(
         instrument=f"{instrument.venue}:{instrument.symbol}",
         kind="simulated",
@@ -192,4 +200,4 @@ def simulated(settings: SimMarketSettings, instrument: Instrument, duration_s: f
         first_ns=SIM_START_NS,
         last_ns=end_ns,
     )
-    return EventHistory((instrument,), events, (facts,), SIM_START_NS, [])
+    return EventHistory((instrument,), events, (facts,), SIM_START_NS, [], columns=columns)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mia.backtest.run.artifacts import RUN_FILE, RunFiles, polars
-from mia.backtest.run.figures import RunColumns, market_of, track_of
+from mia.backtest.run.figures import RunColumns, market_of, no_entries, track_of
 from mia.backtest.run.gathered import Marks
 from mia.backtest.stats.inputs import F64, I64, Trips
 from mia.domain.errors import DataError
@@ -36,7 +36,10 @@ def stored(files: RunFiles) -> StoredRun:
         for code, verb, times in files.decisions.select("code", "decision", "times").iter_rows():
             verbs = came_to.setdefault(code, {})
             verbs[verb] = verbs.get(verb, 0) + times
-        columns = RunColumns(track, _trips(files), market, str(facts["instruments"][0]["family"]), int(facts["seed"]))
+        columns = RunColumns(
+            track, _trips(files), market, str(facts["instruments"][0]["family"]), int(facts["seed"]),
+            no_entries([str(data["kind"]) for data in facts["data"]]),
+        )  # fmt: skip
     except (KeyError, IndexError, TypeError, polars().exceptions.ColumnNotFoundError) as e:
         what = str(e).splitlines()[0]
         raise DataError(f"{files.folder / RUN_FILE}: made by another version, which lacks {what}: run it again") from None

@@ -6,28 +6,37 @@ before it); a trade to the regime and the time of its opening. Hours, sessions a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from mia.backtest.stats.catalogue import BY_GROUP, BY_NAME
+from mia.backtest.stats.catalogue import BY_GROUP, BY_GROUP_SURE, BY_NAME
 from mia.backtest.stats.inputs import E8, F64, I64, Track, Trips
 from mia.backtest.stats.periods import DAY_NS, Periods, Returns, period_numbers
 from mia.backtest.stats.registry import Figure, Statistic, evaluate, utc
-from mia.backtest.stats.sheet import Sheet
+from mia.backtest.stats.resample import LEVEL, block_length, grouped, sums_draws
+from mia.backtest.stats.sheet import PROFIT, Sheet
 from mia.domain.regime import STATES
+from mia.kernels import bootstrap as kernel
 
 HOUR_NS: Final = 3_600 * 10**9
 SESSIONS: Final = ("Asia 22-07", "Europe 07-13", "US 13-22")  # UTC hours
 _SESSION_OF_HOUR: Final = np.array([0] * 7 + [1] * 6 + [2] * 9 + [0] * 2, np.int8)
+GROUP_TRADE_UNITS: Final = 512
+GROUP_SAMPLES_MAX: Final = 2_000  # of each group's intervals: there are some 40 groups
+_STATISTICS: Final[Mapping[str, Statistic]] = {
+    name: BY_NAME[name] if name in BY_GROUP_SURE else msgspec.structs.replace(BY_NAME[name], draws=None) for name in BY_GROUP
+}
 WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One group. share: of the time; figures: of catalogue.BY_GROUP, in that order, without intervals; a year of it is a calendar year."""
+    """One group. share: of the time; figures: of catalogue.BY_GROUP, in that order, those of BY_GROUP_SURE with intervals; a year of it is
+    a calendar year."""
 
     label: str
     share: float
@@ -91,9 +100,9 @@ def _known(regime: np.ndarray[tuple[int], np.dtype[np.int8]]) -> I64:
     return np.where((regime >= 0) & (regime < len(STATES)), regime, len(STATES)).astype(np.int64)
 
 
-def tables(sheet: Sheet) -> list[GroupTable]:
-    """By regime, session, hour and weekday."""
-    return [_table(sheet, grouping) for grouping in _GROUPINGS]
+def tables(sheet: Sheet, level: float = LEVEL) -> list[GroupTable]:
+    """By regime, session, hour and weekday; level: of the intervals."""
+    return [_table(sheet, grouping, level) for grouping in _GROUPINGS]
 
 
 def no_tables() -> list[GroupTable]:
@@ -101,7 +110,7 @@ def no_tables() -> list[GroupTable]:
     return [GroupTable(name=grouping.name, rows=[], why="not asked for") for grouping in _GROUPINGS]
 
 
-def _table(sheet: Sheet, grouping: _Grouping) -> GroupTable:
+def _table(sheet: Sheet, grouping: _Grouping, level: float) -> GroupTable:
     track = sheet.track
     if sheet.ruined_ns is not None:
         return GroupTable(name=grouping.name, rows=[], why=f"ruined {utc(sheet.ruined_ns)}")
@@ -122,12 +131,32 @@ def _table(sheet: Sheet, grouping: _Grouping) -> GroupTable:
         if len(members):
             part = _part(sheet, members, logs[members], numbers[members], trip_codes == k)
             share = float(sheet.weights[members].sum())
-            rows.append(GroupRow(label=label, share=share, figures=[evaluate(_plain(name), part) for name in BY_GROUP]))
+            rows.append(GroupRow(label=label, share=share, figures=[evaluate(_STATISTICS[name], part, level) for name in BY_GROUP]))
     return GroupTable(name=grouping.name, rows=rows)
 
 
-def _plain(name: str) -> Statistic:
-    return msgspec.structs.replace(BY_NAME[name], draws=None)
+class _Part(Sheet):
+    """Of one group: it resamples what the intervals of groups need and no more, and many trades in fewer sums of neighbours."""
+
+    @cached_property
+    def draws(self) -> F64:
+        """Mean and deviation only; the other columns are 0."""
+        mean = self.moments[0]
+        d = self.r - mean
+        sums = sums_draws(np.stack([d, d * d], axis=1), block=self.block, seed=self.seed, samples=self.samples, stream=0) / self.n
+        variance = np.maximum(sums[:, 1] - sums[:, 0] ** 2, 0.0) * (self.n / (self.n - 1.0))
+        variance[variance <= 1e-24 * mean * mean] = 0.0
+        out = np.zeros((self.samples, kernel.COLUMNS))
+        out[:, kernel.MEAN], out[:, kernel.DEVIATION] = mean + sums[:, 0], np.sqrt(variance)
+        return out
+
+    @cached_property
+    def trade_draws(self) -> F64:
+        """Profit only; the other columns are 0."""
+        units = grouped(self.trade_rows[:, PROFIT : PROFIT + 1], GROUP_TRADE_UNITS)
+        out = np.zeros((self.samples, self.trade_rows.shape[1]))
+        out[:, PROFIT] = sums_draws(units, block=block_length(units[:, 0]), seed=self.seed, samples=self.samples)[:, 0]
+        return out
 
 
 def _part(sheet: Sheet, members: I64, logs: F64, numbers: I64, trips: I64) -> Sheet:
@@ -141,11 +170,17 @@ def _part(sheet: Sheet, members: I64, logs: F64, numbers: I64, trips: I64) -> Sh
     track = sheet.track
     rows = np.append(members, members[-1] + 1)  # exposure counts between marks: the last row is not read
     ts_ns = np.concatenate([track.ts_ns[members[:1]], track.ts_ns[members + 1]])
-    part = Sheet.__new__(Sheet)
+    part = _Part.__new__(_Part)
     part.track = Track(ts_ns, np.clip(np.rint(equity * E8), 1, 9e18).astype(np.int64), track.exposure[rows], track.regime[rows])
     part.trips = Trips._make(getattr(sheet.trips, name)[trips] for name in Trips._fields)
     part.periods = Periods(sheet.periods.noun, n / sheet.years)
-    part.benchmark, part.trials, part.seed, part.samples, part.risk_free = None, None, sheet.seed, sheet.samples, sheet.risk_free
+    part.benchmark, part.trials, part.seed, part.samples, part.risk_free = (
+        None,
+        None,
+        sheet.seed,
+        min(sheet.samples, GROUP_SAMPLES_MAX),
+        sheet.risk_free,
+    )
     part.equity, part.profit, part.cost = equity, sheet.profit[trips], sheet.cost[trips]
     part.target = sheet.risk_free * share / part.periods.per_year
     part.years = sheet.years

@@ -18,6 +18,8 @@ _NOISE_STREAM: Final = 5
 _BARS_STREAM: Final = 6
 _SWAPS_MAX: Final = 20_000_000
 _SAMPLES_MIN: Final = 200
+_PLACED_MAX: Final = 2_000_000  # trades put at random, some 0.2 s
+_TRADES_MAX: Final = 10_000
 
 
 class TradeOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +69,8 @@ def trade_order(trips: Trips, equity: float, *, seed: int = 0, samples: int = SA
 class RandomEntries(msgspec.Struct, frozen=True, kw_only=True):
     """A rule's mean log return a trade beside that of the same trades (side, holding time) opened at random.
 
-    p_value: (1 + random results at least as good) / (1 + samples). is_overlapping: trades overlap, so the random ones may, too.
+    p_value: (1 + random results at least as good) / (1 + samples). trades: looked at, of `of_trades` evenly chosen ones. is_overlapping:
+    trades overlap, so the random ones may, too.
     """
 
     observed: float
@@ -75,8 +78,19 @@ class RandomEntries(msgspec.Struct, frozen=True, kw_only=True):
     deviation: float
     p_value: float
     trades: int
+    of_trades: int
     samples: int
     is_overlapping: bool
+
+    @property
+    def words(self) -> str:
+        """What it means, in a sentence."""
+        word = "the entries were better than chance" if self.p_value <= 0.05 else "that the entries were better than chance is not shown"
+        some = f"{self.trades:,}" if self.trades == self.of_trades else f"{self.trades:,} of {self.of_trades:,}"
+        return (
+            f"{word}: p = {self.p_value:.4f}; the same {some} sides and holding times opened at random, {self.samples:,} times, at ends of "
+            f"bars before costs: mean log return a trade {self.observed:.4%} as traded, {self.mean:.4%} at random"
+        )
 
 
 def random_entries(price: F64, side: I8, opened: I64, closed: I64, *, seed: int = 0, samples: int = 1_000) -> RandomEntries | str:
@@ -84,6 +98,7 @@ def random_entries(price: F64, side: I8, opened: I64, closed: I64, *, seed: int 
 
     price [n]: at which a trade at that bar happens (next opens, say), above 0; side [m]: 1 or -1; opened, closed [m]: bars.
     Trades that do not overlap are put in a random order with random pauses; else each is placed by itself. DataError names bad rows.
+    More than 2,000 trades are placed less often, never below 200 times; of more than 10,000 so many are looked at, evenly chosen.
     """
     price = check_returns(price, "price")
     if price.min() <= 0.0:
@@ -91,9 +106,14 @@ def random_entries(price: F64, side: I8, opened: I64, closed: I64, *, seed: int 
     bad = np.flatnonzero((opened < 0) | (closed < opened) | (closed >= len(price)) | ((side != 1) & (side != -1)))
     if len(bad):
         raise DataError(f"trades: row {bad[0]}: side {side[bad[0]]}, bars {opened[bad[0]]} to {closed[bad[0]]} of {len(price)}")
+    of_trades = len(side)
+    if of_trades < 10:
+        return f"{of_trades} trade{'s' if of_trades != 1 else ''}"
+    if of_trades > _TRADES_MAX:
+        some = np.linspace(0, of_trades - 1, _TRADES_MAX).astype(np.int64)
+        side, opened, closed = side[some], opened[some], closed[some]
     m = len(side)
-    if m < 10:
-        return f"{m} trade{'s' if m != 1 else ''}"
+    samples = max(min(samples, _SAMPLES_MIN), min(samples, _PLACED_MAX // m))
     held = closed - opened
     order = np.argsort(opened, kind="stable")
     is_overlapping = bool((opened[order][1:] < closed[order][:-1]).any())
@@ -112,12 +132,16 @@ def random_entries(price: F64, side: I8, opened: I64, closed: I64, *, seed: int 
         found[i] = (sides * (ln[starts + lengths] - ln[starts])).mean()
     return RandomEntries(
         observed=observed, mean=float(found.mean()), deviation=float(found.std(ddof=1)),
-        p_value=(1 + int(np.count_nonzero(found >= observed))) / (1 + samples), trades=m, samples=samples, is_overlapping=is_overlapping,
+        p_value=(1 + int(np.count_nonzero(found >= observed))) / (1 + samples), trades=m, of_trades=of_trades, samples=samples,
+        is_overlapping=is_overlapping,
     )  # fmt: skip
 
 
 class Bars(NamedTuple):
-    """Bars of one instrument as arrays [n]; low <= open, close <= high, prices above 0."""
+    """Bars of one instrument as arrays [n]; low <= open, close <= high, prices above 0.
+
+    source: row of the real bar that each is made of.
+    """
 
     ts_ns: I64
     open: F64
@@ -125,6 +149,7 @@ class Bars(NamedTuple):
     low: F64
     close: F64
     volume: F64
+    source: I64
 
 
 def check_bars(bars: Bars) -> Bars:
@@ -137,19 +162,21 @@ def check_bars(bars: Bars) -> Bars:
     return bars
 
 
-def noisy_bars(bars: Bars, *, share: float = 0.1, seed: int = 0, number: int = 0) -> Bars:
+def noisy_bars(bars: Bars, *, share: float = 0.1, deviation: float | None = None, seed: int = 0, number: int = 0) -> Bars:
     """The same bars with every price moved by exp(noise), noise normal with `share` of the median of ln(high / low) as deviation.
 
-    High and low are widened to hold open and close. number: which of the copies; a rule that lives off single prints dies of it.
+    deviation: of the noise itself, in place of a share. High and low are widened to hold open and close. number: which of the copies; a
+    rule that lives off single prints dies of it.
     """
     if not 0.0 < share <= 2.0:
         raise ConfigError(f"share: {share} is not above 0 and at most 2")
     bars = check_bars(bars)
     random = np.random.Generator(np.random.Philox(key=[seed, _NOISE_STREAM], counter=[0, 0, 0, number]))
-    deviation = share * float(np.median(np.log(bars.high / bars.low)))
+    if deviation is None:
+        deviation = share * float(np.median(np.log(bars.high / bars.low)))
     prices = np.stack([bars.open, bars.high, bars.low, bars.close]) * np.exp(deviation * random.standard_normal((4, len(bars.close))))
     opened, _, _, closed = prices
-    return Bars(bars.ts_ns, opened, prices.max(axis=0), prices.min(axis=0), closed, bars.volume)
+    return bars._replace(open=opened, high=prices.max(axis=0), low=prices.min(axis=0), close=closed)
 
 
 def resampled_bars(bars: Bars, *, block: float | None = None, seed: int = 0, number: int = 0) -> Bars:
@@ -178,4 +205,5 @@ def resampled_bars(bars: Bars, *, block: float | None = None, seed: int = 0, num
         np.minimum(low, np.minimum(first, closed)),
         closed,
         bars.volume[index],
+        index,
     )

@@ -108,9 +108,9 @@ def sums_draws(rows: F64, *, block: float, seed: int, samples: int, stream: int 
     return out
 
 
-def grouped(rows: F64) -> F64:
-    """Sums of consecutive rows, at most 4096 groups of equal length (the last may be shorter): what is resampled in their place."""
-    size = -(-len(rows) // _UNITS_MAX)
+def grouped(rows: F64, units: int = _UNITS_MAX) -> F64:
+    """Sums of consecutive rows, at most `units` groups of equal length (the last may be shorter): what is resampled in their place."""
+    size = -(-len(rows) // units)
     return rows if size <= 1 else np.add.reduceat(rows, np.arange(0, len(rows), size), axis=0)
 
 

@@ -7,7 +7,7 @@ import msgspec
 from mia.backtest.stats.catalogue import STATISTICS
 from mia.backtest.stats.groups import GroupTable, Year, no_tables, tables, years
 from mia.backtest.stats.inputs import Track, Trials, Trips
-from mia.backtest.stats.montecarlo import TradeOrder, trade_order
+from mia.backtest.stats.montecarlo import RandomEntries, TradeOrder, trade_order
 from mia.backtest.stats.periods import UTC_DAYS, Periods
 from mia.backtest.stats.registry import Figure, counted, evaluate, utc
 from mia.backtest.stats.resample import LEVEL, SAMPLES, Interval
@@ -19,7 +19,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of one track. first_ns, last_ns: of its marks; ruined_ns: first mark without equity. Shares are of 1, money in units.
 
     level: of all intervals (stationary bootstrap, percentiles); block, trade_block: mean block lengths in periods and in resampled trades,
-    None where nothing was resampled. trade_order: Monte Carlo over the order of trades, trade_order_why: why there is none.
+    None where nothing was resampled. trade_order: Monte Carlo over the order of trades; random_entries: the same trades opened at random;
+    trade_order_why, random_entries_why: why there is none.
     notes: what a reader must know, in sentences.
     """
 
@@ -45,6 +46,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     years: list[Year]
     trade_order: TradeOrder | None
     trade_order_why: str
+    random_entries: RandomEntries | None
+    random_entries_why: str
     notes: list[str]
 
     def figure(self, name: str) -> Figure:
@@ -71,18 +74,19 @@ def summarize(
     samples: int = SAMPLES,
     level: float = LEVEL,
     has_groups: bool = True,
+    entries: RandomEntries | str = "not asked for",
 ) -> Summary:
     """All figures of a track and its trades. Same input and seed, same bits.
 
     risk_free: share a year. samples: 0 for no intervals and no trade order; has_groups: False leaves out the tables by group (on a million
-    marks the one takes 1.5 s of a core, the other 0.5 s). DataError: a track or trades that cannot be (which row), a benchmark that does
-    not cover the track, marks outside of the calendar. ConfigError: an option out of range. What has too little to stand on is None with a
-    reason, never a number.
+    marks the one takes 1.5 s of a core, the other 0.5 s). entries: of `random_entries`, which needs prices. DataError: a track or trades
+    that cannot be (which row), a benchmark that does not cover the track, marks outside of the calendar. ConfigError: an option out of
+    range. What has too little to stand on is None with a reason, never a number.
     """
     if not 0.5 <= level < 1.0:
         raise ConfigError(f"level: {level} is not in 0.5 .. 1")
     sheet = Sheet(track, trips, periods, benchmark=benchmark, trials=trials, risk_free=risk_free, seed=seed, samples=samples)
-    by_regime, by_session, by_hour, by_weekday = tables(sheet) if has_groups else no_tables()
+    by_regime, by_session, by_hour, by_weekday = tables(sheet, level) if has_groups else no_tables()
     order = trade_order(sheet.trips, float(sheet.equity[0]), seed=seed, samples=samples)
     return Summary(
         first_ns=int(track.ts_ns[0]),
@@ -107,6 +111,8 @@ def summarize(
         years=years(sheet),
         trade_order=None if isinstance(order, str) else order,
         trade_order_why=order if isinstance(order, str) else "",
+        random_entries=None if isinstance(entries, str) else entries,
+        random_entries_why=entries if isinstance(entries, str) else "",
         notes=_notes(sheet),
     )
 

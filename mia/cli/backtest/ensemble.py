@@ -9,6 +9,7 @@ import typer
 
 from mia.cli.backtest import options as o
 from mia.cli.places import JsonOption
+from mia.cli.shared_options import SpacedCommand
 
 if TYPE_CHECKING:
     from mia.backtest.ensemble.members import Member
@@ -21,7 +22,7 @@ def ensemble() -> None:
     """Several strategies as one target."""
 
 
-@app.command("fit", short_help="Weights from earlier windows, and what they came to on later ones.")
+@app.command("fit", cls=SpacedCommand, short_help="Weights from earlier windows, and what they came to on later ones.")
 @o.history_options()
 def fit(
     history: o.History,

@@ -14,6 +14,8 @@ from mia.cli.places import JsonOption
 
 if TYPE_CHECKING:
     from mia.backtest.grid.search import Outcome, Plan, Progress
+    from mia.backtest.grid.trust import Trust
+    from mia.backtest.grid.validate import Scheme
 
 _LINE_EVERY_S = 10.0
 _Name = Annotated[str, typer.Option("--strategy", metavar="NAME", help="A classic strategy: mia backtest strategies list.")]
@@ -22,6 +24,10 @@ _Axes = Annotated[
     typer.Option("--param", metavar="NAME=A:B:STEP", help="An axis, both ends included; NAME=A,B,C lists values; may be repeated."),
 ]
 _Random = Annotated[int | None, typer.Option("--random", metavar="N", min=1, max=1_000_000, help="Only N points, drawn by lot.")]
+_Scheme = Annotated[
+    str | None,
+    typer.Option("--validate", metavar="SCHEME", help="Out of sample: walk_forward (anchored), rolling, purged_k_fold or cpcv."),
+]
 _Tpe = Annotated[int | None, typer.Option("--tpe", metavar="N", min=1, max=100_000, help="Only N points, chosen by TPE (Optuna).")]
 
 
@@ -36,24 +42,36 @@ def grid(
     best: Annotated[int, typer.Option("--best", metavar="N", min=1, max=10_000, help="Rows of the table.")] = 10,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=0, max=1024, help="Processes; 0: one for each core.")] = 0,
     search_seed: Annotated[int, typer.Option("--search-seed", metavar="N", min=0, help="Of --random and --tpe.")] = 0,
+    validate: _Scheme = None,
+    folds: Annotated[int, typer.Option("--folds", metavar="N", min=2, max=100, help="Of --validate.")] = 5,
+    train_folds: Annotated[int, typer.Option("--train-folds", metavar="N", min=1, max=100, help="rolling: chosen on so many.")] = 2,
+    tested: Annotated[int, typer.Option("--tested", metavar="N", min=1, max=99, help="cpcv: folds tested at once.")] = 2,
+    embargo: Annotated[
+        str, typer.Option("--embargo", metavar="T", help="Days this near to a test choose nothing: 12h, 1d; 0: none.")
+    ] = "1d",
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate many configurations as live would have traded them; every one enters the trial registry before it is scored.
 
-    A search that was cut off goes on when the same command is given again: nothing is lost, nothing counted twice.
+    A search that was cut off goes on when the same command is given again: nothing is lost, nothing counted twice. Below the table: how
+    likely the search is overfitted, whether any configuration beats flat and holding, and with --validate what its choice came to out of
+    sample.
     """
     from mia.backtest.grid.search import Plan, Search
     from mia.backtest.grid.space import space_of
+    from mia.backtest.grid.trust import judged
     from mia.backtest.run.prepare import prepare
     from mia.backtest.trials import Registry
+    from mia.cli.output import print_note
     from mia.store.state_dir import data_home
 
     if random is not None and tpe is not None:
         raise typer.BadParameter("choose one of --random N and --tpe N")
     if metric not in ("sharpe", "net_return"):
         raise typer.BadParameter(f"--metric {metric}: use sharpe or net_return")
-    if not history.data:
-        raise typer.BadParameter("a grid needs candles: name them with --data FILE")
+    if not (history.data or history.assets):
+        raise typer.BadParameter("a grid needs candles: name them with --data FILE or --assets VENUE:SYMBOL")
+    scheme = _scheme(validate, folds, train_folds, tested, embargo)
     space = space_of(strategy, param or [])
     search_kind: Any = "random" if random is not None else "tpe" if tpe is not None else "full"
     chosen: Any = metric
@@ -61,8 +79,24 @@ def grid(
     first = space.full()[0] if search_kind == "full" else space.random(1, search_seed)[0]
     request = history.request(f"rule:{strategy}", dict(space.config(first) or {}))
     with Registry() as registry:
-        outcome = Search(prepare(request), plan, data_home() / "grids", registry, jobs=jobs).run(_reporter())
-    _show(plan, outcome, best, as_json=as_json)
+        search = Search(prepare(request), plan, data_home() / "grids", registry, jobs=jobs)
+        if scheme is not None:
+            scheme.check(search.days)
+        outcome = search.run(_reporter())
+        trust = judged(search, outcome, scheme, print_note)
+    _show(plan, outcome, trust, best, as_json=as_json)
+
+
+def _scheme(name: str | None, folds: int, train_folds: int, tested: int, embargo: str) -> Scheme | None:
+    from mia.backtest.grid.validate import NAMES, Scheme
+
+    if name is None:
+        return None
+    chosen = next((known for known in NAMES if known == name), None)
+    if chosen is None:
+        raise typer.BadParameter(f"--validate {name}: use one of {', '.join(NAMES)}")
+    embargo_ns = 0 if embargo == "0" else o.age_ns("--embargo", embargo)
+    return Scheme(name=chosen, folds=folds, train_folds=train_folds, tested=tested, embargo_ns=embargo_ns)
 
 
 def _reporter() -> Callable[[Progress], None]:
@@ -95,7 +129,8 @@ def _rows(plan: Plan, outcome: Outcome, best: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _show(plan: Plan, outcome: Outcome, best: int, *, as_json: bool) -> None:
+def _show(plan: Plan, outcome: Outcome, trust: Trust, best: int, *, as_json: bool) -> None:
+    from mia.cli.backtest.trust import facts, notes, pairs, print_validation
     from mia.cli.output import print_json, print_note, print_pairs, print_table
 
     rows = _rows(plan, outcome, best)
@@ -105,7 +140,7 @@ def _show(plan: Plan, outcome: Outcome, best: int, *, as_json: bool) -> None:
             {
                 "id": outcome.id, "folder": str(outcome.folder), "configurations": len(outcome.found), "evaluated_now": outcome.evaluated,
                 "trials_on_this_data": asked.trials, "evaluations_on_this_data": asked.evaluations, "deflated_sharpe": outcome.deflated,
-                "best": rows,
+                "best": rows, "trust": facts(trust, plan.space),
             }
         )  # fmt: skip
         return
@@ -127,12 +162,21 @@ def _show(plan: Plan, outcome: Outcome, best: int, *, as_json: bool) -> None:
             ("configurations", f"{len(outcome.found)}, {outcome.evaluated} of them evaluated now"),
             ("trials on this data", f"{asked.trials} (of all strategies, ever), {asked.evaluations} evaluations"),
             ("deflated Sharpe of the best", f"{found} (probability that it is above the best of so many without skill)"),
+            *pairs(trust, plan.space),
         ]
     )
+    if trust.validation is not None:
+        print()
+        print_validation(trust.validation, plan.space)
+    for note in notes(trust):
+        print_note(note)
     print_note(f"{len(outcome.found)} configurations were tried: the best of many is biased upwards, whatever its own figures say")
     stopped = sum(row.is_stopped for row in outcome.found.values())
     if stopped:
-        print_note(f"{stopped:.0f} of them met the drawdown stop ([risk] drawdown_max) and opened nothing after it")
+        print_note(
+            f"{stopped:.0f} of them met the drawdown stop ([risk] drawdown_max) and opened nothing after it: their flat days are in the "
+            "table and in SPA; to judge parameters alone, give a --config with a wider stop"
+        )
 
 
 def _number(ratio: float, days: float) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mia.backtest.leaks.tables import Finding
     from mia.backtest.leaks.timing import Outcome, Timing
+    from mia.backtest.validation.seal import Sealed
 
 
 @o.history_options()
@@ -44,7 +45,7 @@ def leaks(
     from mia.cli.output import print_json
     from mia.risk.windows import load_windows
 
-    findings = _findings(history.data or (), tables or (), history.tz, history.on_duplicate, history.exclude_sealed)
+    findings = _findings(history, tables or ())
     found = None
     if strategy is not None or policy is not None:
         name, params = o.strategy_of(strategy, policy, param)
@@ -52,8 +53,8 @@ def leaks(
         prepared = prepare(request)
         counted_run(prepared, load_windows(*calendar_files()))  # its result is told below: a trial like any other
         found = timing(prepared, shuffles, shuffle_seed)
-    elif not (history.data or tables):
-        raise typer.BadParameter("name a strategy to run, or data to look through with --data or --table")
+    elif not (history.data or history.assets or tables):
+        raise typer.BadParameter("name a strategy to run, or data to look through with --data, --assets or --table")
     is_leak = bool(findings) or (found is not None and found.beats_flat)
     if as_json:
         verdicts = None if found is None else {name: getattr(found, name) for name in ("beats_flat", "is_found", "lives_on_one_bar")}
@@ -64,20 +65,18 @@ def leaks(
         raise typer.Exit(1)
 
 
-def _findings(
-    data: Sequence[Path], tables: Sequence[Path], tz: str | None, on_duplicate: o.OnDuplicate, exclude_sealed: bool
-) -> list[Finding]:
+def _findings(history: o.History, tables: Sequence[Path]) -> list[Finding]:
     from mia.assemble import calendar_files
     from mia.backtest.leaks.tables import calendar_findings, candle_findings, table_findings
     from mia.backtest.readers import is_candle_file, read_candles
 
+    sealed: Sealed = "exclude" if history.exclude_sealed else "refuse"
     found = calendar_findings(calendar_files()[1])
-    for path in data:
+    for path in history.data or ():
         if is_candle_file(path):
-            candles = read_candles(
-                [path], tz=tz, on_duplicate=on_duplicate.value, naive_is_utc=True, sealed="exclude" if exclude_sealed else "refuse"
-            )
+            candles = read_candles([path], tz=history.tz, on_duplicate=history.on_duplicate.value, naive_is_utc=True, sealed=sealed)
             found += candle_findings(candles)
+    found += [f for candles in history.stored_candles() for f in candle_findings(candles)]
     for path in tables:
         found += calendar_findings(path) if path.name == "macro_events.csv" else table_findings(path)
     return found

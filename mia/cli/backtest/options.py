@@ -16,6 +16,7 @@ from mia.cli.places import ConfigOption, ExcludeSealed
 from mia.cli.shared_options import Verb, shared_options
 
 if TYPE_CHECKING:
+    from mia.backtest.readers import Candles
     from mia.backtest.run.prepare import Request
 
     Params = dict[str, bool | float]
@@ -43,6 +44,15 @@ class OnDuplicate(enum.StrEnum):
     drop = "drop"
 
 
+class Read(enum.StrEnum):
+    """What is read of an asset of the catalogue."""
+
+    bars = "bars"
+    trades = "trades"
+    quotes = "quotes"
+    depth = "depth"
+
+
 Strategy = Annotated[str | None, typer.Option("--strategy", metavar="NAME", help="A classic strategy: mia backtest strategies list.")]
 Policy = Annotated[str | None, typer.Option("--policy", metavar="BUNDLE", help="A model, by name or path, or ensemble:FILE.")]
 Signals = Annotated[
@@ -61,10 +71,15 @@ Data = Annotated[
 InstrumentOption = Annotated[
     list[str] | None, typer.Option("--instrument", metavar="VENUE:SYMBOL", help="Of [[instruments]]: one for all files, or one for each.")
 ]
-Timeframes = Annotated[
-    list[str] | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d; may be repeated, a run for each.")
+Assets = Annotated[
+    list[str] | None,
+    typer.Option("--assets", metavar="VENUE:SYMBOL...", help="Of the catalogue, in place of --data: mia data catalogue lists them."),
 ]
-Timeframe = Annotated[str | None, typer.Option("--timeframe", metavar="T", help="Bars to trade on: 5m, 1h, 1d.")]
+ReadOption = Annotated[Read, typer.Option("--read", help="What of the assets: depth comes with quotes, both with trades.")]
+Timeframes = Annotated[
+    list[str] | None,
+    typer.Option("--timeframes", "--timeframe", metavar="T...", help="Bars to trade on: 5m 1h 1d; of several, `run` makes a run for each."),
+]
 From = Annotated[
     str | None, typer.Option("--from", metavar="TIME", help="Nothing is traded before it, UTC: 2024-05-01 or 2024-05-01T12:00.")
 ]
@@ -177,7 +192,9 @@ class History(NamedTuple):
 
     data: list[Path] | None
     instrument: list[str] | None
-    timeframe: str | None
+    assets: list[str] | None
+    read: Read
+    timeframes: list[str] | None
     from_: str | None
     to: str | None
     days: int | None
@@ -196,6 +213,25 @@ class History(NamedTuple):
     exclude_sealed: bool
     config: Path | None
 
+    def stored_candles(self) -> list[Candles]:
+        """The bars of the assets up to --to, as candle files give them; none when events are read."""
+        from mia.backtest.catalogue import BarReader, stored_instrument
+        from mia.backtest.catalogue.layout import Asset
+        from mia.features.bars import BarSpec
+        from mia.settings import load_settings
+
+        if self.read is not Read.bars or not self.assets:
+            return []
+        known, frame = load_settings(self.config).settings.instruments, self._one_of_bars()
+        bars, to_ns = BarSpec.parse(bars_text(frame)) if frame is not None else None, time_ns("--to", self.to)
+        assets = [Asset.parse(text) for text in words(self.assets)]
+        readers = [BarReader(asset, stored_instrument(asset, known), bars, 0, to_ns) for asset in assets]
+        return [reader.candles("exclude" if self.exclude_sealed else "refuse") for reader in readers]
+
+    def bars(self) -> list[str | None]:
+        """The bars that were asked for, each once; one None when none were."""
+        return [*dict.fromkeys(words(self.timeframes))] or [None]
+
     def request(
         self,
         strategy: str,
@@ -208,7 +244,7 @@ class History(NamedTuple):
         signals: Path | None = None,
         signal_age: str | None = None,
     ) -> Request:
-        """The run of a strategy; a wrong option is named. timeframe: else that of the options; duration: of the simulated market."""
+        """The run of a strategy; a wrong option is named. timeframe: one of `bars`; duration: of the simulated market."""
         import msgspec
 
         from mia.backtest.run.cost_options import costs_of
@@ -217,7 +253,7 @@ class History(NamedTuple):
         from mia.settings import load_settings
 
         settings = load_settings(self.config).settings
-        lot, fee, frame = self.lot, self.fee, timeframe or self.timeframe
+        lot, fee, frame = self.lot, self.fee, timeframe or self._one_of_bars()
         rules = preset_of(preset) if preset is not None else None
         fields: dict[str, Any] = {"warm_up": self.warm_up, "fill_at": "next_open"} | dict(rules.fields if rules else {})
         if rules is not None:
@@ -240,6 +276,8 @@ class History(NamedTuple):
             params=params,
             data=tuple(self.data or ()),
             instruments=tuple(self.instrument or ()),
+            assets=tuple(words(self.assets)),
+            read=self.read.value,
             timeframe=bars_text(frame) if frame is not None else None,
             from_ns=from_ns,
             to_ns=to_ns,
@@ -258,11 +296,23 @@ class History(NamedTuple):
             **fields,
         )
 
+    def _one_of_bars(self) -> str | None:
+        if len(found := self.bars()) > 1:
+            raise typer.BadParameter(f"--timeframes {' '.join(map(str, found))}: only `mia backtest run` takes several: name one")
+        return found[0]
+
+
+def words(values: Sequence[str] | None) -> list[str]:
+    """Of an option that may be repeated, with commas or without."""
+    return [word for value in values or () for word in value.replace(",", " ").split()]
+
 
 def history_of(
     data: Data = None,
     instrument: InstrumentOption = None,
-    timeframe: Timeframe = None,
+    assets: Assets = None,
+    read: ReadOption = Read.bars,
+    timeframes: Timeframes = None,
     from_: From = None,
     to: To = None,
     days: Days = None,
@@ -283,8 +333,8 @@ def history_of(
 ) -> History:
     """The options as one value."""
     return History(
-        data, instrument, timeframe, from_, to, days, warm_up, cash, tick, lot, fee, kind, tz, on_duplicate, fill, half_spread_ticks, costs,
-        cost, exclude_sealed, config,
+        data, instrument, assets, read, timeframes, from_, to, days, warm_up, cash, tick, lot, fee, kind, tz, on_duplicate, fill,
+        half_spread_ticks, costs, cost, exclude_sealed, config,
     )  # fmt: skip
 
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mia.cli.backtest import options as o
 from mia.cli.places import JsonOption
 
+if TYPE_CHECKING:
+    from mia.backtest.stats.conventions import BacktestingPy
 
-@o.history_options(left_out=["timeframe"])
+
+@o.history_options()
 def run(
     history: o.History,
     strategy: o.Strategy = None,
     policy: o.Policy = None,
     signals: o.Signals = None,
     param: o.Param = None,
-    timeframe: o.Timeframes = None,
     preset: o.Preset = None,
     duration: o.Duration = 3600.0,
     seed: o.Seed = None,
@@ -43,15 +45,15 @@ def run(
     from mia.backtest.run.counting import counted_run, deflating
     from mia.backtest.run.figures import summary_of
     from mia.backtest.run.prepare import prepare
-    from mia.cli.backtest.table import print_run
+    from mia.cli.backtest.table import conventions_of, print_run
     from mia.cli.output import print_json
     from mia.risk.windows import load_windows
     from mia.store.state_dir import data_home
 
     name, params = o.strategy_of(strategy, policy, param, signals)
-    frames: list[str | None] = list(timeframe) if timeframe else [None]
+    frames = history.bars()
     if out is not None and len(frames) > 1:
-        raise typer.BadParameter("--out names one place, --timeframe asks for several runs: leave one of them out")
+        raise typer.BadParameter("--out names one place, --timeframes asks for several runs: leave one of them out")
     windows = load_windows(*calendar_files())
     runs = []
     for frame in frames:
@@ -68,7 +70,14 @@ def run(
     if as_json:
         print_json(
             [
-                {"folder": str(f), **c.result.facts(), "trial": c.trial.key, "trials": c.tried._asdict(), "summary": s}
+                {
+                    "folder": str(f),
+                    **c.result.facts(),
+                    "trial": c.trial.key,
+                    "trials": c.tried._asdict(),
+                    "summary": s,
+                    "conventions": _plain(conventions_of(c.result, preset)),
+                }
                 for (f, c), s in zip(runs, summaries, strict=True)
             ]
         )
@@ -76,14 +85,20 @@ def run(
     for k, ((folder, counted), summary) in enumerate(zip(runs, summaries, strict=True)):
         if k:
             print()
-        print_run(folder, counted, summary)
+        print_run(folder, counted, summary, preset)
         if pages:
             print(f"\n{pages[k]}")
+
+
+def _plain(found: BacktestingPy | str | None) -> object:
+    return found if found is None or isinstance(found, str) else found._asdict()
 
 
 def _page(folder: Path, samples: int) -> str:
     from mia.backtest.report.file import write_page
 
     file = folder / "report.html"
-    _, word, sentence = write_page(folder, file, [], samples)
-    return f"{word[:1].upper()}{word[1:]}. {sentence}\n{file}"
+    view, word, sentence = write_page(folder, file, [], samples)
+    found = view.summary.random_entries
+    entries = f"n/a, {view.summary.random_entries_why}" if found is None else found.words
+    return f"random entries: {entries}\n\n{word[:1].upper()}{word[1:]}. {sentence}\n{file}"

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mia.backtest.run.counting import Counted
     from mia.backtest.run.result import Result
+    from mia.backtest.stats.conventions import BacktestingPy
     from mia.backtest.stats.registry import Figure
     from mia.backtest.stats.summary import Summary
 
 
-def print_run(folder: Path, counted: Counted, summary: Summary) -> None:
-    """All of it; notes on stderr."""
+def print_run(folder: Path, counted: Counted, summary: Summary, preset: str | None = None) -> None:
+    """All of it; notes on stderr. preset: of a library, whose own figures are told beside ours."""
     from mia.backtest.run.assumptions import assumptions
     from mia.backtest.stats.summary import headline
     from mia.cli.output import print_note, print_pairs, print_table
@@ -23,12 +24,42 @@ def print_run(folder: Path, counted: Counted, summary: Summary) -> None:
     print()
     print_table(("figure", "value", f"{summary.level:.0%} interval"), [_row(figure) for figure in headline(summary)], right=("value",))
     print()
+    if (theirs := conventions_of(result, preset)) is not None:
+        print(f"by the definitions of {preset}")
+        print_pairs([(f"  {name}", value) for name, value in _theirs(theirs)])
+        print()
     print_pairs([*_money(result), *_decisions(result.gathered.counters)])
     print("\nassumptions")
     for line in assumptions(result.spec):
         print(f"  {line}")
     for note in [*result.notes, *summary.notes]:
         print_note(note)
+
+
+def conventions_of(result: Result, preset: str | None) -> BacktestingPy | str | None:
+    """The figures as the library of the preset defines them, or why there are none; None without such a library."""
+    from mia.backtest.stats.conventions import backtesting_py
+    from mia.domain.errors import DataError
+
+    if preset != "backtesting.py":
+        return None
+    marks = result.gathered.marks
+    try:
+        return backtesting_py(marks.ts_ns[1:], marks.equity_e8[1:] / 1e8)
+    except DataError as e:
+        return str(e)
+
+
+def _theirs(found: BacktestingPy | str) -> list[tuple[str, str]]:
+    if isinstance(found, str):
+        return [("all", f"n/a, {found}")]
+    return [
+        ("Equity Final", f"{found.final_equity:,.2f}"),
+        ("Return (Ann.)", f"{found.annual_return:.3%}"),
+        ("Volatility (Ann.)", f"{found.annual_volatility:.3%}"),
+        ("Sharpe Ratio", f"{found.sharpe:.4f}"),
+        ("Max. Drawdown", f"{found.max_drawdown:.3%}"),
+    ]
 
 
 def _about(folder: Path, result: Result, summary: Summary) -> list[tuple[str, str]]:
@@ -71,6 +102,9 @@ def _money(result: Result) -> list[tuple[str, str]]:
 
 
 def _decisions(counters: dict[str, Any]) -> list[tuple[str, str]]:
+    from mia.backtest.run.assumptions import WORDS
+
     verbs = ", ".join(f"{n} {verb}" for verb, n in counters["verbs"].items())
-    codes = ", ".join(f"{code} {n}" for code, n in sorted(counters["codes"].items(), key=lambda item: -item[1]))
+    named = ((WORDS[code].short if code in WORDS else code, n) for code, n in counters["codes"].items())
+    codes = ", ".join(f"{code} {n}" for code, n in sorted(named, key=lambda item: -item[1]))
     return [("decisions", f"{counters['decisions']}: {verbs}"), ("kept back by", codes or "nothing")]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mia.backtest.data.resample import Sessions
     from mia.backtest.readers import Candles
 
-app = typer.Typer(help="Candle files: resample, report, roll, compare.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(help="Candle files: resample, report, roll, compare; the catalogue.", rich_markup_mode=None, no_args_is_help=True)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Candles (.feather, .parquet, .csv[.gz]).")]
 Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write (.parquet, .feather, .csv); replaced whole.")]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer import BadParameter
 from typer.testing import CliRunner
 
+from mia.backtest.trials import Registry
 from mia.cli.backtest import app
-from mia.domain.errors import ConfigError
+from mia.domain.errors import ConfigError, DataError
 
 FEE = ["--fee", "0.0005", "--tick", "0.01", "--jobs", "1"]
 
@@ -88,3 +90,47 @@ def test_two_searches_at_once_another_metric_and_no_data_are_refused(candles: Pa
         result = CliRunner().invoke(app, ["grid", "--strategy", "ema_cross", *arguments, "--data", str(candles), *FEE])
         assert result.exit_code == 2
     assert CliRunner().invoke(app, ["grid", "--strategy", "ema_cross"]).exit_code == 2
+
+
+def test_the_table_tells_overfitting_and_the_choice_out_of_sample_with_what_it_means(candles: Path) -> None:
+    axes = ["--param", "fast_period=3:12:3", "--param", "slow_period=20,40"]
+    out, err = run("--strategy", "ema_cross", *axes, "--data", str(candles), "--validate", "walk_forward", "--folds", "4", *FEE)
+    assert "probability of overfitting   " in out
+    assert "of 12,870 halvings of the days (16 blocks) the best Sharpe of one half was in the lower half of all in the other" in out
+    assert "better than flat (SPA)       p = " in out
+    assert "better than holding (SPA)    p = " in out
+    assert "validation     walk_forward: each fold chosen on all days before it" in out
+    assert "every block begins flat, with all the cash and fresh stops" in err
+
+
+def test_json_has_the_validation_and_so_has_the_folder(candles: Path) -> None:
+    axes = ["--param", "fast_period=3:12:3", "--param", "slow_period=20,40"]
+    found = json.loads(
+        run("--strategy", "ema_cross", *axes, "--data", str(candles), "--validate", "cpcv", "--folds", "4", "--json", *FEE)[0]
+    )
+    stored = json.loads((Path(found["folder"]) / "trust.json").read_text())
+    assert len(found["trust"]["validation"]["rows"]) == 6
+    assert set(found["trust"]["validation"]["rows"][0]["params"]) == set(found["best"][0]["params"])
+    assert stored["overfit"] == found["trust"]["overfit"]
+    assert stored["validation"]["net_returns"] == found["trust"]["validation"]["net_returns"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "why"),
+    [
+        (["--validate", "holdout"], BadParameter, "use one of walk_forward, rolling, purged_k_fold, cpcv"),
+        (["--validate", "walk_forward", "--folds", "20"], ConfigError, "50 days cannot be cut into 21 blocks of at least 5"),
+        (["--validate", "rolling", "--folds", "3", "--train-folds", "4"], ConfigError, "4 blocks to train on: give 1 to 3"),
+        (["--validate", "cpcv", "--folds", "4", "--tested", "4"], ConfigError, "4 of 4 blocks tested: give 1 to 3"),
+        (["--validate", "rolling", "--embargo", "x"], BadParameter, "write a time such as 90s, 15m, 4h or 1d"),
+        (["--validate", "rolling", "--embargo", "60d"], DataError, "purge and embargo leave no sample to train on"),
+    ],
+)
+def test_a_scheme_that_cannot_be_is_refused_before_anything_is_counted(
+    candles: Path, tmp_path: Path, arguments: list[str], error: type[Exception], why: str
+) -> None:
+    result = CliRunner().invoke(app, ["grid", "--strategy", "ema_cross", "--data", str(candles), *arguments, *FEE], catch_exceptions=True)
+    assert why in str(result.exception) or why in " ".join(result.output.replace("│", " ").split())
+    assert isinstance(result.exception, (error, SystemExit))
+    with Registry(tmp_path / "home" / "mia" / "trials.db") as registry:
+        assert registry.count().trials == 0

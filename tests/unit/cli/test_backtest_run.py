@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,21 @@ def test_a_preset_says_what_it_left_out(mia: Mia, candles: Path, tmp_path: Path)
     assert "not charged: fees, spread, latency" in done.out
 
 
+@pytest.mark.data
+def test_the_preset_of_backtesting_py_tells_the_figures_that_it_publishes(mia: Mia, market_data: Path, tmp_path: Path) -> None:
+    params = ["--param", "fast_period=10", "--param", "slow_period=30"]
+    file = market_data / "oracle" / "backtestingpy_GOOG.csv"
+
+    done = mia(
+        "backtest", "run", "--preset", "backtesting.py", "--strategy", "sma_cross", *params, "--data", str(file), "--no-report",
+        "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+
+    told = done.out[done.out.index("by the definitions of backtesting.py") :].splitlines()[1:6]
+    assert [line.split()[-1] for line in told[:1]] == ["51,422.99"]
+    assert [line.split()[-1] for line in told[3:]] == ["0.5806", "-47.980%"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -58,3 +75,27 @@ def test_a_wrong_option_is_named(mia: Mia, candles: Path, options: list[str], me
 
     assert done.code in (2, 4)
     assert message in " ".join((done.out + done.err).split())
+
+
+def test_bars_before_the_span_are_named_in_words_on_the_table_and_on_the_page(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    done = mia(
+        "backtest", "run", "--strategy", "sma_cross", "--param", "fast_period=2", "--param", "slow_period=5", "--data", str(candles),
+        "--fee", "0.001", "--from", "2024-03-03", "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert re.search(r"kept back by  .*warm-up before the span \d+", done.out)
+    assert "trading_disabled" not in done.out
+    assert "warm-up before the span <code>trading_disabled</code>" in page
+    assert "it only teaches the features, and nothing is opened on it" in page
+    assert "<p>Random entries: n/a, " in page
+    assert "\nrandom entries: n/a, " in done.out
+
+
+def test_a_run_names_the_commit_of_its_sources_and_no_path(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    done = mia("backtest", "run", "--strategy", "sma_cross", "--data", str(candles), "--fee", "0.001", "--out", str(tmp_path / "run"))
+
+    text = (tmp_path / "run" / "run.json").read_text()
+    assert done.code == 0
+    assert re.fullmatch("[0-9a-f]{40}|unknown", json.loads(text)["git_commit"])
+    assert str(tmp_path) not in text

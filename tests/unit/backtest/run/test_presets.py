@@ -36,7 +36,7 @@ def test_sma_cross_on_goog_comes_to_what_backtesting_py_publishes(market_data: P
     result = run_of("backtesting.py", market_data / "oracle" / "backtestingpy_GOOG.csv")
 
     equity = result.gathered.marks.equity_e8[1:].astype(np.float64) / 1e8  # of each bar's close; the last one closed everything at its open
-    shown = backtesting_py(equity)
+    shown = backtesting_py(result.gathered.marks.ts_ns[1:], equity)
     assert len(result.trips) == 66
     assert result.gathered.marks.equity_e8[-1] == 51_422_99000000
     assert shown.sharpe == pytest.approx(0.5806, abs=5e-5)

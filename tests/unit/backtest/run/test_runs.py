@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import statistics
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
+from mia.assemble import calendar_files
 from mia.backtest.run import artifacts
 from mia.backtest.run.assumptions import assumptions
 from mia.backtest.run.collect import Collector
+from mia.backtest.run.figures import summary_of
 from mia.backtest.run.prepare import Request, bar_venue, execute, prepare
 from mia.backtest.run.result import Result
 from mia.backtest.run.runner import BarRow, Runner, StrategyFailed, merged
@@ -25,6 +31,7 @@ from mia.domain.errors import ConfigError, DataError
 from mia.domain.events import Bar
 from mia.policy.rules.base import Rule
 from mia.policy.strategy import Target
+from mia.risk.windows import load_windows
 from mia.settings import Settings, load_settings
 from mia.shipped import config_file
 from mia.sim.bar_desk import BarPrices
@@ -43,6 +50,19 @@ def write_candles(path: Path, *, bars: int = BARS, price: float = 50_000.0, peri
         opened = last if k != bars // 2 else close
         high, low = max(opened, close) * 1.0005, min(opened, close) * 0.9995
         rows.append(f"{(START + timedelta(minutes=5 * k)).isoformat()},{opened:.1f},{high:.1f},{low:.1f},{close:.1f},{100 + k % 7}")
+        last = close
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def write_walk(path: Path, *, bars: int) -> Path:
+    """5-minute candles whose closes are a random walk of 0.2 % a bar."""
+    closes = 50_000.0 * np.exp(np.cumsum(np.random.default_rng(2).normal(0.0, 0.002, bars)))
+    rows, last = ["date,open,high,low,close,volume"], 50_000.0
+    for k, close in enumerate(closes.tolist()):
+        rows.append(
+            f"{(START + timedelta(minutes=5 * k)).isoformat()},{last:.1f},{max(last, close):.1f},{min(last, close):.1f},{close:.1f},100"
+        )
         last = close
     path.write_text("\n".join(rows) + "\n")
     return path
@@ -345,3 +365,64 @@ def test_without_what_a_run_is_written_with_nothing_is_run(asked: Asked, monkeyp
 
     with pytest.raises(ConfigError, match=r"pip install 'mia\[train\]'"):
         prepare(asked())
+
+
+def entries_of(request: Request) -> tuple[float | None, str]:
+    summary = summary_of(execute(prepare(request)), load_windows(*calendar_files()), samples=200)
+    found = summary.random_entries
+    return (None if found is None else found.p_value), summary.random_entries_why
+
+
+def test_entries_on_a_wave_are_better_than_random_ones_and_those_drawn_by_lot_are_not(asked: Asked, tmp_path: Path) -> None:
+    long = write_candles(tmp_path / "long.csv", bars=3_000, period=120.0)
+    wide = settings_of(overtrade_trades_per_hour=1_000)
+
+    followed, _ = entries_of(asked(data=(long,), settings=wide))
+    walk = write_walk(tmp_path / "walk.csv", bars=3_000)
+    by_lot = {"data": (walk,), "settings": wide, "strategy": "rule:random"}
+    lots = [asked(**by_lot, params={"turnover": 0.02, "seed": k}) for k in range(1, 8)]
+    drawn = [p for p, _ in map(entries_of, lots) if p is not None]
+
+    assert followed is not None
+    assert followed < 0.01
+    assert len(drawn) == 7
+    assert 0.2 < statistics.median(drawn) < 0.8
+
+
+def test_where_random_entries_say_nothing_the_reason_is_told(asked: Asked, tmp_path: Path) -> None:
+    two = (write_candles(tmp_path / "a.csv"), write_candles(tmp_path / "b.csv", price=3_000.0))
+
+    both = entries_of(asked(data=two, instruments=("binance_usdm:BTCUSDT", "binance_spot:BTCUSDT")))
+    few = entries_of(asked(data=(write_candles(tmp_path / "few.csv", bars=90),)))
+    simulated = entries_of(asked(data=(), instruments=(), duration_s=60.0))
+
+    assert both == (None, "2 instruments share the account")
+    assert few[1].endswith(" trades") or few[1].endswith(" trade")
+    assert simulated == (None, "quotes and trades have no bars to enter at")
+
+
+@pytest.mark.parametrize("given", [{"from_ns": 1}, {"to_ns": 1}, {"days": 3}])
+def test_dates_are_refused_where_the_market_has_none(given: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="the simulated market has no dates"):
+        prepare(Request(settings=settings_of(), strategy="rule:flat", **given))
+
+
+@pytest.mark.slow
+def test_interpreted_kernels_come_to_the_same_bytes_event_by_event(tmp_path: Path) -> None:
+    candles = write_candles(tmp_path / "few.csv", bars=120)
+
+    def run(kernels: str) -> dict[str, bytes]:
+        command = [
+            sys.executable, "-m", "mia.cli.main", "backtest", "run", "--no-report", "--strategy", "ema_cross", "--param", "fast_period=3",
+            "--param", "slow_period=8", "--data", str(candles), "--instrument", "binance_usdm:BTCUSDT", "--cost", "latency.kind=fixed",
+            "--out", str(tmp_path / kernels),
+        ]  # fmt: skip
+        environment = {**os.environ, "MIA_KERNELS": kernels, "XDG_DATA_HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        return {path.name: path.read_bytes() for path in (tmp_path / kernels).iterdir() if path.name != "run.json"}
+
+    found = run("interpreted")
+
+    assert found == run("compiled")
+    assert found["trades.csv"].count(b"\n") > 1

@@ -125,3 +125,47 @@ def test_a_mark_at_midnight_of_the_first_ends_the_month_before() -> None:
 
     assert found[0].months[:3] == [pytest.approx(0.1), pytest.approx(-0.5), None]
     assert found[0].total == pytest.approx(-0.45)
+
+
+def test_an_interval_of_a_group_is_as_wide_as_the_theory_of_independent_returns_says() -> None:
+    random = np.random.default_rng(4)
+    r = random.normal(0.0005, 0.002, 24 * 400)
+    track = track_of(MONDAY + np.arange(len(r) + 1) * HOUR_NS, 1e8 * np.cumprod(np.append(1.0, 1.0 + r)))
+
+    row = summarize(track, no_trips(), samples=2_000).by_hour.rows[5]
+
+    mine = r[5::24]
+    for name, width in (
+        ("mean_return", mine.std(ddof=1) / np.sqrt(400) * 365.25),
+        ("sharpe", np.sqrt((1 + 0.5 * (mine.mean() / mine.std()) ** 2) / 400) * np.sqrt(365.25)),  # Lo (2002), eq. 9
+    ):
+        found = next(f for f in row.figures if f.name == name)
+        assert found.interval is not None
+        assert found.value is not None
+        assert (found.interval.low or 0.0) < found.value < (found.interval.high or 0.0)
+        assert (found.interval.high or 0.0) - (found.interval.low or 0.0) == pytest.approx(2 * 1.96 * width, rel=0.15)
+
+
+def test_a_group_of_all_returns_has_the_interval_of_the_whole() -> None:
+    random = np.random.default_rng(5)
+    n = 24 * 90 + 1
+    track = track_of(MONDAY + np.arange(n) * HOUR_NS, 1e6 * np.exp(np.cumsum(random.normal(0.0, 0.01, n))))
+    closed = trips(list(np.sort(random.random(60) * 2000)), [-1] * 60)._replace(
+        profit_e8=(random.normal(0.0, 50.0, 60) * 1e8).astype(np.int64)
+    )
+
+    found = summarize(track, closed, samples=500)
+
+    (row,) = found.by_regime.rows
+    for name in ("mean_return", "sharpe", "profit"):
+        of_group, whole = next(f for f in row.figures if f.name == name).interval, found.figure(name).interval
+        assert of_group is not None
+        assert whole is not None
+        assert [of_group.low, of_group.high] == pytest.approx([whole.low, whole.high], rel=1e-6)
+
+
+def test_a_group_with_too_little_has_no_interval() -> None:
+    rows = summarize(hourly(15, 13), trips([0.5, 1.5, 13.5], [0, 0, 0]), samples=200).by_hour.rows
+
+    assert all(f.interval is None for row in rows for f in row.figures)
+    assert all(f.value is None for row in rows for f in row.figures if f.name in ("mean_return", "sharpe"))

@@ -27,7 +27,7 @@ def bars(n: int, seed: int = 1) -> Bars:
     opened = np.concatenate([[100.0], close[:-1]]) * np.exp(random.normal(0.0, 0.001, n))
     high = np.maximum(opened, close) * (1 + random.random(n) * 0.005)
     low = np.minimum(opened, close) * (1 - random.random(n) * 0.005)
-    return Bars(np.arange(n, dtype=np.int64), opened, high, low, close, random.random(n))
+    return Bars(np.arange(n, dtype=np.int64), opened, high, low, close, random.random(n), np.arange(n))
 
 
 def test_falls_over_random_orders_are_those_over_all_orders() -> None:
@@ -146,3 +146,28 @@ def test_bad_bars_and_shares_are_refused() -> None:
         noisy_bars(real._replace(low=np.where(np.arange(10) == 4, 1e6, real.low)))
     with pytest.raises(ConfigError, match="share"):
         noisy_bars(real, share=0.0)
+
+
+def test_many_trades_are_looked_at_evenly_and_placed_less_often_so_that_the_time_is_bounded() -> None:
+    n = 60_000
+    close = np.exp(np.cumsum(np.random.default_rng(8).normal(0.0, 0.001, n)))
+    opened = np.arange(0, n - 2, 2)
+
+    found = random_entries(close, np.ones(len(opened), np.int8), opened, opened + 1)
+
+    assert isinstance(found, RandomEntries)
+    assert (found.trades, found.of_trades, found.samples) == (10_000, len(opened), 200)
+    assert "10,000 of 29,999 sides and holding times" in found.words
+
+
+def test_words_follow_the_p_value() -> None:
+    close = np.exp(np.cumsum(np.where(np.arange(400) % 20 < 10, 0.01, -0.01)))
+    opened = np.arange(0, 380, 20)
+
+    good = random_entries(close, np.ones(19, np.int8), opened, opened + 9, samples=300)
+    bad = random_entries(close, -np.ones(19, np.int8), opened, opened + 9, samples=300)
+
+    assert isinstance(good, RandomEntries)
+    assert isinstance(bad, RandomEntries)
+    assert good.words.startswith(f"the entries were better than chance: p = {1 / 301:.4f}")
+    assert bad.words.startswith("that the entries were better than chance is not shown: p = 1.0000")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
+import statistics
 from pathlib import Path
 from statistics import NormalDist
 
@@ -12,6 +14,7 @@ import pytest
 
 from mia.backtest.stats import sharpe
 from mia.backtest.stats.conventions import backtesting_py
+from mia.backtest.stats.periods import DAY_NS
 from mia.domain.errors import DataError
 
 
@@ -89,7 +92,9 @@ def test_the_sma_cross_of_backtesting_py_has_its_figures(market_data: Path) -> N
     Its rules: whole units for all equity at the next open, always long or short, the last trade closed at the last open.
     """
     with (market_data / "oracle" / "backtestingpy_GOOG.csv").open() as file:
-        rows = [(float(row["Open"]), float(row["Close"])) for row in csv.DictReader(file)]
+        read = list(csv.DictReader(file))
+    rows = [(float(row["Open"]), float(row["Close"])) for row in read]
+    ends = np.array([next(iter(row.values())) for row in read], "datetime64[D]").astype(np.int64) * DAY_NS + DAY_NS
     closes = [c for _, c in rows]
     equity, cash, units, entry, wanted, trades = [], 10_000.0, 0, 0.0, 0, 0
     for i, (o, c) in enumerate(rows):
@@ -104,7 +109,7 @@ def test_the_sma_cross_of_backtesting_py_has_its_figures(market_data: Path) -> N
             wanted = 1 if fast[0] < slow[0] and fast[1] > slow[1] else -1 if fast[0] > slow[0] and fast[1] < slow[1] else 0
     equity[-1] = cash + units * (rows[-1][0] - entry)
 
-    found = backtesting_py(np.array(equity))
+    found = backtesting_py(ends, np.array(equity))
 
     assert trades + 1 == 66
     assert round(found.final_equity, 2) == 51_422.99
@@ -114,4 +119,24 @@ def test_the_sma_cross_of_backtesting_py_has_its_figures(market_data: Path) -> N
 
 def test_the_convention_of_others_refuses_equity_at_zero() -> None:
     with pytest.raises(DataError, match="row 2"):
-        backtesting_py(np.array([1.0, 2.0, 0.0, 1.0]))
+        backtesting_py(np.arange(1, 5) * DAY_NS, np.array([1.0, 2.0, 0.0, 1.0]))
+
+
+def test_the_convention_of_others_takes_days_from_shorter_bars_and_the_year_from_weekends() -> None:
+    """Against the library's formulas written out: resampled to days, 365 of them a year where bars close at weekends."""
+    random = np.random.default_rng(6)
+    hours = np.arange(1, 24 * 60 + 1) * DAY_NS // 24
+    equity = 1e4 * np.exp(np.cumsum(random.normal(0.0001, 0.003, len(hours))))
+
+    found = backtesting_py(hours, equity)
+
+    daily = equity[23::24]
+    changes = [b / a - 1.0 for a, b in itertools.pairwise(daily.tolist())]
+    mean = math.exp(math.fsum(math.log1p(c) for c in changes) / len(changes)) - 1.0
+    variance = statistics.variance(changes)
+    annual = (1.0 + mean) ** 365 - 1.0
+    volatility = math.sqrt((variance + (1.0 + mean) ** 2) ** 365 - (1.0 + mean) ** 730)
+    assert found.annual_return == pytest.approx(annual)
+    assert found.annual_volatility == pytest.approx(volatility)
+    assert found.sharpe == pytest.approx(annual / volatility)
+    assert found.max_drawdown == pytest.approx(min(e / max(equity[: k + 1]) - 1.0 for k, e in enumerate(equity.tolist())))
