@@ -13,6 +13,7 @@ from mia.features.plan import Plan
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 NOTHING: Final = from_events(())
+_CHUNK: Final = 1 << 13
 # The columns of bars that read the notional of a bar, which is its mean price: of candles that do not state it they are near to
 # what live has, not equal.
 BY_NOTIONAL: Final = (
@@ -65,8 +66,14 @@ def compute_bars(plan: Plan, close_ns: I64, bars: F64, with_cold: bool = False, 
     matrix = np.empty((len(close_ns), len(plan.columns)), dtype=np.float64)
     kind, recv, a, b, c = (_view(column, np.int64) for column in (outside.kind, outside.ts_recv_ns, outside.a, outside.b, outside.c))
     x, y = _view(outside.x, np.float64), _view(outside.y, np.float64)
-    rows = _view(bars, np.float64)
-    n = plan.run_bars(_view(close_ns, np.int64), rows, kind, recv, a, b, c, x, y, with_cold, ts.data, matrix.data)
+    closes, n, used = _view(close_ns, np.int64), 0, 0
+    latest = np.maximum.accumulate(close_ns)
+    for start in range(0, len(close_ns), _CHUNK):  # bars may lie column by column: only so many are copied at once
+        stop = min(start + _CHUNK, len(close_ns))
+        rows = _view(bars[start:stop], np.float64)
+        slow = (column[used:] for column in (kind, recv, a, b, c, x, y))
+        n += plan.run_bars(closes[start:stop], rows, *slow, with_cold, ts[n:].data, matrix[n:].data)
+        used = int(np.searchsorted(outside.ts_recv_ns, latest[stop - 1]))
     if n == len(ts):  # nothing was left out: a copy would cost a fifth of all the time
         return ts, matrix
     return ts[:n].copy(), matrix[:n].copy()

@@ -107,7 +107,13 @@ class BarAccount(BarDecider):  # type: ignore[misc]
         """verb * 64 + code of a hold that _find_quiet is certain of."""
         if signal != signal:
             return 64 + (2 if self.lots < 0 else self.opening)
-        cap: cython.longlong = cap_lots(equity, price, self.unit, self.share_num, self.share_den, self.position_max)
+        cap: cython.longlong = 0
+        if equity > self.plain or price * self.unit > self.plain:
+            cap = cap_lots(equity, price, self.unit, self.share_num, self.share_den, self.position_max)
+        elif equity > 0:
+            cap = equity * self.share_num // (price * self.unit * self.share_den)
+            if cap > self.position_max:
+                cap = self.position_max
         target: cython.longlong = whole(signal * cap)
         if self.lots == 0 and target < 0 and self.derivative == 0:
             return 16

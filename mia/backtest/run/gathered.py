@@ -84,5 +84,4 @@ class Gathered(NamedTuple):
 
 def exposure_of(equity_e8: I64, notional_e8: F64) -> F64:
     """Signed notional over equity; 0 where there is no equity."""
-    equity = equity_e8.astype(np.float64)
-    return np.divide(notional_e8, equity, out=np.zeros(len(equity)), where=equity > 0.0)
+    return np.divide(notional_e8, equity_e8, out=np.zeros(len(equity_e8)), where=equity_e8 > 0)
