@@ -71,8 +71,10 @@ def compute_bars(plan: Plan, close_ns: I64, bars: F64, with_cold: bool = False, 
     for start in range(0, len(close_ns), _CHUNK):  # bars may lie column by column: only so many are copied at once
         stop = min(start + _CHUNK, len(close_ns))
         rows = _view(bars[start:stop], np.float64)
-        slow = (column[used:] for column in (kind, recv, a, b, c, x, y))
-        n += plan.run_bars(closes[start:stop], rows, *slow, with_cold, ts[n:].data, matrix[n:].data)
+        n += plan.run_bars(
+            closes[start:stop], rows, kind[used:], recv[used:], a[used:], b[used:], c[used:], x[used:], y[used:], with_cold, ts[n:].data,
+            matrix[n:].data,
+        )  # fmt: skip
         used = int(np.searchsorted(outside.ts_recv_ns, latest[stop - 1]))
     if n == len(ts):  # nothing was left out: a copy would cost a fifth of all the time
         return ts, matrix
