@@ -176,7 +176,10 @@ class BarAccount(BarDecider):  # type: ignore[misc]
         if self.pending != 0 or self.protected != 0 or leave_ns < close_ns:
             self._open(j, open_ns, opened)
             if leave_ns < close_ns and self.lots != 0:
-                self._leave(j, leave_ns, open_ns, close_ns, opened, close)
+                if self.protected != 0:
+                    self._stopped(j, leave_ns, high, low, close)
+                if self.lots != 0:
+                    self._leave(j, leave_ns, open_ns, close_ns, opened, close)
             if self.protected != 0:
                 self._within(j, close_ns - 1 if close_ns - 1 > open_ns else open_ns, high, low, close)
         self.mark2 = 2 * close

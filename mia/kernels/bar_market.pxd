@@ -12,6 +12,7 @@ cdef class BarMarket(BarBooks):
     @cython.final
     cdef long long _market(self, Py_ssize_t bar, long long ts, long long price) except? -1
     @cython.final
+    cdef long long _stopped(self, Py_ssize_t bar, long long ts, long long high, long long low, long long close) except? -1
     cdef long long _within(self, Py_ssize_t bar, long long ts, long long high, long long low, long long close) except? -1
     @cython.final
     cdef long long _leave(self, Py_ssize_t bar, long long ts, long long open_ns, long long close_ns, long long opened, long long close) except? -1

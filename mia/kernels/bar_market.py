@@ -92,12 +92,22 @@ class BarMarket(BarBooks):  # type: ignore[misc]
         self, bar: cython.Py_ssize_t, ts: cython.longlong, high: cython.longlong, low: cython.longlong, close: cython.longlong
     ) -> cython.longlong:
         """The stop before the take, at its level."""
-        is_short: cython.bint = self.protected < 0
-        if self._beyond(True, high if is_short else low):
-            self._protected(bar, ts, True, close if self._beyond(True, low if is_short else high) else self.stop)
-        elif self._beyond(False, low if is_short else high):
+        if self._stopped(bar, ts, high, low, close) == 0 and self._beyond(False, low if self.protected < 0 else high):
             self._protected(bar, ts, False, self.take)
         return 0
+
+    @cython.final
+    @cython.cfunc
+    @cython.exceptval(-1, check=True)
+    def _stopped(
+        self, bar: cython.Py_ssize_t, ts: cython.longlong, high: cython.longlong, low: cython.longlong, close: cython.longlong
+    ) -> cython.longlong:
+        """The stop fills where the bar reaches it: 1."""
+        is_short: cython.bint = self.protected < 0
+        if not self._beyond(True, high if is_short else low):
+            return 0
+        self._protected(bar, ts, True, close if self._beyond(True, low if is_short else high) else self.stop)
+        return 1
 
     @cython.final
     @cython.cfunc

@@ -168,6 +168,14 @@ class BarVenue:
                 within_ns = bar.close_ns - 1
                 heapq.heappush(self._steps, (within_ns if within_ns > bar.open_ns else bar.open_ns, _WITHIN, bar.instrument))
 
+    def look_at_stops(self, now_ns: int) -> None:
+        """Orders may be sent now, within the bars: a stop that its bar reaches was reached before, the worse of the two."""
+        for desk in self._desks.values():
+            bar = desk.bar
+            if bar is not None and bar.open_ns <= now_ns < bar.close_ns:
+                while self._stop_reached(desk, bar, now_ns):
+                    pass
+
     def close_bars(self) -> None:
         """The bars are over: their closes are the marks of what is decided next."""
         for desk in self._desks.values():
@@ -230,15 +238,8 @@ class BarVenue:
         assert bar is not None
         if not desk.orders and not self._costs.liquidates:
             return False
-        for resting in self._waiting(desk, "stop"):
-            order = resting.order
-            worst, best = (bar.high_ticks, bar.low_ticks) if order.side == BUY else (bar.low_ticks, bar.high_ticks)
-            if is_beyond(order, worst):
-                ticks = bar.close_ticks if is_beyond(order, best) else order.stop_ticks
-                if self._costs.liquidates and self._books.liquidate_below({order.instrument: ticks}, now_ns):
-                    return True
-                if self._books.take(desk, resting, 2 * ticks, now_ns):
-                    return True
+        if self._stop_reached(desk, bar, now_ns):
+            return True
         if self._costs.liquidates and desk.position.lots:
             worst_ticks = {number: self._books.worse(other) for number, other in self._desks.items()}
             if self._books.liquidate_below(worst_ticks, now_ns):
@@ -251,6 +252,19 @@ class BarVenue:
                     continue
                 done = self._books.make(desk, resting, now_ns) if kind == "limit" else self._take(desk, resting, now_ns)
                 if done:
+                    return True
+        return False
+
+    def _stop_reached(self, desk: BarDesk, bar: BarPrices, now_ns: int) -> bool:
+        """The first stop that the bar's path reaches, or the liquidation that is nearer."""
+        for resting in self._waiting(desk, "stop"):
+            order = resting.order
+            worst, best = (bar.high_ticks, bar.low_ticks) if order.side == BUY else (bar.low_ticks, bar.high_ticks)
+            if is_beyond(order, worst):
+                ticks = bar.close_ticks if is_beyond(order, best) else order.stop_ticks
+                if self._costs.liquidates and self._books.liquidate_below({order.instrument: ticks}, now_ns):
+                    return True
+                if self._books.take(desk, resting, 2 * ticks, now_ns):
                     return True
         return False
 

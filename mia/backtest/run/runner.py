@@ -143,6 +143,9 @@ class Runner:
             for ts in leave_ns:
                 while (report := pop(ts, self._seq + 1)) is not None:
                     self.accept(report)
+                venue.look_at_stops(ts)
+                while (report := pop(ts, self._seq + 1)) is not None:
+                    self.accept(report)
                 self.accept(Timer(self._seq + 1, 0, ts))
             while (report := pop(close_ns, self._seq + 1)) is not None:
                 self.accept(report)

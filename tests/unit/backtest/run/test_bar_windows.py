@@ -99,11 +99,20 @@ def test_the_half_spread_comes_on_top_of_the_line(run: Any, compiled: bool) -> N
 
 
 @both
-def test_what_the_bar_does_after_the_window_began_is_not_met_by_the_position(run: Any, compiled: bool) -> None:
-    deep = (10_000, 10_000, 9_000, 9_600)  # the stop lies at 9,800
+def test_a_stop_that_the_bar_reaches_was_reached_before_the_window_the_worse_of_the_two(run: Any, compiled: bool) -> None:
+    deep = (10_000, 10_000, 9_000, 9_600)  # the stop lies at 9,800, the line at 9,900
     result = run([STEADY, STEADY, deep, STEADY], blackout(2.25, 3), compiled)
 
-    assert exits(result) == [(2.25, 9_900)]
+    assert exits(result) == [(2.25, 9_800)]
+    assert result.gathered.orders[-1].purpose == "take"  # none but those that were sent with the entry
+
+
+@both
+def test_a_take_that_the_bar_reaches_is_not_met_once_the_window_began(run: Any, compiled: bool) -> None:
+    high = (10_000, 11_000, 10_000, 10_100)  # the take lies at 10,300 or above
+    result = run([STEADY, STEADY, high, STEADY], blackout(2.25, 3), compiled)
+
+    assert exits(result) == [(2.25, 10_025)]
 
 
 @both
@@ -147,7 +156,8 @@ def test_a_window_that_begins_at_a_bars_end_is_left_to_its_decision(run: Any, co
 @both
 def test_how_the_bar_ends_does_not_change_what_is_decided_inside_it(run: Any, compiled: bool) -> None:
     ends = [
-        run([STEADY, STEADY, last], blackout(2.25, 2.5), compiled) for last in ((10_000, 10_000, 10_000, 10_000), (10_000, 20_000, 1, 1))
+        run([STEADY, STEADY, last], blackout(2.25, 2.5), compiled)
+        for last in ((10_000, 10_000, 10_000, 10_000), (10_000, 20_000, 9_900, 9_900))
     ]
 
     sent = [[o for o in result.gathered.orders if o.ts_ns < at(3)] for result in ends]
