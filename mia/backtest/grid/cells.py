@@ -92,7 +92,7 @@ class Cells:
         self._none = np.zeros(0, np.int64)
         self._prices = np.ascontiguousarray(history.rows[:, :4]).astype(np.int64)
         self._open_ns, self._close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
-        self._windows = fused.calendar(windows, family, self._open_ns, self._close_ns)
+        self._windows = fused.calendar(windows, family, self._open_ns, self._close_ns).for_kernel(self._close_ns)
         self._columns: OrderedDict[str, _Column] = OrderedDict()
         self._rows = np.zeros((self.n, 1), np.float32)
         self._in_rows: list[str] = []

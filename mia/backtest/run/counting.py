@@ -39,6 +39,7 @@ def counted_run(prepared: Prepared, windows: Windows, by: By = "user", *, compil
     with Registry() as registry:
         with registry.counted(trial, by) as scores:
             result = execute(prepared, compiled=compiled)
+            del prepared  # the history: whoever gave it away has that memory for the figures
             scores.append(score_of(result, windows))
         data = sorted(SealLog().related(ref.sha256 for ref in trial.data))
         return Counted(result, trial, registry.count(trial.family, data))

@@ -102,9 +102,11 @@ def _entries(columns: RunColumns) -> RandomEntries | str:
 def track_of(marks: Marks, from_ns: int) -> Track:
     """The account from the first moment on at which it might trade; of marks of one time the last."""
     first = max(0, int(np.searchsorted(marks.ts_ns, from_ns, side="right")) - 1)
-    last_of_its_time = np.append(np.diff(marks.ts_ns) > 0, True)
-    at = np.flatnonzero(last_of_its_time)
-    at = at[at >= first]
+    last_of_its_time = np.append(marks.ts_ns[1:] > marks.ts_ns[:-1], True)
+    at: I64 | slice = slice(first, None)
+    if not last_of_its_time.all():  # else no copy: of a million marks each column is 8 MB
+        at = np.flatnonzero(last_of_its_time)
+        at = at[at >= first]
     return Track(marks.ts_ns[at], marks.equity_e8[at], marks.exposure[at], marks.regime[at])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,7 @@ _PART_MAX: Final = 1 << 61  # of a share's fraction, as mia.kernels.exact takes 
 DAY_NS: Final = 86_400_000_000_000
 _ARENA_BYTES: Final = 64 << 20
 SIGNALS: Final = "signals"  # the rule whose column nothing but events can fill
+_PIECE: Final = 1 << 17
 _TYPES: Final = ("market", "stop", "take", "market")  # by kind of order
 _PURPOSES: Final = ("entry", "stop", "take", "exit")
 
@@ -181,16 +182,19 @@ def parameters(spec: RunSpec) -> array[int]:
 
 
 class Calendar(NamedTuple):
-    """What trade windows say of a history, as the kernel reads it: int64[n] each.
+    """What trade windows say of a history: int64[n] each.
 
     codes: number in CODES of what forbids openings at each close, 0 for nothing, and FLATTEN more where positions are to be closed.
-    leaves: when, from a bar's open until before its end, that is first so, NEVER_NS where it is not. turns: for each bar the first one
-    after it that closes on another UTC day or under another code, or that has such a time in it; n when there is none.
+    leaves: when, from a bar's open until before its end, that is first so, NEVER_NS where it is not (of one value where it never is).
     """
 
     codes: I64
     leaves: I64
-    turns: I64
+
+    def for_kernel(self, close_ns: I64, at: slice = slice(None)) -> tuple[I64, I64, I64]:
+        """(codes, leaves, turns) of these bars, as BarAccount.run takes them."""
+        codes, leaves = self.codes[at], np.require(self.leaves[at], np.int64, ["C", "W"])
+        return codes, leaves, _turns(close_ns[at], codes, leaves)
 
 
 def calendar(windows: Windows, family: str, open_ns: I64, close_ns: I64) -> Calendar:
@@ -203,24 +207,28 @@ def calendar(windows: Windows, family: str, open_ns: I64, close_ns: I64) -> Cale
     starts = np.array([state.from_ns for state in states])
     starts[0] = min(starts[0], int(open_ns[0]))
     number = [CODES.index(str(state.code)) + FLATTEN * state.is_flatten for state in states]
-    codes = np.array(number, np.int64)[np.searchsorted(starts, close_ns, side="right") - 1]
-    leaves = np.full(len(close_ns), NEVER_NS)
+    begins = np.append(np.searchsorted(close_ns, starts[1:], side="left"), len(close_ns))
+    codes = np.repeat(np.array(number, np.int64), np.diff(begins, prepend=0))
+    leaves = np.broadcast_to(np.int64(NEVER_NS), len(close_ns))  # takes no memory
     ends = np.array([state.until_ns for state in states])
     wants_flat = np.array([state.is_flatten for state in states])
     if wants_flat.any():
+        leaves = leaves.copy()
         starts, ends = starts[wants_flat], ends[wants_flat]
         from_ns = np.maximum(open_ns, np.concatenate([open_ns[:1], close_ns[:-1]]))
         at = np.searchsorted(ends, from_ns, side="right")
         seen = np.maximum(from_ns, starts[np.minimum(at, len(ends) - 1)])
         is_seen = (at < len(ends)) & (seen < close_ns - 1)
         leaves[is_seen] = seen[is_seen]
-    return Calendar(codes, leaves, _turns(close_ns, codes, leaves))
+    return Calendar(codes, leaves)
 
 
 def _turns(close_ns: I64, codes: I64, leaves: I64) -> I64:
-    n = len(close_ns)
-    turns = np.flatnonzero((np.diff(close_ns // DAY_NS) != 0) | (np.diff(codes) != 0) | (leaves[1:] != NEVER_NS)) + 1
-    return np.append(turns, n)[np.searchsorted(turns, np.arange(n), side="right")]
+    """For each bar the first one after it that closes on another UTC day or under another code, or that is left; n when there is none."""
+    day = close_ns // DAY_NS
+    turns = np.flatnonzero((day[1:] != day[:-1]) | (codes[1:] != codes[:-1]) | (leaves[1:] != NEVER_NS)) + 1
+    ends = np.append(turns, len(close_ns))
+    return np.repeat(ends, np.diff(ends, prepend=0))
 
 
 def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, calendar: Calendar) -> Fused | None:
@@ -229,7 +237,6 @@ def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, ca
     signals: float64[n], the rule's after each bar, NaN where it is not warm.
     """
     n = len(history.close_ns)
-    prices = history.rows[:, :4].astype(np.int64, order="C")
     open_ns, close_ns = (np.require(x, np.int64, ["C", "W"]) for x in (history.open_ns, history.close_ns))
     room = [max(1024, n // 16), max(1024, n // 8)]
     while True:
@@ -237,10 +244,19 @@ def run(account: array[int], cash_e8: int, history: BarHistory, signals: F64, ca
         verdicts = np.zeros(n, np.int64)
         logs = [np.zeros((size, len(fields)), np.int64) for size, fields in zip(room, (FILL_FIELDS, ORDER_FIELDS), strict=True)]
         kernel = BarAccount(memoryview(account), cash_e8, *(log.data for log in logs))
-        kernel.run(open_ns, close_ns, prices, signals, *calendar, 0, n, equity[1:], cash[1:], lots[1:], verdicts)
-        if kernel.bad:
-            return None
-        used = [kernel.fills, kernel.orders]
+        used = [0, 0]
+        for start in range(0, n, _PIECE):  # the kernel's prices are whole numbers of their own: only so many at once
+            at = slice(start, min(start + _PIECE, n))
+            prices = history.rows[at, :4].astype(np.int64, order="C")
+            kernel.run(
+                open_ns[at], close_ns[at], prices, signals[at], *calendar.for_kernel(close_ns, at), 0, len(prices), equity[1:][at],
+                cash[1:][at], lots[1:][at], verdicts[at],
+            )  # fmt: skip
+            if kernel.bad:
+                return None
+            for k, done in enumerate((kernel.fills, kernel.orders)):
+                logs[k][used[k] : done, 0] += start  # it counts bars from where it was asked to begin
+                used[k] = done
         if used[0] <= room[0] and used[1] <= room[1]:
             fills, orders = logs[0][: used[0]], logs[1][: used[1]]
             return Fused(equity, cash, lots, fills, orders, verdicts, bool(kernel.is_tripped), kernel.trades, kernel.fees)
@@ -293,10 +309,23 @@ def gather(spec: RunSpec, history: BarHistory, given: Signals | None = None) -> 
     found = run(parameters(spec), spec.cash_e8, history, signals, calendar(windows, family, history.open_ns, history.close_ns))
     if found is None:
         return None
-    return ((strategy.name, strategy.sha256),), _gathered(spec, history, signals, found)
+    counters, decisions = _counters(found), _decisions(history, signals, found)
+    del signals
+    found = found._replace(verdicts=found.verdicts[:0].copy())  # both are told: of a million bars each column is 8 MB
+    return ((strategy.name, strategy.sha256),), _gathered(spec, history, found, counters, decisions)
 
 
-def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) -> Gathered:
+def _counters(found: Fused) -> dict[str, Any]:
+    left = int(np.count_nonzero(found.orders[:, 6] == EXIT_ORDER))
+    alerts = ({"drawdown_stop": 1} if found.is_tripped else {}) | ({"session_exit": left} if left else {})
+    return {
+        "market_events": len(found.verdicts), "decisions": len(found.verdicts), "orders": len(found.orders), "fills": len(found.fills),
+        "trades": found.trades, "verbs": dict(sorted(found.verbs().items())), "codes": dict(sorted(found.codes().items())),
+        "alerts": alerts,
+    }  # fmt: skip
+
+
+def _gathered(spec: RunSpec, history: BarHistory, found: Fused, counters: dict[str, Any], decisions: list[DecisionRow]) -> Gathered:
     terms = Terms.of(0, history.instrument)
     fills = [
         OrderFilled(0, ts, ts, str(order), f"F{k}", 0, side, price, lots, fee, False)
@@ -312,31 +341,27 @@ def _gathered(spec: RunSpec, history: BarHistory, signals: F64, found: Fused) ->
     ]
     portfolio = Portfolio(instance=spec.settings.instance.name, currency=spec.currency, cash_e8=spec.cash_e8)
     trades = [r for fill in fills for r in portfolio.apply_fill(terms, fill, fill.ts_recv_ns, UNIFORM) if r.is_closed]
-    closes = np.concatenate([np.zeros(1), history.rows[:, 3]]).astype(np.int64)  # before the first bar there is no price
-    notional = 2 * closes
-    notional *= found.all_lots
+    mids2 = np.zeros(len(found.all_lots), np.int64)  # before the first bar there is no price
+    mids2[1:] = history.rows[:, 3]
+    mids2 *= 2
+    notional = mids2 * found.all_lots
     notional *= terms.unit_e8
     notional //= 2
+    exposure = exposure_of(found.all_equity_e8, notional)
+    del notional  # of a million bars each column is 8 MB
     start = int(history.open_ns[0])
     marks = Marks(
         np.concatenate([[start], history.close_ns]),
         found.all_equity_e8,
         found.all_cash_e8,
         found.all_lots[:, None],
-        2 * closes[:, None],
-        exposure_of(found.all_equity_e8, notional.astype(np.float64)),
-        np.full(len(closes), -1, np.int8),
+        mids2[:, None],
+        exposure,
+        np.full(len(mids2), -1, np.int8),
     )
-    left = int(np.count_nonzero(found.orders[:, 6] == EXIT_ORDER))
-    alerts = ({"drawdown_stop": 1} if found.is_tripped else {}) | ({"session_exit": left} if left else {})
-    verbs, codes = found.verbs(), found.codes()
-    counters = {
-        "market_events": len(signals), "decisions": len(signals), "orders": len(orders), "fills": len(fills), "trades": len(trades),
-        "verbs": dict(sorted(verbs.items())), "codes": dict(sorted(codes.items())), "alerts": alerts,
-    }  # fmt: skip
     return Gathered(
         marks=marks, orders=orders, fills=fills, fill_orders=[int(fill.client_order_id) for fill in fills], money=fills, moments=moments,
-        decisions=_decisions(history, signals, found), trades=trades, end_mids2=[2 * int(closes[-1])], counters=counters,
+        decisions=decisions, trades=trades, end_mids2=[int(mids2[-1])], counters=counters,
     )  # fmt: skip
 
 
@@ -344,7 +369,7 @@ def _decisions(history: BarHistory, signals: F64, found: Fused) -> list[Decision
     """Verdicts in runs of the same, those that were acted on one by one."""
     verdicts = found.verdicts
     acted = verdicts >> 6 >= VERBS.index("buy")
-    starts = np.flatnonzero((np.diff(verdicts, prepend=-1) != 0) | acted)
+    starts = np.flatnonzero(np.append(True, verdicts[1:] != verdicts[:-1]) | acted)
     ends = np.append(starts[1:], len(verdicts)) - 1
     # The position that was decided on: before what the close itself filled.
     before = found.lots.copy()

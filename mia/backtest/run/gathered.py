@@ -82,6 +82,6 @@ class Gathered(NamedTuple):
     counters: dict[str, Any]
 
 
-def exposure_of(equity_e8: I64, notional_e8: F64) -> F64:
+def exposure_of(equity_e8: I64, notional_e8: F64 | I64) -> F64:
     """Signed notional over equity; 0 where there is no equity."""
     return np.divide(notional_e8, equity_e8, out=np.zeros(len(equity_e8)), where=equity_e8 > 0)

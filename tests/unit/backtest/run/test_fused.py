@@ -217,7 +217,7 @@ def test_marks_that_are_not_asked_for_change_nothing(seed: int, monkeypatch: pyt
         logs = np.zeros((size, 10), np.int64), np.zeros((size, 7), np.int64)
         account = BarAccount(memoryview(fused.parameters(spec)), spec.cash_e8, *(log.data for log in logs))
         marks = [np.zeros(size, np.int64) for _ in range(4)]
-        account.run(history.open_ns, history.close_ns, prices, signals, *calendar, 0, N, *marks)
+        account.run(history.open_ns, history.close_ns, prices, signals, *calendar.for_kernel(history.close_ns), 0, N, *marks)
         ends.append((account.cash, account.lots, account.equity, account.peak, account.fees, account.trades, account.turnover, account.bad))
     assert ends[0] == ends[1]
 
