@@ -141,7 +141,7 @@ def value_text(value: float | int, unit: Unit) -> str:
     if unit == "money":
         return f"{value:,.2f}"
     if unit == "periods":
-        return f"{value:,.1f}"
+        return f"{value:,.1f} periods"
     if unit == "probability":
         return f"{value:.4f}"
     return f"{value:,.3f}" if abs(value) < 1e9 else f"{value:.4g}"
