@@ -606,7 +606,8 @@ def test_a_window_that_flattens_cancels_what_rests_also_beside_dust_and_while_an
 
 def refuse(r: Any, times: int) -> list[int]:
     """Tenths of a second until each of so many exits, all of them refused by the venue."""
-    r.answers, begin, tries = False, r.now, []
+    tries: list[int] = []
+    r.answers, begin = False, r.now
     while len(tries) < times:
         for e in exits(r.timer()):
             tries.append((r.now - begin) // 10**8)
@@ -634,12 +635,13 @@ def test_an_exit_that_was_refused_on_one_instrument_holds_up_no_other(rig: Make,
     r = rig(started=False, windows=windows(BLACKOUT))
     config = r.engine.config
     two = (config.instruments[0], msgspec.structs.replace(config.instruments[0], symbol="Y"))
-    lanes = tuple(LaneSpec(instrument=i, strategy=s) for i, s in enumerate((r.says, says())))
+    strategies = r.says, says()
+    lanes = tuple(LaneSpec(instrument=i, strategy=s) for i, s in enumerate(strategies))
     r.engine = Engine(msgspec.structs.replace(config, instruments=two, lanes=lanes))
     r.give(ev.RunStarted, 1, "test", "paper", {}, "{}", "hash")
     r.give(ev.TradingEnabled)
-    for lane in lanes:
-        lane.strategy.signal = 0.4
+    for strategy in strategies:
+        strategy.signal = 0.4
     r.quote(dt_ms=4000)
     r.give(ev.Quote, 1, 10_000, 10_002, 50, 50)
     r.answers = False
