@@ -19,7 +19,7 @@ from mia.domain.instruments import MONEY_SCALE
 from mia.engine.engine import Engine
 from mia.engine.lane import Lane, Market
 from mia.features.plan import Missing, missing_columns
-from mia.store.reconciled import read_reconciled
+from mia.store.reconciled import LastReconciled
 from miad.core import Core
 from miad.latency import Latencies
 from miad.links import Links
@@ -66,6 +66,7 @@ class Reporter:
         self._queues: Final = queues
         self._dropped: Final = dropped
         self._alerts: Final = alerts
+        self._compared: Final = LastReconciled(identity.state_dir)
         self._started_s: Final = time.monotonic()
         self._cpu_seen: tuple[float, float] = (time.monotonic(), time.process_time())
         self._cpu_percent = 0.0
@@ -77,7 +78,7 @@ class Reporter:
         counters, portfolio, risk = state.counters, state.portfolio, state.risk
         equity = portfolio.equity_e8(state.marks2)
         alerts, last_alert = self._alerts()
-        compared = read_reconciled(who.state_dir)[-1:]
+        compared = self._compared.look()
         return Status(
             version=__version__,
             instance=who.instance,
@@ -98,9 +99,9 @@ class Reporter:
             start_cash=f"{who.start_cash:f}",
             day_profit=money(equity - risk.day_start_equity_e8) if risk.is_started else "",
             drawdown=round(risk.drawdown, 6),
-            reconciled_day=compared[0].day if compared else "",
-            reconciled_difference=money(compared[0].difference_e8) if compared else "",
-            reconciled_trades=compared[0].trades if compared else 0,
+            reconciled_day=compared.day if compared else "",
+            reconciled_difference=money(compared.difference_e8) if compared else "",
+            reconciled_trades=compared.trades if compared else 0,
             seq=self._core.seq,
             events=counters.market_events,
             decisions=counters.decisions,

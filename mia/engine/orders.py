@@ -131,10 +131,15 @@ class Orders:
             return
         state, known, position = self._engine.state, market.state, market.position
         mid2 = state.mid2[market.index]
-        if state.is_recovering or state.risk.is_killed or not mid2 or protect.is_dust(position, mid2, market.terms):
+        if state.is_recovering or state.risk.is_killed or not mid2:
             return
-        if ts - known.last_stop_ns < _STOP_AGAIN_NS or ts < state.risk.cool_until_ns.get(NO_LANE, 0):
+        self._cancel(market, False, ts, out)  # also of a dust position, and while an exit waits: what rests would open more
+        if not position.lots or protect.is_dust(position, mid2, market.terms):
             return
+        if ts - known.last_stop_ns < _STOP_AGAIN_NS or ts < state.risk.cool_until_ns.get(_exits_of(market), 0):
+            return
+        for lane in market.lanes:
+            lane.state.target_lots = 0  # as of a decision that is told to be flat: no other lane's decision opens it again
         sent = state.counters.orders
         self.flatten(market, ts, out)
         if state.counters.orders > sent:
@@ -214,7 +219,8 @@ class Orders:
         elif isinstance(e, ev.OrderRejected):
             if e.code == "reduce_only" or not applied.is_closed:
                 return  # an exit that its own stop overtook, or an order that was over: the venue refused nothing
-            state.risk.note_reject(lane, e.ts_recv_ns)
+            whose = lane if lane >= 0 or applied.order is None else _exits_of(self._engine.markets[applied.order.instrument])
+            state.risk.note_reject(whose, e.ts_recv_ns)
             out.append(RaiseAlert("warning", "order_rejected", f"{e.client_order_id}: {e.code} {e.reason}".rstrip()))
         elif isinstance(e, ev.OrderAccepted) and applied.order is not None and self._is_unwanted(applied.order):
             self.emit([CancelOrder(e.client_order_id, applied.order.instrument)], lane, e.ts_recv_ns, out)
@@ -241,6 +247,7 @@ class Orders:
                 market.state.won.append(record.profit_e8 > 0)
                 del market.state.won[:-3]
         state.risk.note_fill(lane)
+        state.risk.note_fill(_exits_of(market))
         if applied.order is not None and _is_protective(applied.order) and applied.is_closed:
             self._cool_down(market, e.ts_recv_ns)
         engine.update_equity(e.ts_recv_ns, out)
@@ -302,6 +309,11 @@ class Orders:
     @staticmethod
     def _lane_of(market: Market) -> int:
         return market.lanes[0].index if market.lanes else NO_LANE
+
+
+def _exits_of(market: Market) -> int:
+    """Stands for a lane where rejections of exits that no lane asked for are counted: those of one instrument hold up no other's."""
+    return NO_LANE - market.index
 
 
 def _is_protective(order: Order) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -37,9 +38,34 @@ def read_reconciled(folder: Path) -> list[ReconciledDay]:
     """The days of a state directory, in order; none when there is no such file, or it is none of ours: nothing depends on it."""
     try:
         with (folder / FILE).open("rb") as file:
-            return msgspec.json.decode(file.read(_SIZE_MAX), type=list[ReconciledDay])
-    except (OSError, msgspec.MsgspecError):
+            days = msgspec.json.decode(file.read(_SIZE_MAX), type=list[ReconciledDay])
+        for day in days:
+            date.fromisoformat(day.day)
+    except (OSError, ValueError):  # msgspec's errors are ValueErrors
         return []
+    return days
+
+
+class LastReconciled:
+    """The last day of a state directory, read again only when the file changed: it is asked for on the daemon's one thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder: Final = folder
+        self._seen: tuple[int, int, int] | None = None
+        self._day: ReconciledDay | None = None
+
+    def look(self) -> ReconciledDay | None:
+        """None when there is none."""
+        try:
+            stat = (self._folder / FILE).stat()
+        except OSError:
+            seen = None
+        else:
+            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if seen != self._seen:
+            self._seen = seen
+            self._day = next(reversed(read_reconciled(self._folder)), None)
+        return self._day
 
 
 def record_reconciled(folder: Path, days: Iterable[ReconciledDay]) -> Path:

@@ -117,7 +117,7 @@ class Rig:
 
     def fill_of(self, e: SubmitOrder, price_ticks: int, lots: int) -> tuple[Any, tuple[Any, ...]]:
         self.fills += 1
-        return ev.OrderFilled, (e.client_order_id, f"F{self.fills}", 0, e.side, price_ticks, lots, 0, False)
+        return ev.OrderFilled, (e.client_order_id, f"F{self.fills}", e.instrument, e.side, price_ticks, lots, 0, False)
 
     def quote(self, bid: int = 10_000, ask: int | None = None, *, dt_ms: int = 100, lots: int = 50) -> list[AnyEffect]:
         self.bid, self.ask = bid, bid + 2 if ask is None else ask

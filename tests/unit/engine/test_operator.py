@@ -12,7 +12,10 @@ import pytest
 from mia.domain import events as ev
 from mia.domain.codes import Code
 from mia.domain.effects import CancelOrder, Halt, RaiseAlert, RecordRisk, SubmitOrder
+from mia.engine.engine import Engine
+from mia.engine.lane import LaneSpec
 from mia.execution.settings import ExecutionSettings
+from tests.unit.engine.conftest import START_NS
 
 Make = Callable[..., Any]
 LIMIT = ExecutionSettings(entry="limit", dead_band_share=0.0)
@@ -585,3 +588,82 @@ def test_a_window_that_flattens_cancels_the_entry_that_rests(rig: Make, windows:
     cancels = [e.client_order_id for e in r.timer(1100) if isinstance(e, CancelOrder)]
 
     assert cancels == [resting]
+
+
+@pytest.mark.parametrize("kind", ["spot", "perpetual"])
+def test_a_window_that_flattens_cancels_what_rests_also_beside_dust_and_while_an_exit_waits(rig: Make, windows: Make, kind: str) -> None:
+    r = rig(kind=kind, windows=windows(BLACKOUT), execution=ExecutionSettings(dead_band_share=0.0, entry="limit"))
+    market = r.engine.markets[0]
+    market.terms = msgspec.structs.replace(market.terms, min_notional_e8=10**8)
+    r.engine.state.risk.cool_until_ns[-1] = r.now + 60_000_000_000  # the venue has just refused an exit
+    r.decide(1.0, dt_ms=4000)
+    (resting,) = r.working
+
+    cancels = [e.client_order_id for e in r.timer(1100) if isinstance(e, CancelOrder)]
+
+    assert cancels == [resting]
+
+
+def refuse(r: Any, times: int) -> list[int]:
+    """Tenths of a second until each of so many exits, all of them refused by the venue."""
+    tries: list[int] = []
+    r.answers, begin = False, r.now
+    while len(tries) < times:
+        for e in exits(r.timer()):
+            tries.append((r.now - begin) // 10**8)
+            r.give(ev.OrderRejected, e.client_order_id, "busy", "")
+    r.answers = True
+    return tries
+
+
+def test_a_fill_shows_that_the_venue_takes_orders_again_so_that_the_next_refused_exit_does_not_wait_long(rig: Make, windows: Make) -> None:
+    later = {"start": "2025-06-15T15:16:45Z", "end": "2025-06-15T15:17:45Z", "position": "flatten"}
+    r = rig(windows=windows(BLACKOUT, later))
+    r.decide(0.5, dt_ms=4000)
+    first = refuse(r, 3)
+    r.timer(60_000)  # the position is held until after the window
+    r.decide(0.0, dt_ms=100)
+    flat = r.lots
+    r.decide(0.5, dt_ms=(START_NS + 604_000 * 10**6 - r.now) // 10**6)
+
+    assert first == [10, 60, 160]
+    assert flat == 0
+    assert refuse(r, 3) == [10, 60, 160]
+
+
+def test_an_exit_that_was_refused_on_one_instrument_holds_up_no_other(rig: Make, windows: Make, says: Make) -> None:
+    r = rig(started=False, windows=windows(BLACKOUT))
+    config = r.engine.config
+    two = (config.instruments[0], msgspec.structs.replace(config.instruments[0], symbol="Y"))
+    strategies = r.says, says()
+    lanes = tuple(LaneSpec(instrument=i, strategy=s) for i, s in enumerate(strategies))
+    r.engine = Engine(msgspec.structs.replace(config, instruments=two, lanes=lanes))
+    r.give(ev.RunStarted, 1, "test", "paper", {}, "{}", "hash")
+    r.give(ev.TradingEnabled)
+    for strategy in strategies:
+        strategy.signal = 0.4
+    r.quote(dt_ms=4000)
+    r.give(ev.Quote, 1, 10_000, 10_002, 50, 50)
+    r.answers = False
+    (both,) = [exits(effects) for effects in (r.timer() for _ in range(10)) if exits(effects)]
+    r.give(ev.OrderRejected, both[0].client_order_id, "busy", "")
+    r.give(ev.OrderCanceled, both[1].client_order_id, "nobody there")
+
+    again = [e.instrument for _ in range(20) for e in exits(r.timer())]
+
+    assert [e.instrument for e in both] == [0, 1]
+    assert again == [1]
+
+
+def test_what_a_window_closed_for_one_lane_no_decision_of_another_opens_again(rig: Make, windows: Make, says: Make) -> None:
+    slow, fast = says(min_interval_ms=3_600_000), says()
+    r = rig(slow, fast, windows=windows(BLACKOUT))
+    slow.signal = 0.5
+    r.quote(dt_ms=4000)
+    r.timer(1000)
+    in_window = r.lots
+
+    r.quote(dt_ms=90_000)
+
+    assert in_window == 0
+    assert r.lots == 0
