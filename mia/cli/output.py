@@ -94,5 +94,6 @@ def size(n: int) -> str:
 
 
 def amount(value_e8: object) -> str:
-    """Money from 1e-8, rounded to cents for reading."""
-    return f"{int(str(value_e8)) / 1e8:,.2f}"
+    """Money from 1e-8, rounded to cents for reading; what rounds to 0 has no sign."""
+    text = f"{int(str(value_e8)) / 1e8:,.2f}"
+    return "0.00" if text == "-0.00" else text

@@ -72,7 +72,8 @@ class SpreadCosts(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.kind == "off":
             return "spread: none: bars are traded at their own prices"
         if self.kind in ("ticks", "bps"):
-            return f"spread: half of it is {self.half:f} {self.kind} on each side of a bar's price"
+            unit = "tick" if self.kind == "ticks" and self.half == 1 else self.kind
+            return f"spread: half of it is {self.half:f} {unit} on each side of a bar's price"
         return f"spread: half of what the {'bars carry' if self.kind == 'column' else f'quotes of {self.file} say'}"
 
 

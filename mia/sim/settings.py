@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
 from mia.domain.errors import ConfigError
+
+CASH_MAX: Final = 10**10  # in 1e-8 a ninth of what int64 holds: room for what it may grow to
 
 
 class PaperSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,8 +28,8 @@ class PaperSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     closed_orders_kept: int = 512
 
     def __post_init__(self) -> None:
-        if not (self.cash.is_finite() and 0 < self.cash <= 10**12):
-            raise ConfigError(f"[paper] cash must be above 0 and at most 10^12, got {self.cash}")
+        if not (self.cash.is_finite() and 0 < self.cash <= CASH_MAX):
+            raise ConfigError(f"[paper] cash must be above 0 and at most 10^10, got {self.cash}")
         for name in ("submit_latency_ms", "report_latency_ms"):
             if not (0 <= getattr(self, name) <= 60_000):
                 raise ConfigError(f"[paper] {name} must be between 0 and 60000, got {getattr(self, name)}")

@@ -22,6 +22,19 @@ def stored_instrument(asset: Asset, known: Sequence[Instrument]) -> Instrument:
     return max((metas(asset, kind, asset.months(kind)[-1:])[0] for kind in kinds), key=lambda meta: meta.last_ns).instrument
 
 
+def check_stored(asset: Asset, known: Sequence[Instrument], said: Instrument) -> None:
+    """ConfigError when the asset is stored as another instrument than is said now: runs take one, for all of its months."""
+    if not asset.kinds() or any((i.venue, i.symbol) == asset for i in known):
+        return
+    have = stored_instrument(asset, ())
+    for name in ("kind", "tick_size", "lot_size", "maker_fee", "taker_fee", "quote_currency"):
+        if getattr(have, name) != getattr(said, name):
+            raise ConfigError(
+                f"--instrument {asset.text}: is stored with {name} {getattr(have, name)}, this says {getattr(said, name)}: give the "
+                f"stored one, name the instrument in [[instruments]], where every run then reads it, or remove {asset.folder} first"
+            )
+
+
 def metas(asset: Asset, kind: str, months: Sequence[str]) -> list[Meta]:
     """What the files of these months say of themselves."""
     return [read_meta(asset.month_file(kind, month)) for month in months]

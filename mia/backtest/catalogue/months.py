@@ -125,12 +125,22 @@ def scanned(paths: Sequence[Path], columns: Sequence[str], key: str, span: tuple
     try:
         frame: pl.DataFrame = polars.scan_parquet(list(paths), glob=False).filter(inside).select(columns).collect()
     except (OSError, polars.exceptions.PolarsError) as e:
-        raise _damaged(paths[0].parent, e) from None
+        raise _damaged(next((path for path in paths if not _is_whole(path)), paths[0].parent), e) from None
     return frame
 
 
+def _is_whole(path: Path) -> bool:
+    try:
+        polars_module().read_parquet(path, glob=False)
+    except (OSError, polars_module().exceptions.PolarsError):
+        return False
+    return True
+
+
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: cannot be read ({(str(error) or type(error).__name__).splitlines()[0]}): remove it and import it again")
+    what = (str(error) or type(error).__name__).splitlines()[0]
+    advice = "remove it and import it again" if path.suffix else "mia data catalogue names the file"
+    return DataError(f"{path}: cannot be read ({''.join(c if c.isprintable() else '?' for c in what)}): {advice}")
 
 
 def described(kind: str, instrument: Instrument, frame: pl.DataFrame, sources: Sequence[Source]) -> Meta:

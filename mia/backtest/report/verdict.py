@@ -74,6 +74,8 @@ def _chance(summary: Summary) -> Answer:
     if total.value is None or total.interval is None:
         why = total.why or (f"{summary.periods} {summary.period}s" if summary.samples else "no resamples were asked for")
         return Answer(question, "not shown", "how sure that is cannot be told", f"The return has no interval: {why}.")
+    if not summary.trades and total.value == 0.0:
+        return Answer(question, "no", "", "Nothing was traded.")
     inside = f"the {summary.level:.0%} interval of the return, {interval_text(total)}, includes 0"
     between = f"The {summary.level:.0%} interval of the return is {interval_text(total)}"
     likely = summary.figure("probabilistic_sharpe")

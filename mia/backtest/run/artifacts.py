@@ -44,13 +44,21 @@ def polars() -> Any:
     return module
 
 
+def check_place(folder: Path) -> None:
+    """DataError when a run cannot be written there: asked before it is counted and executed, too."""
+    if folder.exists() and not (folder / RUN_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder}: exists and is no run: name another place with --out")
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise DataError(f"{folder}: cannot be written: no folder to write in at {there}: name another place with --out")
+
+
 def write(result: Result, folder: Path) -> None:
     """Write the whole directory, or nothing: an older run at the same place is replaced.
 
     DataError when it cannot be written, or when `folder` holds something that is no run.
     """
-    if folder.exists() and not (folder / RUN_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder}: exists and is no run: name another place with --out")
+    check_place(folder)
     scratch = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         scratch.mkdir(parents=True)

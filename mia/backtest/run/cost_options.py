@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -27,6 +27,9 @@ def costs_of(file: Path | None, switches: Sequence[str], half_spread_ticks: int 
         tree["spread"] = {"kind": "ticks", "half": half_spread_ticks}
     for text in switches:
         _set(tree, text)
+    keys = [text.partition("=")[0] for text in switches]
+    if twice := [key for k, key in enumerate(keys) if key in keys[:k]]:
+        raise ConfigError(f"--cost {twice[0]}: given twice")
     return _convert(tree, "--cost")
 
 
@@ -62,7 +65,16 @@ def _set(tree: dict[str, Any], text: str) -> None:
         if isinstance(table, dict) and place:
             raise ConfigError(f"--cost {text}: {place} has no {name!r}: use one of {', '.join(table)}")
         raise ConfigError(f"--cost {text}: there is no {key!r}: use PART.FIELD=VALUE with one of {', '.join(tree)}")
+    allowed = _words(place, name)
+    if allowed and value not in allowed:
+        raise ConfigError(f"--cost {text}: use one of {', '.join(allowed)}")
     table[name] = value.split(",") if isinstance(table[name], list | tuple) else value
+
+
+def _words(place: str, name: str) -> tuple[str, ...]:
+    """What may stand there, where only a few words may."""
+    hints = get_type_hints(get_type_hints(Costs)[place] if place else Costs)
+    return get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
 
 
 def _convert(tree: Any, where: str) -> Costs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -93,11 +93,17 @@ def score_of(result: Result, windows: Windows) -> Score:
     )  # fmt: skip
 
 
-def deflating(count: Count) -> Trials | None:
-    """What the deflated Sharpe ratio reads; None while the ratios of several trials have no variance yet: one that was never scored."""
-    if count.variance_per_year is None:
-        return Trials(count.trials, 0.0) if count.trials == 1 else None
-    return Trials(count.trials, count.variance_per_year)
+def deflating(count: Count) -> Trials:
+    """What the deflated Sharpe ratio reads."""
+    return Trials(count.trials, 0.0 if count.variance_per_year is None and count.trials == 1 else count.variance_per_year)
+
+
+def recounted(done: Sequence[Counted]) -> list[Counted]:
+    """Runs that were asked for at once, each with the trials of all of them: whoever reads one table has the others before him."""
+    with Registry() as registry:
+        log = SealLog()
+        data = [sorted(log.related(ref.sha256 for ref in counted.trial.data)) for counted in done]
+        return [c._replace(tried=registry.count(c.trial.family, related)) for c, related in zip(done, data, strict=True)]
 
 
 def tried_of(facts: Mapping[str, Any]) -> Count | None:

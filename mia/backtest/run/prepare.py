@@ -75,7 +75,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     tick: Decimal | None = None
     lot: Decimal | None = None
     fee: Decimal | None = None
-    kind: Literal["spot", "perpetual", "future"] = "perpetual"
+    kind: Literal["spot", "perpetual", "future"] | None = None  # of a file of an unknown instrument: perpetual
     family: str = "crypto"
     tz: str | None = None
     on_duplicate: OnDuplicate = "error"
@@ -179,6 +179,9 @@ def _simulated(request: Request) -> Prepared:
 
 def _recorded(request: Request) -> Prepared:
     history = recorded(request.data, numbered(request.settings), request.to_ns, request.sealed)
+    names = [f"{i.venue}:{i.symbol}" for i in history.instruments]
+    if other := [name for name in request.instruments if name not in names]:
+        raise ConfigError(f"--instrument {other[0]}: the recording is of {', '.join(names)}")
     from_ns = request.from_ns
     if request.days:
         from_ns = max(from_ns, max(facts.last_ns for facts in history.facts) - request.days * DAY_NS)
@@ -312,7 +315,9 @@ def _by_instrument(request: Request) -> list[tuple[Instrument, list[Path]]]:
 
 
 def _changed(request: Request, instrument: Instrument) -> Instrument:
-    """With the grid, fee and margin that the request states."""
+    """With the grid, fee and margin that the request states; ConfigError when it is of another kind than stated."""
+    if request.kind is not None and instrument.kind != request.kind:
+        raise ConfigError(f"--kind {request.kind}: {instrument.venue}:{instrument.symbol} is a {instrument.kind}")
     changed = {k: v for k, v in (("tick_size", request.tick), ("lot_size", request.lot)) if v is not None}
     if request.fee is not None:
         changed |= {"maker_fee": request.fee, "taker_fee": request.fee}
@@ -334,7 +339,8 @@ def _guessed(request: Request, path: Path) -> Instrument:
             "(share of notional), and --kind and --tick where the defaults do not fit"
         )
     return Instrument(
-        venue="file", symbol=symbol_of(path), kind=request.kind, family=request.family, quote_currency=request.settings.paper.currency,
+        venue="file", symbol=symbol_of(path), kind=request.kind or "perpetual", family=request.family,
+        quote_currency=request.settings.paper.currency,
         tick_size=request.tick or Decimal("0.01"), lot_size=request.lot or Decimal("0.001"), maker_fee=request.fee, taker_fee=request.fee,
     )  # fmt: skip
 

@@ -49,10 +49,13 @@ class Trips(NamedTuple):
 
 
 class Trials(msgspec.Struct, frozen=True):
-    """How many configurations were tried, and the variance of their annual Sharpe ratios (as of a trial registry)."""
+    """How many configurations were tried, and the variance of their annual Sharpe ratios (as of a trial registry).
+
+    variance: None while too few of several have a Sharpe ratio.
+    """
 
     count: int
-    variance: float
+    variance: float | None
 
 
 def no_trips() -> Trips:

@@ -28,6 +28,10 @@ def _length(s: Sheet) -> float | str:
     return int(s.track.ts_ns[end] - s.track.ts_ns[peak])
 
 
+def _wait(s: Sheet) -> float | str:
+    return s.longest_wait() if s.drawdown.max() > 0.0 else NONE
+
+
 def _recovered(s: Sheet) -> float | str:
     if not s.drawdown.max() > 0.0:
         return NONE
@@ -62,7 +66,7 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         is_headline=True,
     ),
     Statistic(
-        name="drawdown_peak", title="Max drawdown: from", group=_GROUP, unit="time", formula="time of the peak before it",
+        name="drawdown_peak", title="Max drawdown: from", group=_GROUP, unit="time", formula="time of the last mark at the peak before it",
         source="definition",
         counts="mark", minimum=2, compute=lambda s: _time(s, 0), solvent=False,
     ),
@@ -77,13 +81,13 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
     ),
     Statistic(
         name="drawdown_length", title="Max drawdown: length", group=_GROUP, unit="duration",
-        formula="from its peak to its recovery, or to the last mark",
+        formula="from the last mark at its peak to its recovery, or to the last mark",
         source="definition", counts="mark", minimum=2, compute=_length, solvent=False, is_headline=True,
     ),
     Statistic(
         name="longest_drawdown", title="Longest time below a peak", group=_GROUP, unit="duration",
         formula="max time from a peak to the next mark at or above it, or to the last mark", source="definition", counts="mark", minimum=2,
-        compute=lambda s: s.longest_wait(), solvent=False, is_headline=True,
+        compute=_wait, solvent=False, is_headline=True,
     ),
     Statistic(
         name="ulcer", title="Ulcer index", group=_GROUP, unit="share", formula="sqrt(mean(d^2)), d: drawdown at the end of each period",

@@ -12,6 +12,7 @@ from mia.backtest.stats.sheet import Sheet
 
 _GROUP: Final = "trust"
 _UNCOUNTED: Final = "trials not counted"
+_NO_SPREAD: Final = "too few of the trials have a Sharpe ratio"
 _PSR: Final = "Bailey and Lopez de Prado (2012), The Sharpe ratio efficient frontier"
 _DSR: Final = "Bailey and Lopez de Prado (2014), The deflated Sharpe ratio"
 
@@ -40,7 +41,9 @@ def _probabilistic(s: Sheet) -> float | str:
 
 
 def _expected(s: Sheet) -> float | str:
-    return sharpe.expected_max_sharpe(s.trials.count, s.trials.variance) if s.trials is not None else _UNCOUNTED
+    if s.trials is None:
+        return _UNCOUNTED
+    return _NO_SPREAD if s.trials.variance is None else sharpe.expected_max_sharpe(s.trials.count, s.trials.variance)
 
 
 def _deflated(s: Sheet) -> float | str:
@@ -48,6 +51,8 @@ def _deflated(s: Sheet) -> float | str:
         return _UNCOUNTED
     if not s.moments[1] > 0.0:
         return NO_VARIANCE
+    if s.trials.variance is None:
+        return _NO_SPREAD
     return sharpe.deflated_sharpe(s.sharpe, s.n, s.moments[2], s.moments[3], s.trials.count, s.trials.variance / s.periods.per_year)
 
 

@@ -129,7 +129,16 @@ def interval_text(shown: Figure) -> str:
 
 
 def value_text(value: float | int, unit: Unit) -> str:
-    """A number in its unit, as a table shows it."""
+    """A number in its unit, as a table shows it; what rounds to 0 has no sign."""
+    return unsigned_zero(_in_unit(value, unit))
+
+
+def unsigned_zero(text: str) -> str:
+    """ "-0.00%" as "0.00%"."""
+    return text if any(digit in text for digit in "123456789") else text.removeprefix("-")
+
+
+def _in_unit(value: float | int, unit: Unit) -> str:
     if unit in ("share", "share a year"):
         return f"{value:,.2%}" if abs(value) < 1e6 else f"{value * 100:.4g}%"
     if unit == "time":

@@ -45,7 +45,7 @@ class Sheet:
             raise ConfigError(f"samples: {samples} is below 100, too few for an interval; 0 for none")
         if not -1.0 < risk_free < 1.0:
             raise ConfigError(f"risk_free: {risk_free} is not a share a year between -1 and 1")
-        if trials is not None and not (trials.count >= 1 and trials.variance >= 0.0):
+        if trials is not None and not (trials.count >= 1 and (trials.variance is None or trials.variance >= 0.0)):
             raise ConfigError(f"trials: count {trials.count}, variance {trials.variance}: needs a count of 1 and a variance of 0 at least")
         self.track, self.trips, self.periods = check_track(track), check_trips(trips), periods
         self.benchmark = None if benchmark is None else check_track(benchmark)
@@ -179,9 +179,10 @@ class Sheet:
         return np.stack([y, x, y * y, x * x, x * y, (y - x) ** 2], axis=1)
 
     def longest_fall(self) -> tuple[int, int, int]:
-        """Rows of the peak, of the trough, and of the recovery (the last mark when there was none) of the deepest drawdown."""
+        """Rows of the last mark at its peak, of the trough, and of the recovery (the last mark without one) of the deepest drawdown."""
         trough = int(self.drawdown.argmax())
-        peak = int(self.equity[: trough + 1].argmax())
+        before = self.equity[: trough + 1]
+        peak = int(np.flatnonzero(before == before.max())[-1])
         after = np.flatnonzero(self.equity[trough:] >= self.equity[peak])
         return peak, trough, trough + int(after[0]) if len(after) else len(self.equity) - 1
 

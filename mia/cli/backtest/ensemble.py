@@ -37,7 +37,7 @@ def fit(
     windows: Annotated[int, typer.Option("--windows", metavar="N", min=2, max=1000, help="Of equal length; the first only teaches.")] = 6,
     lookback: Annotated[int, typer.Option("--lookback", metavar="N", min=0, max=1000, help="Fit on N windows before; 0: on all.")] = 0,
     forgetting: Annotated[float, typer.Option("--forgetting", metavar="F", help="A bar, of the likelihood's weights.")] = 0.999,
-    duration: o.Duration = 3600.0,
+    duration: o.Duration = o.DURATION_S,
     seed: o.Seed = None,
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", min=0, max=100_000, help="Resamples behind each interval; 0: none.")

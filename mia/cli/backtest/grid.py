@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mia.backtest.grid.validate import Scheme
 
 _LINE_EVERY_S = 10.0
+FOLDS, TRAIN_FOLDS, TESTED, EMBARGO = 5, 2, 2, "1d"
 _Name = Annotated[str, typer.Option("--strategy", metavar="NAME", help="A classic strategy: mia backtest strategies list.")]
 _Axes = Annotated[
     list[str] | None,
@@ -43,12 +44,14 @@ def grid(
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=0, max=1024, help="Processes; 0: one for each core.")] = 0,
     search_seed: Annotated[int, typer.Option("--search-seed", metavar="N", min=0, help="Of --random and --tpe.")] = 0,
     validate: _Scheme = None,
-    folds: Annotated[int, typer.Option("--folds", metavar="N", min=2, max=100, help="Of --validate.")] = 5,
-    train_folds: Annotated[int, typer.Option("--train-folds", metavar="N", min=1, max=100, help="rolling: chosen on so many.")] = 2,
-    tested: Annotated[int, typer.Option("--tested", metavar="N", min=1, max=99, help="cpcv: folds tested at once.")] = 2,
+    folds: Annotated[int, typer.Option("--folds", metavar="N", min=2, max=100, help="Of --validate.")] = FOLDS,
+    train_folds: Annotated[
+        int, typer.Option("--train-folds", metavar="N", min=1, max=100, help="rolling: chosen on so many.")
+    ] = TRAIN_FOLDS,
+    tested: Annotated[int, typer.Option("--tested", metavar="N", min=1, max=99, help="cpcv: folds tested at once.")] = TESTED,
     embargo: Annotated[
         str, typer.Option("--embargo", metavar="T", help="Days this near to a test choose nothing: 12h, 1d; 0: none.")
-    ] = "1d",
+    ] = EMBARGO,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate many configurations as live would have traded them; every one enters the trial registry before it is scored.
@@ -71,6 +74,9 @@ def grid(
         raise typer.BadParameter(f"--metric {metric}: use sharpe or net_return")
     if not (history.data or history.assets):
         raise typer.BadParameter("a grid needs candles: name them with --data FILE or --assets VENUE:SYMBOL")
+    _refuse_idle(validate, folds, train_folds, tested, embargo)
+    if search_seed and random is None and tpe is None:
+        raise typer.BadParameter("--search-seed: changes nothing on a full grid: it is for --random and --tpe")
     scheme = _scheme(validate, folds, train_folds, tested, embargo)
     space = space_of(strategy, param or [])
     search_kind: Any = "random" if random is not None else "tpe" if tpe is not None else "full"
@@ -85,6 +91,20 @@ def grid(
         outcome = search.run(_reporter())
         trust = judged(search, outcome, scheme, print_note)
     _show(plan, outcome, trust, best, as_json=as_json)
+
+
+def _refuse_idle(scheme: str | None, folds: int, train_folds: int, tested: int, embargo: str) -> None:
+    from mia.backtest.grid.validate import NAMES
+
+    given: dict[str, tuple[bool, tuple[str, ...]]] = {
+        "--folds": (folds != FOLDS, NAMES),
+        "--embargo": (embargo != EMBARGO, NAMES),
+        "--train-folds": (train_folds != TRAIN_FOLDS, ("rolling",)),
+        "--tested": (tested != TESTED, ("cpcv",)),
+    }
+    for option, (is_given, schemes) in given.items():
+        if is_given and scheme not in schemes:
+            raise typer.BadParameter(f"{option}: changes nothing without --validate {' or '.join(schemes)}")
 
 
 def _scheme(name: str | None, folds: int, train_folds: int, tested: int, embargo: str) -> Scheme | None:

@@ -24,7 +24,7 @@ def leaks(
     strategy: o.Strategy = None,
     policy: o.Policy = None,
     param: o.Param = None,
-    duration: o.Duration = 3600.0,
+    duration: o.Duration = o.DURATION_S,
     seed: o.Seed = None,
     tables: Annotated[
         list[Path] | None, typer.Option("--table", metavar="FILE", help="Features, signals or a series to look through; may be repeated.")

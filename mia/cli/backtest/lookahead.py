@@ -19,7 +19,7 @@ def lookahead(
     strategy: o.Strategy = None,
     policy: o.Policy = None,
     param: o.Param = None,
-    duration: o.Duration = 3600.0,
+    duration: o.Duration = o.DURATION_S,
     seed: o.Seed = None,
     cuts: Annotated[int, typer.Option("--cuts", metavar="N", min=1, max=1000, help="How many times, spread over the span.")] = 4,
     poison_seed: Annotated[int, typer.Option("--poison-seed", metavar="N", min=0, help="Of the other futures.")] = 1,

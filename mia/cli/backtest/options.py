@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -53,6 +53,9 @@ class Read(enum.StrEnum):
     depth = "depth"
 
 
+WARM_UP: Final = 500
+DURATION_S: Final = 3600.0
+
 Strategy = Annotated[str | None, typer.Option("--strategy", metavar="NAME", help="A classic strategy: mia backtest strategies list.")]
 Policy = Annotated[str | None, typer.Option("--policy", metavar="BUNDLE", help="A model, by name or path, or ensemble:FILE.")]
 Signals = Annotated[
@@ -90,7 +93,7 @@ Cash = Annotated[str | None, typer.Option("--cash", metavar="X", help="At the st
 Tick = Annotated[str | None, typer.Option("--tick", metavar="X", help="Price step; else the instrument's.")]
 Lot = Annotated[str | None, typer.Option("--lot", metavar="X", help="Size step; else the instrument's.")]
 Fee = Annotated[str | None, typer.Option("--fee", metavar="SHARE", help="Of notional, for maker and taker: 0.001; else the instrument's.")]
-KindOption = Annotated[Kind, typer.Option("--kind", help="Of a file that no instrument fits.")]
+KindOption = Annotated[Kind | None, typer.Option("--kind", help="Of a file that no instrument fits; else perpetual.")]
 Tz = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="Of times that state none: America/Chicago; else UTC.")]
 OnDuplicateOption = Annotated[OnDuplicate, typer.Option("--on-duplicate", help="Late or repeated rows: an error, or left out.")]
 FillOption = Annotated[
@@ -203,7 +206,7 @@ class History(NamedTuple):
     tick: str | None
     lot: str | None
     fee: str | None
-    kind: Kind
+    kind: Kind | None
     tz: str | None
     on_duplicate: OnDuplicate
     fill: FillAt | None
@@ -250,8 +253,10 @@ class History(NamedTuple):
         from mia.backtest.run.cost_options import costs_of
         from mia.backtest.run.prepare import Request
         from mia.backtest.run.presets import preset as preset_of
+        from mia.cli.backtest.idle import refuse_idle
         from mia.settings import load_settings
 
+        refuse_idle(self, duration=duration, seed=seed, signals=signals, signal_age=signal_age)
         settings = load_settings(self.config).settings
         lot, fee, frame = self.lot, self.fee, timeframe or self._one_of_bars()
         rules = preset_of(preset) if preset is not None else None
@@ -285,7 +290,7 @@ class History(NamedTuple):
             tick=decimal("--tick", self.tick),
             lot=decimal("--lot", lot),
             fee=decimal("--fee", fee),
-            kind=self.kind.value,
+            kind=self.kind.value if self.kind is not None else None,
             tz=self.tz,
             on_duplicate=self.on_duplicate.value,
             duration_s=duration,
@@ -316,12 +321,12 @@ def history_of(
     from_: From = None,
     to: To = None,
     days: Days = None,
-    warm_up: WarmUp = 500,
+    warm_up: WarmUp = WARM_UP,
     cash: Cash = None,
     tick: Tick = None,
     lot: Lot = None,
     fee: Fee = None,
-    kind: KindOption = Kind.perpetual,
+    kind: KindOption = None,
     tz: Tz = None,
     on_duplicate: OnDuplicateOption = OnDuplicate.error,
     fill: FillOption = None,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mia.backtest.perturb import Perturbed, Spread
 
 _LINE_EVERY_S = 10.0
+NOISE = 0.1
 
 
 class By(enum.StrEnum):
@@ -36,7 +37,7 @@ def perturb(
     signal_age: o.SignalAge = None,
     draws: Annotated[int, typer.Option("--draws", metavar="N", min=20, max=100_000, help="Sets of perturbed bars.")] = 200,
     by: Annotated[By, typer.Option("--by", help="noise: each price moved a little; blocks: blocks of bars in random places.")] = By.noise,
-    noise: Annotated[float, typer.Option("--noise", metavar="SHARE", help="Deviation of noise, of the bars' median range.")] = 0.1,
+    noise: Annotated[float, typer.Option("--noise", metavar="SHARE", help="Deviation of noise, of the bars' median range.")] = NOISE,
     noise_ticks: Annotated[float | None, typer.Option("--noise-ticks", metavar="N", help="The same in ticks, in place of --noise.")] = None,
     block: Annotated[float | None, typer.Option("--block", metavar="BARS", help="Mean length of blocks; else from the data.")] = None,
     perturb_seed: Annotated[int, typer.Option("--perturb-seed", metavar="N", min=0, help="Of the other bars.")] = 1,
@@ -56,6 +57,12 @@ def perturb(
 
     if not (history.data or history.assets):
         raise typer.BadParameter("bars are perturbed: name candles with --data FILE or --assets VENUE:SYMBOL")
+    if by is By.blocks and (noise != NOISE or noise_ticks is not None):
+        raise typer.BadParameter("--noise and --noise-ticks: change nothing with --by blocks")
+    if by is By.noise and block is not None:
+        raise typer.BadParameter("--block: changes nothing without --by blocks")
+    if noise != NOISE and noise_ticks is not None:
+        raise typer.BadParameter("--noise and --noise-ticks: each says how much: leave one of them out")
     name, params = o.strategy_of(strategy, policy, param, signals)
     prepared = prepare(history.request(name, params, signals=signals, signal_age=signal_age))
     counted = counted_run(prepared, load_windows(*calendar_files()))

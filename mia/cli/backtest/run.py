@@ -27,7 +27,7 @@ def run(
     signals: o.Signals = None,
     param: o.Param = None,
     preset: o.Preset = None,
-    duration: o.Duration = 3600.0,
+    duration: o.Duration = o.DURATION_S,
     seed: o.Seed = None,
     signal_age: o.SignalAge = None,
     samples: Annotated[
@@ -44,8 +44,8 @@ def run(
     """
     _give_memory_back()
     from mia.assemble import calendar_files
-    from mia.backtest.run.artifacts import write
-    from mia.backtest.run.counting import counted_run, deflating
+    from mia.backtest.run.artifacts import check_place, write
+    from mia.backtest.run.counting import counted_run, deflating, recounted
     from mia.backtest.run.figures import summary_of
     from mia.backtest.run.prepare import prepare
     from mia.cli.backtest.table import conventions_of, print_run
@@ -57,6 +57,8 @@ def run(
     frames = history.bars()
     if out is not None and len(frames) > 1:
         raise typer.BadParameter("--out names one place, --timeframes asks for several runs: leave one of them out")
+    if out is not None:
+        check_place(out)
     windows = load_windows(*calendar_files())
     runs = []
     for frame in frames:
@@ -67,6 +69,7 @@ def run(
         folder = out or data_home() / "runs" / counted.result.id
         write(counted.result, folder)
         runs.append((folder, counted))
+    runs = list(zip((folder for folder, _ in runs), recounted([counted for _, counted in runs]), strict=True))
     # The table shows no groups; on a million bars they would take as long as the rest.
     summaries = [summary_of(c.result, windows, trials=deflating(c.tried), samples=samples, has_groups=as_json) for _, c in runs]
     pages = [_page(folder, samples) for folder, _ in runs] if report else []

@@ -63,6 +63,7 @@ def _theirs(found: BacktestingPy | str) -> list[tuple[str, str]]:
 
 
 def _about(folder: Path, result: Result, summary: Summary) -> list[tuple[str, str]]:
+    from mia.backtest.stats.registry import counted as number_of
     from mia.backtest.stats.registry import utc
     from mia.cli.output import amount
 
@@ -73,7 +74,7 @@ def _about(folder: Path, result: Result, summary: Summary) -> list[tuple[str, st
         ("run", str(folder)),
         ("strategy", names),
         ("history", "; ".join(data)),
-        ("span", f"{utc(summary.first_ns)} to {utc(summary.last_ns)}, {summary.periods} {summary.period}s"),
+        ("span", f"{utc(summary.first_ns)} to {utc(summary.last_ns)}, {number_of(summary.periods, summary.period)}"),
         ("equity", f"{amount(equity[0])} -> {amount(equity[-1])} {spec.currency}"),
     ]
 

@@ -103,7 +103,7 @@ def print_validation(found: Validation, space: Space) -> None:
 
 def _histories(found: Validation) -> Iterator[tuple[str, str]]:
     ratios = sorted(x for x in found.sharpes if x is not None)
-    lost = f"{found.folds_lost:.0%} of folds lost money; {found.choices} different configurations were chosen"
+    lost = f"{found.folds_lost:.0%} of folds lost money; {_choices(found.choices)} chosen"
     if len(found.net_returns) == 1:
         ratio = "n/a, no spread" if not ratios else f"{ratios[0]:.3f}"
         yield "out of sample", f"{found.days} days: return {found.net_returns[0]:.2%}{_between(found.net_return_interval, share=True)}"
@@ -122,6 +122,10 @@ def _histories(found: Validation) -> Iterator[tuple[str, str]]:
             else "n/a, no spread",
         )
     yield "folds", lost
+
+
+def _choices(n: int) -> str:
+    return "the same configuration was always" if n == 1 else f"{n} different configurations were"
 
 
 def _median(values: list[float]) -> float:

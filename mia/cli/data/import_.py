@@ -38,8 +38,11 @@ def import_(
         str | None, typer.Option("--timeframe", metavar="T", help="Of the bars, when the files do not tell: tick:2800; else checked.")
     ] = None,
     contract: Annotated[
-        o.Kind, typer.Option("--contract", help="Of an instrument that [[instruments]] lacks; it needs --tick, --lot and --fee, too.")
-    ] = o.Kind.perpetual,
+        o.Kind | None,
+        typer.Option(
+            "--contract", help="Of an instrument that [[instruments]] lacks, with --tick, --lot and --fee; else as others of its venue."
+        ),
+    ] = None,
     tick: o.Tick = None,
     lot: o.Lot = None,
     fee: o.Fee = None,
@@ -50,6 +53,7 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Store files in the catalogue, a file a month. The same again changes nothing; rows that contradict what is stored are refused."""
+    from mia.backtest.catalogue.assets import check_stored
     from mia.backtest.catalogue.importing import How, import_files
     from mia.backtest.catalogue.layout import Asset
     from mia.cli.output import print_json, print_table
@@ -57,7 +61,9 @@ def import_(
     from mia.settings import load_settings
 
     asset = Asset.parse(instrument, "--instrument")
-    definition = _definition(load_settings(config).settings, asset.text, contract, tick, lot, fee)
+    settings = load_settings(config).settings
+    definition = _definition(settings, asset.text, contract, tick, lot, fee)
+    check_stored(asset, settings.instruments, definition)
     how = How(
         kinds=tuple(k.value for k in kind or ()),
         bars=BarSpec.parse(o.bars_text(timeframe)) if timeframe else None,
@@ -72,13 +78,14 @@ def import_(
     rows = [(m.kind, m.month, m.rows, m.added, "" if m.is_new else "was there already") for m in done.months]
     print_table(("kind", "month", "rows", "added", ""), rows, right=("rows", "added"))
     say(done.notes)
+    d = definition
+    print(f"{asset.text}: a {d.kind}, tick {d.tick_size:f}, lot {d.lot_size:f}, fees {d.maker_fee:f} and {d.taker_fee:f} of notional")
     if not done.is_new:
         print(f"{asset.text}: nothing to add: all of it is in the catalogue")
 
 
-def _definition(settings: Settings, name: str, contract: o.Kind, tick: str | None, lot: str | None, fee: str | None) -> Instrument:
-    """Of the settings with what the options change, else made of the options."""
-    import msgspec
+def _definition(settings: Settings, name: str, contract: o.Kind | None, tick: str | None, lot: str | None, fee: str | None) -> Instrument:
+    """Of the settings, which options may repeat but not change; else made of the options."""
 
     from mia.domain.errors import ConfigError
     from mia.domain.instruments import Instrument
@@ -88,15 +95,23 @@ def _definition(settings: Settings, name: str, contract: o.Kind, tick: str | Non
     stated = {k: v for k, v in (*grid.items(), ("maker_fee", share), ("taker_fee", share)) if v is not None}
     for known in settings.instruments:
         if f"{known.venue}:{known.symbol}" == name:
-            return msgspec.structs.replace(known, **stated)
+            said = {**stated, **({"kind": contract.value} if contract is not None else {})}
+            if other := [k for k, v in said.items() if getattr(known, k) != v]:
+                have, want = getattr(known, other[0]), said[other[0]]
+                raise ConfigError(
+                    f"--instrument {name}: [[instruments]] has {other[0]} {have}, not {want}: change it there, where runs read it"
+                )
+            return known
     if len(stated) < 4:
-        there = ", ".join(f"{i.venue}:{i.symbol}" for i in settings.instruments)
+        names = ", ".join(f"{i.venue}:{i.symbol}" for i in settings.instruments)
         raise ConfigError(
-            f"--instrument {name}: is not among [[instruments]] ({there}): add it there, or state its --tick, --lot and --fee (share of "
-            "notional), and --contract where it is no perpetual"
+            f"--instrument {name}: is not among [[instruments]] ({names}): add it there, or state its --tick, --lot and --fee (share of "
+            "notional), and --contract"
         )
     venue, _, symbol = name.partition(":")
+    there = {known.kind for known in settings.instruments if known.venue == venue}
+    kind = contract.value if contract is not None else there.pop() if len(there) == 1 else "perpetual"
     return Instrument(
-        venue=venue, symbol=symbol, kind=contract.value, family="crypto", quote_currency=settings.paper.currency,
+        venue=venue, symbol=symbol, kind=kind, family="crypto", quote_currency=settings.paper.currency,
         tick_size=stated["tick_size"], lot_size=stated["lot_size"], maker_fee=stated["maker_fee"], taker_fee=stated["taker_fee"],
     )  # fmt: skip

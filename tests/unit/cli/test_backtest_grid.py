@@ -53,6 +53,23 @@ def test_the_table_names_the_trials_the_deflated_ratio_and_the_bias(candles: Pat
     assert "8 configurations were tried: the best of many is biased upwards" in err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--folds", "7"], "--folds: changes nothing without --validate"),
+        (["--embargo", "2d"], "--embargo: changes nothing without --validate"),
+        (["--validate", "cpcv", "--train-folds", "3"], "--train-folds: changes nothing without --validate rolling"),
+        (["--validate", "rolling", "--tested", "3"], "--tested: changes nothing without --validate cpcv"),
+        (["--search-seed", "3"], "--search-seed: changes nothing on a full grid"),
+    ],
+)
+def test_an_option_of_another_search_or_scheme_is_refused(candles: Path, options: list[str], message: str) -> None:
+    asked = ["grid", "--strategy", "ema_cross", "--param", "fast_period=3,6", "--data", str(candles), *FEE, *options]
+
+    with pytest.raises(BadParameter, match=message):
+        CliRunner().invoke(app, asked, catch_exceptions=False, standalone_mode=False)
+
+
 def test_json_has_the_same_and_a_second_run_evaluates_nothing(candles: Path) -> None:
     arguments = ["--strategy", "ema_cross", "--param", "fast_period=3:12:3", "--data", str(candles), "--json", *FEE]
     first, again = (json.loads(run(*arguments)[0]) for _ in range(2))

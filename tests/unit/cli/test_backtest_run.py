@@ -68,6 +68,17 @@ def test_the_preset_of_backtesting_py_tells_the_figures_that_it_publishes(mia: M
         (["--preset", "zipline"], "use one of backtesting.py, vectorbt"),
         (["--preset", "vectorbt", "--fill", "next_open"], "vectorbt fills at close: leave one of them out"),
         (["--costs", "absent.toml"], "costs cannot be read"),
+        (["--cost", "queue.kind=x"], "--cost queue: changes nothing on candle files"),
+        (["--cost", "latency.kind=x"], "--cost latency.kind=x: use one of off, fixed, measured"),
+        (["--cost", "impact.eta=2", "--cost", "impact.eta=3"], "--cost impact.eta: given twice"),
+        (["--half-spread-ticks", "2", "--cost", "spread.kind=off"], "each says what the spread is"),
+        (["--from", "2024-03-02", "--days", "2"], "each says where the span begins"),
+        (["--duration", "60"], "--duration: changes nothing on candle files: it is for the simulated market"),
+        (["--seed", "4"], "--seed: changes nothing on candle files"),
+        (["--warm-up", "4"], "--warm-up: changes nothing without --from or --days"),
+        (["--signal-age", "4h"], "--signal-age: changes nothing without --signals"),
+        (["--instrument", "binance_usdm:BTCUSDT", "--kind", "spot"], "--kind spot: binance_usdm:BTCUSDT is a perpetual"),
+        (["--cash", "1e11"], "at most 10^10"),
     ],
 )
 def test_a_wrong_option_is_named(mia: Mia, candles: Path, options: list[str], message: str) -> None:
@@ -75,6 +86,49 @@ def test_a_wrong_option_is_named(mia: Mia, candles: Path, options: list[str], me
 
     assert done.code in (2, 4)
     assert message in " ".join((done.out + done.err).split())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--fill", "close"], ["--half-spread-ticks", "5"], ["--cost", "spread.half=2"], ["--kind", "spot"], ["--tick", "1"], ["--lot", "1"],
+        ["--fee", "0"], ["--tz", "UTC"], ["--on-duplicate", "drop"], ["--exclude-sealed"], ["--warm-up", "3"],
+    ],
+)  # fmt: skip
+def test_an_option_without_effect_on_the_simulated_market_is_refused(mia: Mia, options: list[str]) -> None:
+    done = mia("backtest", "run", "--strategy", "flat", "--duration", "1", *options)
+
+    assert done.code == 2
+    assert "changes nothing on the simulated market" in " ".join(done.err.split())
+
+
+def test_a_place_that_takes_no_run_is_refused_before_the_run_is_counted(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    before = mia("backtest", "trials", "count", "--json").out
+
+    done = mia("backtest", "run", "--strategy", "flat", "--data", str(candles), "--fee", "0.001", "--out", str(tmp_path / "file" / "run"))
+
+    assert done.code == 1
+    assert f"no folder to write in at {tmp_path / 'file'}" in " ".join(done.err.split())
+    assert mia("backtest", "trials", "count", "--json").out == before
+
+
+def test_the_most_cash_that_is_allowed_can_be_traded_with(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    done = mia(
+        "backtest", "run", "--strategy", "sma_cross", "--param", "fast_period=2", "--param", "slow_period=5", "--data", str(candles),
+        "--fee", "0.001", "--cash", "1e10", "--no-report", "--samples", "0", "--out", str(tmp_path / "run"),
+    )  # fmt: skip
+
+    assert done.code == 0, done.err
+
+
+def test_a_run_that_traded_nothing_says_nothing_of_chance(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    done = mia("backtest", "run", "--strategy", "flat", "--data", str(candles), "--fee", "0.001", "--out", str(tmp_path / "run"))
+
+    assert "\nNo. It made nothing: it never closed a trade.\n" in done.out
+    assert re.search(r"Longest time below a peak +n/a, no drawdown", done.out)
+    assert "1 tick on" in done.out
+    assert "-0.00" not in done.out
 
 
 def test_bars_before_the_span_are_named_in_words_on_the_table_and_on_the_page(mia: Mia, candles: Path, tmp_path: Path) -> None:

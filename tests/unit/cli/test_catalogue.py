@@ -134,7 +134,9 @@ def test_an_empty_catalogue_says_how_to_fill_it(mia: Mia) -> None:
         (("--instrument", "ETHUSDT"), 4, "write VENUE:SYMBOL"),
         (("--instrument", "binance_usdm:BTCUSDT", "--kind", "depth"), 4, "--kind depth: the files hold bars"),
         (("--instrument", "binance_usdm:BTCUSDT", "--timeframe", "1h"), 4, "holds time:30m bars, --bars says time:1h"),
-        (("--instrument", "binance_usdm:BTCUSDT", "--tick", "7"), 1, "is no multiple of the tick 7"),
+        (("--instrument", "binance_usdm:ETHUSDT", *UNKNOWN, "--tick", "7"), 1, "is no multiple of the tick 7"),
+        (("--instrument", "binance_usdm:BTCUSDT", "--tick", "7"), 4, "[[instruments]] has tick_size 0.10, not 7"),
+        (("--instrument", "binance_usdm:BTCUSDT", "--contract", "spot"), 4, "[[instruments]] has kind perpetual, not spot"),
     ],
 )
 def test_an_import_that_does_not_fit_is_refused(mia: Mia, tmp_path: Path, typed: tuple[str, ...], code: int, message: str) -> None:
@@ -142,6 +144,44 @@ def test_an_import_that_does_not_fit_is_refused(mia: Mia, tmp_path: Path, typed:
 
     assert done.code == code
     assert message in done.err
+
+
+def test_an_instrument_is_kept_as_others_of_its_venue_are_and_says_so(mia: Mia, tmp_path: Path) -> None:
+    file = candles(tmp_path / "b.csv", 100)
+
+    done = mia("data", "import", file, "--instrument", "binance_spot:ETHUSDT", *UNKNOWN)
+
+    assert "binance_spot:ETHUSDT: a spot, tick 0.1, lot 0.001, fees 0.0004 and 0.0004 of notional" in done.out
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [(("--contract", "spot"), "stored with kind perpetual, this says spot"), (("--fee", "0.002"), "stored with maker_fee 0.0004")],
+)
+def test_a_stored_instrument_does_not_become_another_in_silence(
+    mia: Mia, two: None, tmp_path: Path, changed: tuple[str, ...], message: str
+) -> None:
+    done = mia("data", "import", tmp_path / "e.csv", "--instrument", "binance_usdm:ETHUSDT", *UNKNOWN, *changed)
+
+    assert done.code == 4
+    assert message in done.err
+
+
+def test_a_damaged_month_is_named_and_not_the_folder_of_all(mia: Mia, two: None, tmp_path: Path) -> None:
+    month = next((tmp_path / "home").rglob("BTCUSDT/bars_30m/2024-03.parquet"))
+    month.write_bytes(month.read_bytes()[:500])
+
+    done = mia(*RUN, "--assets", "binance_usdm:BTCUSDT")
+
+    assert done.code == 1
+    assert "2024-03.parquet: cannot be read" in done.err
+    assert done.err.isprintable() or done.err.strip().isprintable()
+
+
+def test_runs_that_are_made_at_once_count_each_other(mia: Mia, two: None) -> None:
+    done = mia(*RUN, "--assets", "binance_usdm:BTCUSDT", "--timeframes", "1h", "4h", "1d", "--json")
+
+    assert [run["trials"]["trials"] for run in json.loads(done.out)] == [3, 3, 3]
 
 
 def test_stored_bars_are_looked_through_for_leaks(mia: Mia, two: None, tmp_path: Path) -> None:

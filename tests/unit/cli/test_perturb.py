@@ -43,6 +43,22 @@ def test_the_table_says_where_the_run_lies_and_only_the_run_is_counted(mia: Mia,
     assert [figure["name"] for figure in found["figures"]] == ["net_return", "sharpe", "max_drawdown", "trades", "fees"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--by", "blocks", "--noise", "0.3"],
+        ["--by", "blocks", "--noise-ticks", "3"],
+        ["--block", "9"],
+        ["--noise", "0.3", "--noise-ticks", "3"],
+    ],
+)
+def test_an_option_of_the_other_kind_of_perturbing_is_refused(mia: Mia, candles: Path, options: list[str]) -> None:
+    done = mia("backtest", "perturb", "--strategy", "ema_cross", "--data", str(candles), "--fee", "0.0005", *options)
+
+    assert done.code == 2
+    assert options[-2] in done.err
+
+
 def test_without_candles_it_says_what_it_needs(mia: Mia) -> None:
     done = mia("backtest", "perturb", "--strategy", "ema_cross")
 

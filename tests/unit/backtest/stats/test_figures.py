@@ -101,6 +101,24 @@ def test_the_deepest_drawdown_and_the_longest_wait_are_told_apart() -> None:
     assert never.value("drawdown_length") == 2 * DAY_NS
 
 
+def test_a_drawdown_begins_where_its_peak_is_left() -> None:
+    """Three days on the first peak are no drawdown: the wait is never shorter than the deepest fall's length."""
+    found = summarize(track_of(START + np.arange(6) * DAY_NS, [100.0, 100.0, 100.0, 80.0, 90.0, 95.0]), no_trips(), samples=100)
+
+    assert found.value("drawdown_peak") == START + 2 * DAY_NS
+    assert found.value("drawdown_length") == found.value("longest_drawdown") == 3 * DAY_NS
+
+
+def test_trials_without_a_ratio_are_counted_and_deflate_nothing() -> None:
+    track = track_of(START + np.arange(701) * DAY_NS, 1e6 * np.cumprod(np.append(1.0, 1.0 + returns())))
+
+    found = summarize(track, no_trips(), trials=Trials(2, None), samples=100)
+
+    assert found.value("trials") == 2
+    assert found.figure("deflated_sharpe").why == "too few of the trials have a Sharpe ratio"
+    assert not any("not counted" in note for note in found.notes)
+
+
 def test_groups_pay_their_share_of_the_risk_free_rate() -> None:
     """Half of the time, half of the rate: the hour-long group of a day earns 1/24 of a day's rate."""
     r = np.random.default_rng(2).normal(0.0003, 0.002, 24 * 100)
