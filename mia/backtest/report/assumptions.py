@@ -26,7 +26,7 @@ _TOLD: Final = frozenset({
 
 def sentences(facts: Mapping[str, Any]) -> list[str]:
     """Fills, spread, fees, size, calendar."""
-    kinds = {str(d["kind"]) for d in facts["data"]}
+    kinds = {str(d["kind"]) for d in facts["data"]} - {"signals"}  # which are no market
     found = []
     if "simulated" in kinds:
         found.append(SIMULATED)

@@ -25,7 +25,7 @@ WORDS: Final = {
 
 def assumptions(spec: RunSpec) -> list[str]:
     """One line for each rule and each active part; the last one names what was not charged."""
-    on_bars = all(facts.kind == "bars" for facts in spec.data)
+    on_bars = all(facts.kind in ("bars", "signals") for facts in spec.data)  # signals are no market
     return [*(_fills(spec) if on_bars else ["fills: against the recorded book and quotes, after the latency"]), *_costs(spec, on_bars)]
 
 
@@ -61,6 +61,10 @@ def _costs(spec: RunSpec, on_bars: bool) -> list[str]:
         "roll": (costs.roll.words(), costs.roll.kind != "off"),
     }
     parts.pop("queue" if on_bars else "spread")
+    if not on_bars:  # the paper venue has a latency of its own, and walks the book
+        paper = spec.settings.paper
+        own = f"latency: {paper.submit_latency_ms} ms to the venue, {paper.report_latency_ms} ms back ([paper])"
+        parts |= {"latency": (parts["latency"][0] if parts["latency"][1] else own, True), "impact": (parts["impact"][0], True)}
     lines = [words for words, is_active in parts.values() if is_active]
     idle = [name if name != "margin" else "liquidation" for name, (_, is_active) in parts.items() if not is_active]
     return [*lines, f"not charged: {', '.join(idle)}"] if idle else lines

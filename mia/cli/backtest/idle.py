@@ -62,7 +62,7 @@ def refuse_idle(history: History, *, duration: float, seed: int | None, signals:
     }
     market = _market(history)
     for option in (name for name, is_given in given.items() if is_given):
-        if market not in _WHERE[option]:
+        if market and market not in _WHERE[option]:
             raise typer.BadParameter(f"{option}: changes nothing on {market}: it is for {_joined(_WHERE[option])}")
     if given["--warm-up"] and history.from_ is None and history.days is None:
         raise typer.BadParameter("--warm-up: changes nothing without --from or --days: every bar is traded")
@@ -79,6 +79,8 @@ def _market(history: History) -> str:
 
     if history.assets:
         return _STORED_BARS if history.read is o.Read.bars else _STORED_EVENTS
+    if history.data and not history.data[0].is_file():
+        return ""  # said by whoever reads it
     if history.data:
         return _CANDLES if is_candle_file(history.data[0]) else _FRAMES
     return _SIMULATED

@@ -128,14 +128,15 @@ def _model(path: Path) -> FillModel:
 
 def _print(r: Reconciled, all_trades: bool) -> None:
     from mia.backtest.reconcile.explain import WORDS
+    from mia.backtest.stats.registry import counted
     from mia.cli.output import amount, print_pairs, print_table
 
     span = f"{_utc(r.begin_ns)} to {_utc(r.end_ns)} UTC, {r.venue}"
     print_pairs(
         [
             ("period", span),
-            ("live", f"{_signed(r.live_e8)} {r.currency}, {r.live_trades} trades"),
-            ("backtest", f"{_signed(r.backtest_e8)} {r.currency}, {r.backtest_trades} trades, {r.matched} of them matched"),
+            ("live", f"{_signed(r.live_e8)} {r.currency}, {counted(r.live_trades, 'trade')}"),
+            ("backtest", f"{_signed(r.backtest_e8)} {r.currency}, {counted(r.backtest_trades, 'trade')}, {r.matched} of them matched"),
             ("difference", f"{_signed(r.difference_e8)} {r.currency}, live less backtest"),
         ]
     )

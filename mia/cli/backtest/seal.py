@@ -27,6 +27,7 @@ def seal(
 ) -> None:
     """Seal a span: grid, mia-train, optimise and our readers refuse its rows from now on. Live trading does not ask."""
     from mia.backtest.readers import file_sha256, is_candle_file, read_for_seal
+    from mia.backtest.stats.registry import counted
     from mia.backtest.trials import Registry
     from mia.backtest.validation.seal import SealLog
     from mia.cli.output import print_json, print_note
@@ -49,7 +50,7 @@ def seal(
         return
     print(f"sealed {made.text}")
     if seen:
-        print_note(f"{seen} trials have read rows of this span before: for what they chose it is no holdout")
+        print_note(f"{counted(seen, 'trial')} read rows of this span before: for what they chose it is no holdout")
 
 
 def unseal(

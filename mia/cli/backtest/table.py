@@ -99,7 +99,20 @@ def _money(result: Result) -> list[tuple[str, str]]:
     costs = [("fees", p.fees_e8), ("spread", p.spread_e8), ("slippage", p.slippage_e8), ("impact", p.impact_e8)]
     rare = [("funding", p.funding_e8), ("borrow", p.borrow_e8), ("commission", p.commission_e8), ("roll", p.roll_e8)]
     costs += [(name, value) for name, value in [*rare, ("liquidation", p.liquidation_e8), ("other", p.other_e8)] if value]
-    return [("gross", amount(p.gross_e8)), *((f"- {name}", amount(value)) for name, value in costs), ("= net", amount(p.net_e8))]
+    lines = [("gross", amount(p.gross_e8)), *((f"- {name}", amount(value)) for name, value in costs), ("= net", amount(p.net_e8))]
+    return [*lines, *_open(result)]
+
+
+def _open(result: Result) -> list[tuple[str, str]]:
+    """What is still held at the end: in equity and in the money above, in no figure of trades."""
+    from mia.cli.output import amount
+
+    lots = result.gathered.marks.lots[-1]
+    held = [f"{i.quantity(int(n)):+f} {i.venue}:{i.symbol}" for i, n in zip(result.spec.instruments, lots, strict=True) if n]
+    theirs_e8 = result.parts.net_e8 - sum(trip.profit_e8 for trip in result.trips)
+    if not held:
+        return []
+    return [("still open", f"{', '.join(held)}: {amount(theirs_e8)} of the net, after costs; the figures of trades leave it out")]
 
 
 def _decisions(counters: dict[str, Any]) -> list[tuple[str, str]]:

@@ -79,7 +79,7 @@ def import_(
     print_table(("kind", "month", "rows", "added", ""), rows, right=("rows", "added"))
     say(done.notes)
     d = definition
-    print(f"{asset.text}: a {d.kind}, tick {d.tick_size:f}, lot {d.lot_size:f}, fees {d.maker_fee:f} and {d.taker_fee:f} of notional")
+    print(f"{asset.text}: {d.kind}, tick {d.tick_size:f}, lot {d.lot_size:f}, fees {d.maker_fee:f} and {d.taker_fee:f} of notional")
     if not done.is_new:
         print(f"{asset.text}: nothing to add: all of it is in the catalogue")
 

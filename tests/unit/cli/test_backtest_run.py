@@ -113,6 +113,49 @@ def test_a_place_that_takes_no_run_is_refused_before_the_run_is_counted(mia: Mia
     assert mia("backtest", "trials", "count", "--json").out == before
 
 
+def test_what_is_still_held_at_the_end_is_told_with_its_share_of_the_net(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+
+    done = mia(
+        "backtest", "run", "--strategy", "buy_and_hold", "--data", str(candles), "--fee", "0.001", "--samples", "0", "--out", str(out)
+    )
+
+    net = re.search(r"= net +(\S+)", done.out)
+    still = re.search(r"still open +\+\S+ file:MADE: (\S+) of the net", done.out)
+    assert net is not None
+    assert still is not None
+    profits = [float(line.split(",")[8]) for line in (out / "trades.csv").read_text().splitlines()[1:]]
+    assert float(still[1]) == pytest.approx(float(net[1]) - sum(profits), abs=0.011)
+
+
+def test_signals_on_bars_are_filled_as_bars_say_and_so_they_tell(mia: Mia, candles: Path, tmp_path: Path) -> None:
+    signals = tmp_path / "s.csv"
+    signals.write_text("ts,signal\n2024-03-01T05:00:00Z,1\n2024-03-02T05:00:00Z,-1\n")
+
+    done = mia("backtest", "run", "--signals", str(signals), "--data", str(candles), "--fee", "0.001", "--out", str(tmp_path / "run"))
+
+    assert "fills: market orders at the next bar's open" in done.out
+    assert "queue" not in done.out
+    assert (
+        "A market order decided at a bar&#x27;s close fills at the next bar&#x27;s open" in (tmp_path / "run" / "report.html").read_text()
+    )
+
+
+def test_the_latency_and_the_walk_of_the_book_that_a_market_in_process_has_are_told(mia: Mia, tmp_path: Path) -> None:
+    done = mia("backtest", "run", "--strategy", "flat", "--duration", "1", "--no-report", "--out", str(tmp_path / "run"))
+
+    assert "latency: 5 ms to the venue, 5 ms back ([paper])" in done.out
+    assert "impact: none beyond the depth that is walked" in done.out
+    assert "not charged: participation, funding" in done.out
+
+
+def test_a_folder_in_place_of_a_file_is_named(mia: Mia, tmp_path: Path) -> None:
+    done = mia("backtest", "run", "--strategy", "flat", "--data", str(tmp_path), "--fee", "0.001")
+
+    assert done.code != 0
+    assert str(tmp_path) in " ".join(done.err.split())
+
+
 def test_the_most_cash_that_is_allowed_can_be_traded_with(mia: Mia, candles: Path, tmp_path: Path) -> None:
     done = mia(
         "backtest", "run", "--strategy", "sma_cross", "--param", "fast_period=2", "--param", "slow_period=5", "--data", str(candles),

@@ -151,7 +151,7 @@ def test_an_instrument_is_kept_as_others_of_its_venue_are_and_says_so(mia: Mia, 
 
     done = mia("data", "import", file, "--instrument", "binance_spot:ETHUSDT", *UNKNOWN)
 
-    assert "binance_spot:ETHUSDT: a spot, tick 0.1, lot 0.001, fees 0.0004 and 0.0004 of notional" in done.out
+    assert "binance_spot:ETHUSDT: spot, tick 0.1, lot 0.001, fees 0.0004 and 0.0004 of notional" in done.out
 
 
 @pytest.mark.parametrize(
