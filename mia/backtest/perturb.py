@@ -25,6 +25,7 @@ from mia.domain.errors import ConfigError
 from mia.policy.rules.registry import rule_values
 
 Method = Literal["noise", "blocks"]
+_NOISE_MIN: Final = 0.01  # of the median range; with less a run on other prices is the run on these
 DAYS_MIN: Final = 30  # of a Sharpe ratio
 _KNOWN_MIN: Final = 0.9  # share of the draws that must have a figure
 _SURE: Final = 0.05
@@ -67,8 +68,8 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Perturbed(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of all draws. size: of noise the deviation of ln(price), of blocks their mean length in bars. p_value: (1 + draws whose
-    return is at least the run's) / (1 + draws)."""
+    """What came of all draws. size: of noise the deviation of ln(price), of blocks their mean length in bars. of_range: noise as a share of
+    the bars' median range, 0 where that is unknown. p_value: (1 + draws whose return is at least the run's) / (1 + draws)."""
 
     method: Method
     size: float
@@ -76,12 +77,15 @@ class Perturbed(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     figures: list[Spread]
     p_value: float
+    of_range: float = 0.0
 
     @property
     def words(self) -> str:
         """What it means, in a sentence."""
         share = f"{1.0 - (self.figures[0].at_least or 0.0):.1%} of the draws made less than the run"
         if self.method == "noise":
+            if 0.0 < self.of_range < _NOISE_MIN:
+                return f"nothing: the noise is {self.of_range:.2g} of the bars' median range, too little to change anything ({share})"
             is_lucky = self.p_value <= _SURE
             told = "the run LIVES OFF EXACT PRICES: noise takes what it made" if is_lucky else "the run does not hang on exact prices"
             return f"{told} ({share})"
@@ -116,7 +120,7 @@ def perturb(
         tick(k + 1)
     at_least = int(np.count_nonzero(found[:, 0] >= real.net_return))
     return Perturbed(
-        method=method, size=size, draws=draws, seed=seed, p_value=(1 + at_least) / (1 + draws),
+        method=method, size=size, draws=draws, seed=seed, p_value=(1 + at_least) / (1 + draws), of_range=_of_range(prepared, method, size),
         figures=[_spread(name, value, found[:, k]) for k, (name, value) in enumerate(real._asdict().items())],
     )  # fmt: skip
 
@@ -137,6 +141,12 @@ def _size(histories: Sequence[BarHistory], method: Method, share: float, ticks: 
     if block is not None and not 1.0 <= block <= len(rows):
         raise ConfigError(f"--block {block:g}: give 1 to {len(rows)} bars")
     return block if block is not None else block_of_returns(np.diff(np.log(rows[:, 3])))
+
+
+def _of_range(prepared: Prepared, method: Method, size: float) -> float:
+    rows = prepared.bars[0].rows
+    middle = float(np.median(np.log(rows[:, 1] / rows[:, 2])))
+    return size / middle if method == "noise" and middle > 0.0 else 0.0
 
 
 def perturbed(prepared: Prepared, method: Method, size: float, seed: int, number: int) -> Prepared:

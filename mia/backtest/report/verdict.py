@@ -24,10 +24,15 @@ class Answer(msgspec.Struct, frozen=True):
     because: str
 
 
-def answers(summary: Summary, net: float, currency: str, rivals: Sequence[tuple[str, float, float, Tested]]) -> list[Answer]:
-    """Money, chance, each baseline (name, return of the run, of the baseline, test of the difference), trials."""
+def answers(
+    summary: Summary, net: float, currency: str, rivals: Sequence[tuple[str, float, float, Tested]], *, is_undecided: bool = False
+) -> list[Answer]:
+    """Money, chance, each baseline (name, return of the run, of the baseline, test of the difference), trials.
+
+    is_undecided: the strategy never saw all that it reads, so that no trade is no result.
+    """
     return [
-        _money(summary, net, currency),
+        _money(summary, net, currency, is_undecided),
         _chance(summary),
         *(_rival(summary, *rival) for rival in rivals),
         _trials(summary),
@@ -52,7 +57,7 @@ def _joined(texts: Sequence[str]) -> str:
     return " and ".join(texts) if len(texts) < 3 else f"{'; '.join(texts[:-1])}; and {texts[-1]}"
 
 
-def _money(summary: Summary, net: float, currency: str) -> Answer:
+def _money(summary: Summary, net: float, currency: str, is_undecided: bool) -> Answer:
     question = "Did it make money after costs, more than doing nothing (flat)?"
     if summary.ruined_ns is not None:
         return Answer(
@@ -62,6 +67,9 @@ def _money(summary: Summary, net: float, currency: str) -> Answer:
     if net > 0.0:
         return Answer(question, "yes", f"It made {net:,.2f} {currency} after costs ({total})", f"{net:+,.2f} {currency}, {total}; flat: 0.")
     trades = summary.trades
+    if net == 0.0 and is_undecided:
+        short = "It decided nothing: what it reads was missing each time, on this data it cannot be judged"
+        return Answer(question, "not shown", short, f"0.00 {currency}; a column that it reads was missing at each decision.")
     if net == 0.0:
         short = "It made nothing" + ("" if trades else ": it never closed a trade")
         return Answer(question, "no", short, f"0.00 {currency}, as flat.")

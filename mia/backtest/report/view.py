@@ -11,6 +11,7 @@ from mia.backtest.compare import Tested, common_span, differences, paired
 from mia.backtest.report.verdict import Answer, answers
 from mia.backtest.run.figures import SAMPLES, summary_from
 from mia.backtest.run.find import strategy_name
+from mia.backtest.run.result import is_undecided
 from mia.backtest.run.stored import StoredRun
 from mia.backtest.stats.inputs import F64, I64, Track, Trials
 from mia.backtest.stats.summary import Summary
@@ -85,7 +86,9 @@ def view_of(
         rivals.append(_rival(name, run, other.columns.track, windows, samples, differs))
     net_e8 = int(columns.track.equity_e8[-1]) - int(columns.track.equity_e8[0])
     judged = [(r.name, r.run_total, r.total, r.test) for r in rivals]
-    found = answers(summary, net_e8 / 1e8, str(run.facts["currency"]), judged)
+    found = answers(
+        summary, net_e8 / 1e8, str(run.facts["currency"]), judged, is_undecided=is_undecided(run.facts["counters"])
+    )  # fmt: skip
     return View(run.facts, run, summary, _prices(run), rivals, found, list(dict.fromkeys([*seals, *run.facts["notes"]])))
 
 

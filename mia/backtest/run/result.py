@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -82,12 +83,18 @@ def result_of(
     return Result(spec=spec, id=spec.id(strategies), strategies=strategies, gathered=gathered, trips=trips, parts=parts, notes=notes)
 
 
+def is_undecided(counters: Mapping[str, Any]) -> bool:
+    """Did the strategy never see all that it reads?"""
+    blind = sum(counters["codes"].get(str(code), 0) for code in (Code.WARM_UP, Code.FEATURE_MISSING))
+    idle = counters["codes"].get(str(Code.TRADING_DISABLED), 0)  # before the span
+    return bool(blind) and blind + idle >= counters["decisions"]
+
+
 def _undecided(counters: dict[str, Any]) -> list[str]:
     """A run in which the strategy never saw all that it reads says so: no trade is then no result."""
-    blind = {str(code): counters["codes"].get(code, 0) for code in (Code.WARM_UP, Code.FEATURE_MISSING)}
-    idle = counters["codes"].get(Code.TRADING_DISABLED, 0)  # before the span
-    if not any(blind.values()) or sum(blind.values()) + idle < counters["decisions"]:
+    if not is_undecided(counters):
         return []
+    blind = {str(code): counters["codes"].get(code, 0) for code in (Code.WARM_UP, Code.FEATURE_MISSING)}
     told = ", ".join(f"{code} {n}" for code, n in blind.items() if n)
     return [
         f"nothing was ever decided: what the strategy reads was missing each time ({told}): the history or --warm-up is too short for it, "

@@ -81,6 +81,13 @@ def test_an_order_in_time_is_told_from_blocks_without_it_and_noise_leaves_it_be(
     assert (noise.figures[0].low or 0.0) > 0.5 * shown.real
 
 
+def test_noise_that_changes_nothing_is_said_to_tell_nothing() -> None:
+    found = perturb(zigzag(), method="noise", draws=2, ticks=0.001)
+
+    assert found.of_range < 1e-3
+    assert found.words.startswith("nothing: the noise is")
+
+
 def test_the_spread_is_that_of_the_single_runs() -> None:
     prepared = prepared_of("ema_cross")
 

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from mia.assemble import calendar_files
+from mia.backtest.report.file import write_page
 from mia.backtest.run import artifacts
 from mia.backtest.run.assumptions import assumptions
 from mia.backtest.run.collect import Collector
@@ -293,7 +294,7 @@ def test_ticks_pay_the_same_model_and_their_fills_know_their_touch(asked: Asked)
         assert (2 * moments.touch_ticks - moments.arrival_mid2) * fill.side > 0
 
 
-def test_a_strategy_that_never_saw_what_it_reads_is_told_so(asked: Asked) -> None:
+def test_a_strategy_that_never_saw_what_it_reads_is_told_so(asked: Asked, tmp_path: Path) -> None:
     """An opening range of 30 minutes holds no bar of an hour; two hours hold two."""
     fields: dict[str, Any] = {"strategy": "rule:opening_range", "timeframe": "time:1h"}
 
@@ -302,6 +303,10 @@ def test_a_strategy_that_never_saw_what_it_reads_is_told_so(asked: Asked) -> Non
 
     assert any("nothing was ever decided" in note and "(warm_up 33)" in note for note in blind.notes)
     assert not any("nothing was ever decided" in note for note in sees.notes)
+    artifacts.write(blind, tmp_path / "blind")
+    _, word, sentence = write_page(tmp_path / "blind", tmp_path / "blind.html", [], 20)
+    assert word == "not shown"
+    assert sentence.startswith("It decided nothing: what it reads was missing each time")
 
 
 def test_a_history_shorter_than_the_warm_up_is_told_so_by_both_paths(asked: Asked) -> None:
