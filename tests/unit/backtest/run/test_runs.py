@@ -304,7 +304,7 @@ def test_a_strategy_that_never_saw_what_it_reads_is_told_so(asked: Asked, tmp_pa
     assert any("nothing was ever decided" in note and "(warm_up 33)" in note for note in blind.notes)
     assert not any("nothing was ever decided" in note for note in sees.notes)
     artifacts.write(blind, tmp_path / "blind")
-    _, word, sentence = write_page(tmp_path / "blind", tmp_path / "blind.html", [], 20)
+    _, word, sentence = write_page(tmp_path / "blind", tmp_path / "blind.html", [], 100)
     assert word == "not shown"
     assert sentence.startswith("It decided nothing: what it reads was missing each time")
 
