@@ -109,14 +109,16 @@ def interval_of(where: str, times: I64, bars: BarSpec | None, rows: I64) -> int:
     given = bars.interval_ns if bars is not None else 0
     if len(times) < 2:
         if not given:
-            raise ConfigError(f"{where}: a single row does not tell its interval: name it with --bars time:1m")
+            raise ConfigError(
+                f"{where}: a single row does not tell its interval: name it with --bars time:1m (of a backtest with --timeframe)"
+            )
         return given
     steps = np.diff(times)
     distances, counts = np.unique(steps, return_counts=True)
     interval = int(distances[counts.argmax()])
     if given and interval != given:
         spec = BarSpec(kind="time", size=Decimal(interval))
-        raise ConfigError(f"{where}: holds {spec.text} bars, --bars says {bars.text if bars else ''}: leave --bars out")
+        raise ConfigError(f"{where}: holds {spec.text} bars, not the {bars.text if bars else ''} that was asked for: leave that out")
     if (bad := steps < interval).any():
         row = first(bad) + 1
         raise DataError(

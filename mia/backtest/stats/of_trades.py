@@ -219,13 +219,13 @@ STATISTICS: Final[tuple[Statistic, ...]] = (
         minimum=2, compute=lambda s: float(_held(s).max()),
     ),
     Statistic(
-        name="turnover", title="Turnover", group=_USE, unit="a year",
+        name="turnover", title="Turnover of closed trades", group=_USE, unit="a year",
         formula="sum(qty (entry + exit)) / time mean of equity / years; closed trades",
         source="definition; qty times price is money", counts="mark", minimum=2, compute=_turnover, is_headline=True,
     ),
     Statistic(
-        name="costs", title="Costs", group=_USE, unit="money", formula="sum of fees, spread, slippage, impact and funding of trades",
-        source="definition",
+        name="costs", title="Costs of closed trades", group=_USE, unit="money",
+        formula="sum of fees, spread, slippage, impact and funding of trades", source="definition",
         counts="trade", minimum=1, compute=lambda s: float(s.cost.sum()), draws=lambda s: s.trade_draws[:, columns.COST],
         solvent=False, is_headline=True,
     ),

@@ -133,7 +133,7 @@ def test_an_empty_catalogue_says_how_to_fill_it(mia: Mia) -> None:
         (("--instrument", "binance_usdm:ETHUSDT"), 4, "state its --tick, --lot and --fee"),
         (("--instrument", "ETHUSDT"), 4, "write VENUE:SYMBOL"),
         (("--instrument", "binance_usdm:BTCUSDT", "--kind", "depth"), 4, "--kind depth: the files hold bars"),
-        (("--instrument", "binance_usdm:BTCUSDT", "--timeframe", "1h"), 4, "holds time:30m bars, --bars says time:1h"),
+        (("--instrument", "binance_usdm:BTCUSDT", "--timeframe", "1h"), 4, "holds time:30m bars, not the time:1h that was asked for"),
         (("--instrument", "binance_usdm:ETHUSDT", *UNKNOWN, "--tick", "7"), 1, "is no multiple of the tick 7"),
         (("--instrument", "binance_usdm:BTCUSDT", "--tick", "7"), 4, "[[instruments]] has tick_size 0.10, not 7"),
         (("--instrument", "binance_usdm:BTCUSDT", "--contract", "spot"), 4, "[[instruments]] has kind perpetual, not spot"),
