@@ -21,6 +21,7 @@ _STOP_AGAIN_NS: Final = 1_000_000_000  # an exit that was rejected is tried agai
 _QUERY_AFTER_NS: Final = 5_000_000_000  # an order without an answer for so long is asked for
 NO_LANE: Final = -1
 _PROTECTIVE: Final = (Purpose.STOP, Purpose.TAKE)
+_UNFILLED: Final = (ev.OrderCanceled, ev.OrderExpired)
 _SILENT: Final = (Status.IN_FLIGHT, Status.UNKNOWN, Status.CANCEL_IN_FLIGHT)
 
 
@@ -125,7 +126,8 @@ class Orders:
     def heed_window(self, market: Market, ts: int, out: list[AnyEffect]) -> None:
         """Where a trade window wants no position: out at market, as an operator's flatten; no decision may come before it is over.
 
-        Tried again when the venue refused it, ever more slowly; not while there is no quote, nor after a kill, which holds what is held.
+        Tried again when the venue refused it or found nobody to trade with, ever more slowly; not while there is no quote, nor after a
+        kill, which holds what is held.
         """
         if not self._engine.config.windows.state(ts, market.definition.family).is_flatten:
             return
@@ -212,8 +214,11 @@ class Orders:
         state = self._engine.state
         asked = state.table.replacing.get(e.client_order_id)
         applied = state.table.apply(e)
-        lane = applied.order.lane if applied.order is not None else NO_LANE
+        order = applied.order
+        lane = order.lane if order is not None else NO_LANE
         self.emit(applied.effects, lane, e.ts_recv_ns, out)
+        if order is not None and lane < 0 and applied.is_closed and _found_nobody(e, order):
+            state.risk.note_reject(_exits_of(self._engine.markets[order.instrument]), e.ts_recv_ns)
         if applied.is_new_fill:
             self._on_fill(e, applied, out)
         elif isinstance(e, ev.OrderRejected):
@@ -318,6 +323,11 @@ def _exits_of(market: Market) -> int:
 
 def _is_protective(order: Order) -> bool:
     return order.purpose in _PROTECTIVE
+
+
+def _found_nobody(e: Any, order: Order) -> bool:
+    """An exit at market that the venue ended without a fill."""
+    return type(e) in _UNFILLED and order.purpose is Purpose.EXIT and not order.filled_lots
 
 
 def _is_cancelable(order: Order) -> bool:

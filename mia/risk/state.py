@@ -146,10 +146,6 @@ class RiskState(msgspec.Struct):
                 recent += 1
         return min(1.0, recent / self.overtrade_trades_per_hour)
 
-    def is_penalty_active(self, ts_ns: int) -> bool:
-        """True at an overtrade score of 1."""
-        return is_penalty(self.overtrade_risk_score(ts_ns))
-
     def note_reject(self, lane: int, ts_ns: int) -> None:
         """An order of the lane was rejected: wait cool_down_s, doubled with each rejection in a row (64 times at most)."""
         rejects = self.rejects.get(lane, 0)

@@ -557,7 +557,10 @@ def test_an_entry_that_fills_in_a_window_that_flattens_is_closed_at_the_next_tim
     assert r.lots == 0
 
 
-def test_an_exit_for_a_window_that_the_venue_refuses_is_tried_ever_more_slowly(rig: Make, windows: Make) -> None:
+@pytest.mark.parametrize(
+    "refusal", [(ev.OrderRejected, "market_closed", ""), (ev.OrderExpired, "no liquidity"), (ev.OrderCanceled, "no liquidity")]
+)
+def test_an_exit_for_a_window_that_the_venue_refuses_is_tried_ever_more_slowly(rig: Make, windows: Make, refusal: tuple[Any, ...]) -> None:
     r = rig(windows=windows(BLACKOUT))
     r.decide(0.5, dt_ms=4000)
     r.answers, begin = False, r.now
@@ -565,7 +568,7 @@ def test_an_exit_for_a_window_that_the_venue_refuses_is_tried_ever_more_slowly(r
     for _ in range(300):
         for e in exits(r.timer()):
             tries.append((r.now - begin) // 10**8)
-            r.give(ev.OrderRejected, e.client_order_id, "market_closed", "")
+            r.give(refusal[0], e.client_order_id, *refusal[1:])
 
     assert tries == [10, 60, 160]
 
@@ -647,7 +650,9 @@ def test_an_exit_that_was_refused_on_one_instrument_holds_up_no_other(rig: Make,
     r.answers = False
     (both,) = [exits(effects) for effects in (r.timer() for _ in range(10)) if exits(effects)]
     r.give(ev.OrderRejected, both[0].client_order_id, "busy", "")
-    r.give(ev.OrderCanceled, both[1].client_order_id, "nobody there")
+    kind, fields = r.fill_of(both[1], 10_000, 100)
+    r.give(kind, *fields)
+    r.give(ev.OrderExpired, both[1].client_order_id, "nobody there any more")
 
     again = [e.instrument for _ in range(20) for e in exits(r.timer())]
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from mia.risk.limits import RiskSettings
-from mia.risk.state import DAY_NS, HOUR_NS, MINUTE_NS, RiskState
+from mia.risk.state import DAY_NS, HOUR_NS, MINUTE_NS, RiskState, is_penalty
 
 SETTINGS = RiskSettings(
     position_lots_max=100, equity_share_max=0.2, order_lots_max=100, order_notional_max=1e6, exposure_notional_max=1e6,
@@ -108,7 +108,7 @@ def test_overtrade_score_counts_the_trades_of_the_last_hour() -> None:
     risk.note_trade(NOON + 6)
 
     assert scores == [0.75, 0.5, 0.0]
-    assert (risk.is_penalty_active(NOON + 7), risk.is_penalty_active(NOON + HOUR_NS)) == (True, False)
+    assert (is_penalty(risk.overtrade_risk_score(NOON + 7)), is_penalty(risk.overtrade_risk_score(NOON + HOUR_NS))) == (True, False)
     risk.note_trade(NOON + 2 * HOUR_NS)
     assert len(risk.trade_times_ns) == 1
 
