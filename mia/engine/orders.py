@@ -127,13 +127,13 @@ class Orders:
         """Where a trade window wants no position: out at market, as an operator's flatten; no decision may come before it is over.
 
         Tried again when the venue refused it or found nobody to trade with, ever more slowly; not while there is no quote, nor after a
-        kill, which holds what is held.
+        kill, which holds what is held, or a halt, when nobody knows what is ours.
         """
         if not self._engine.config.windows.state(ts, market.definition.family).is_flatten:
             return
         state, known, position = self._engine.state, market.state, market.position
         mid2 = state.mid2[market.index]
-        if state.is_recovering or state.risk.is_killed or not mid2:
+        if state.is_recovering or state.halted or state.risk.is_killed or not mid2:
             return
         self._cancel(market, False, ts, out)  # also of a dust position, and while an exit waits: what rests would open more
         if not position.lots or protect.is_dust(position, mid2, market.terms):

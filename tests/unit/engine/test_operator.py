@@ -583,6 +583,18 @@ def test_a_kill_or_a_missing_quote_keeps_what_is_held_in_a_window(rig: Make, win
     assert r.lots == 500
 
 
+def test_a_halt_keeps_what_is_held_in_a_window_until_the_operator_resets_it(rig: Make, windows: Make) -> None:
+    r = rig(windows=windows(BLACKOUT))
+    r.decide(0.5, dt_ms=4000)
+    r.give(ev.InstrumentDefined, 7, r.engine.markets[0].definition)  # one that this engine was not built for
+
+    halted = exits([e for _ in range(20) for e in r.timer()])
+    r.give(ev.Resume, True)
+
+    assert halted == []
+    assert [e.qty_lots for e in exits(r.timer())] == [500]
+
+
 def test_a_window_that_flattens_cancels_the_entry_that_rests(rig: Make, windows: Make) -> None:
     r = rig(windows=windows(BLACKOUT), execution=ExecutionSettings(dead_band_share=0.0, entry="limit"))
     r.decide(1.0, dt_ms=4000)
