@@ -13,13 +13,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from mia.kernels.bar_account import NEVER_NS, BarAccount
 from mia.kernels.bar_books import FILL_FIELDS, ORDER_FIELDS, PARAMETERS
 from mia.kernels.bar_decider import FLATTEN
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 N = 1500
 HOUR_NS = 3_600 * 10**9
 
@@ -83,13 +82,12 @@ def digest_of(seed: int, *, is_corner: bool = False) -> str:
 
 def interpreted(code: str) -> list[str]:
     env = dict(os.environ, MIA_KERNELS="interpreted", PYTHONPATH=str(ROOT))
-    code = f"from tests.unit.kernels.test_bar_account import digest_of\n{code}\nassert {N}"
+    code = f"from tests.unit.backtest.run.test_bar_account import digest_of\n{code}\nassert {N}"
     return subprocess.run(
         [sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
     ).stdout.splitlines()
 
 
-@pytest.mark.skipif(os.environ.get("MIA_KERNELS") == "interpreted", reason="compares with the compiled one")
 def test_the_interpreted_account_gives_the_same_bits() -> None:
     compiled = [digest_of(seed) for seed in range(8)]
 
@@ -98,7 +96,6 @@ def test_the_interpreted_account_gives_the_same_bits() -> None:
     assert len({line.split()[0] for line in compiled}) > 2
 
 
-@pytest.mark.skipif(os.environ.get("MIA_KERNELS") == "interpreted", reason="compares with the compiled one")
 def test_no_number_outgrows_a_word_at_the_bounds_that_the_account_is_given() -> None:
     """The interpreted account counts in whole numbers of any size."""
     compiled = [digest_of(seed, is_corner=True) for seed in range(120)]
