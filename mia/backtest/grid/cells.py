@@ -176,10 +176,10 @@ class Cells:
         for first, stop in blocks:
             marks = self._day_marks[first : stop + 1]
             start, end = int(marks[0]), int(marks[-1])
-            if not (is_compiled and self._run(start, end) is not None):
+            if start < end and not (is_compiled and self._run(start, end) is not None):
                 self._equity[start:end] = self._engine_equity(values, start, end)
-            ends = np.append(float(self.prepared.spec.cash_e8), self._equity[marks[1:] - 1].astype(np.float64))
-            found.append(_returns(ends))
+            ends = np.where(marks == start, self.prepared.spec.cash_e8, self._equity[marks - 1])  # also after days without a bar
+            found.append(_returns(ends.astype(np.float64)))
         return found
 
     def _engine_equity(self, values: Values, start: int, stop: int) -> I64:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _WEEK: Final = timedelta(days=7)
 _PERIODS_MIN: Final = 30  # what yearly ratios need: a span with fewer days is measured in hours, one with fewer hours in minutes
 _HOUR_NS: Final = 3_600 * 10**9
+_WITHIN_NS: Final = 1  # before a bar's end happens what its high and low decide, a stop: measured at the end before, its loss were left out
 SAMPLES: Final = 1_000
 
 
@@ -95,7 +96,9 @@ def _entries(columns: RunColumns) -> RandomEntries | str:
     if market is None or len(market.ts_ns) < 2:
         return "no prices"
     last = len(market.ts_ns) - 1
-    opened, closed = (np.clip(np.searchsorted(market.ts_ns, at, side="right") - 1, 0, last) for at in (trips.opened_ns, trips.closed_ns))
+    opened, closed = (
+        np.clip(np.searchsorted(market.ts_ns, at + _WITHIN_NS, side="right") - 1, 0, last) for at in (trips.opened_ns, trips.closed_ns)
+    )
     return random_entries(market.equity_e8 / E8, trips.side, opened, closed, seed=columns.seed)
 
 

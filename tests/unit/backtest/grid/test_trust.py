@@ -238,6 +238,28 @@ def test_a_block_that_begins_anew_is_a_run_of_that_span_alone(monkeypatch: pytes
         assert total != 0.0
 
 
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_a_block_that_begins_on_days_without_bars_has_nothing_of_the_block_before_it(
+    monkeypatch: pytest.MonkeyPatch, is_compiled: bool
+) -> None:
+    prepared = prepared_of("donchian")
+    history = prepared.bars[0]
+    rows = np.flatnonzero((history.open_ns // DAY_NS + 3) % 7 < 5)  # no bars at weekends
+    cut = history._replace(open_ns=history.open_ns[rows], close_ns=history.close_ns[rows], rows=history.rows[rows])
+    cells = Cells(msgspec.structs.replace(prepared, bars=(cut,)))
+    values = {**dict(space_of("donchian", []).config(0) or {}), "entry_period": 20, "exit_period": 10}
+    if not is_compiled:
+        monkeypatch.setattr(cells, "_fill_signals", lambda _: False)
+    first = 8  # 2024-03-01 was a Friday, so that this day is a Saturday
+
+    (found,) = cells.evaluate_blocks([values], [(0, first), (first, 15), (15, 17)])
+    (alone,) = cells.evaluate_blocks([values], [(first + 2, 15)])
+
+    assert found[:first].any()
+    assert found[first:15].tolist() == [0.0, 0.0, *alone.tolist()]
+    assert found[15:].tolist() == [0.0, 0.0]  # a block of nothing but a weekend
+
+
 def test_an_account_that_is_gone_returns_minus_one_once_and_nothing_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = Cells(prepared_of("ema_cross"))
     equity = np.full(cells.n, cells.prepared.spec.cash_e8, np.int64)

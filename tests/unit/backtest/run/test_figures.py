@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from mia.backtest.run.figures import periods_for
+from mia.backtest.run.figures import RunColumns, _entries, periods_for
 from mia.backtest.stats.inputs import no_trips, track_of
+from mia.backtest.stats.montecarlo import RandomEntries
 from mia.backtest.stats.summary import summarize
 from mia.risk.windows import Family, Windows
 
@@ -47,3 +50,16 @@ def test_a_span_of_20_days_and_more_has_its_yearly_ratios(days: int) -> None:
 
     assert found.value("sharpe") is not None
     assert found.value("sortino") is not None
+
+
+def test_a_trade_stopped_within_a_bar_is_measured_at_that_bars_end() -> None:
+    ts_ns = START + np.arange(61) * HOUR_NS
+    price = 100.0 * np.resize([1.0, 1.0, 0.98, 0.98], 61)  # each third bar falls by 2 %, and back
+    opened, closed = ts_ns[1:60:4], ts_ns[2:61:4] - 1  # a bar's stop fills one moment before its end
+    trips = no_trips()._replace(opened_ns=opened, closed_ns=closed, side=np.ones(len(opened), np.int8))
+    market = track_of(ts_ns, price)
+
+    found = _entries(RunColumns(market, trips, market, "crypto", 0, ""))
+
+    assert isinstance(found, RandomEntries)
+    assert found.observed == pytest.approx(math.log(0.98))
