@@ -6,6 +6,7 @@ is what may be read, what is sealed, and what every later report has to say. A s
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -143,11 +144,19 @@ class SealLog:
         return next(seal for seal in self.seals() if seal.id == fitting[0].id)
 
     def derived(self, sha256: str, name: str, sources: Sequence[str]) -> None:
-        """Remember that a file was made of others, so that a seal on one is a seal on all. Twice is once."""
+        """Remember that a file was made of others, so that a seal on one is a seal on all. Twice is once.
+
+        Several sources are named once, by a digest of them all, that the records of what was made of them name: those stay short.
+        """
         with self._file.appending() as append:
-            known = [r for r in self._file.records() if r["kind"] == "derived" and r["sha256"] == sha256]
-            if not any(set(sources) <= set(r["sources"]) for r in known):
-                append({"kind": "derived", "sha256": sha256, "name": name, "sources": list(sources)})
+            known = [r for r in self._file.records() if r["kind"] == "derived"]
+            made: list[tuple[str, str, Sequence[str]]] = [(sha256, name, sources)]
+            if len(sources) > 1:
+                together = hashlib.sha256(" ".join(sorted(sources)).encode()).hexdigest()
+                made = [(together, f"{len(sources)} files", sources), (sha256, name, [together])]
+            for whole, title, parts in made:
+                if not any(whole == r["sha256"] and set(parts) <= set(r["sources"]) for r in known):
+                    append({"kind": "derived", "sha256": whole, "name": title, "sources": list(parts)})
 
 
 def _seals_of(records: Sequence[dict[str, Any]]) -> list[Seal]:

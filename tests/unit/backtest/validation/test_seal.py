@@ -155,6 +155,21 @@ def test_what_mia_data_made_of_a_file_is_sealed_with_it_and_the_other_way_round(
             read_candles([path])
 
 
+def test_what_is_made_of_many_files_again_and_again_names_them_once() -> None:
+    sources = [f"{k:064x}" for k in range(36)]
+    log = SealLog()
+    for k in range(50):
+        log.derived(f"{1_000 + k:064x}", "catalogue x:FOO bars_1h", sources)
+        log.derived(f"{1_000 + k:064x}", "catalogue x:FOO bars_1h", sources[::-1])
+
+    lines = log.path.read_text().splitlines()
+
+    assert len(lines) == 51
+    assert max(len(line) for line in lines[1:]) < 500
+    assert {*sources, f"{1_049:064x}"} <= log.related([sources[7]])
+    assert sources[0] in log.related([f"{1_000:064x}"])
+
+
 def test_another_series_of_the_same_time_is_read(file: Path, tmp_path: Path) -> None:
     other = candles_file(tmp_path / "ethusdt_5m.csv", seed=2)
     seal_file(file)
