@@ -48,8 +48,9 @@ def merged(path: Path, kind: str, instrument: Instrument, new: pl.DataFrame, sou
     filled = _filled(stored, rows, keys) if bars_of(kind) is not None else stored
     frame = filled.select(rows.columns).extend(fresh.drop(ROW)).sort(keys)
     _check_distance(path, kind, frame, fresh, source)
-    is_new = bool(fresh.height) or not filled.equals(stored)
-    return Merged(frame, (*meta.sources, source) if is_new else meta.sources, fresh.height, is_new)
+    is_new = bool(fresh.height) or not filled.equals(stored) or meta.instrument != instrument
+    sources = meta.sources if source in meta.sources or not is_new else (*meta.sources, source)
+    return Merged(frame, sources, fresh.height, is_new)
 
 
 def _keys(kind: str) -> list[str]:
@@ -114,11 +115,16 @@ def _filled(stored: pl.DataFrame, rows: pl.DataFrame, keys: list[str]) -> pl.Dat
 
 
 def _check_distance(path: Path, kind: str, frame: pl.DataFrame, fresh: pl.DataFrame, source: Source) -> None:
+    """Of the new bars to all others, those at the ends of the months beside this one, too."""
     bars = bars_of(kind)
     if bars is None or not bars.interval_ns:
         return
-    times = frame["ts_ns"].to_numpy()
-    close = np.flatnonzero(np.diff(times) < bars.interval_ns)
+    months = sorted(path.parent.glob("????-??.parquet"))
+    before = [read_meta(month).last_ns for month in [m for m in months if m.stem < path.stem][-1:]]
+    after = [read_meta(month).first_ns for month in [m for m in months if m.stem > path.stem][:1]]
+    times = np.concatenate([np.array(before, np.int64), frame["ts_ns"].to_numpy(), np.array(after, np.int64)])
+    is_new = np.isin(times, fresh["ts_ns"].to_numpy())
+    close = np.flatnonzero((np.diff(times) < bars.interval_ns) & (is_new[1:] | is_new[:-1]))
     if len(close):
         pair = times[close[0]], times[close[0] + 1]
         at = np.flatnonzero(np.isin(fresh["ts_ns"].to_numpy(), pair))[0]

@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -173,6 +175,37 @@ def test_bars_between_other_bars_are_refused(candles: Make, instrument: Named, t
 
     with pytest.raises(DataError, match=r"shifted.parquet: row 1 \(2024-02-28 00:01:00\) begins within another bar of bars_5m 2024-02"):
         import_files([tmp_path / "shifted.parquet"], instrument(PERP.text), How())
+
+
+def hours(path: Path, first_ns: int) -> Path:
+    """Ten bars of an hour."""
+    frame = pl.DataFrame({"ts_ns": first_ns + np.arange(10) * 3_600_000_000_000})
+    frame.with_columns(open=100.0, high=101.0, low=99.0, close=100.0, volume=1.0).write_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("is_earlier_first", [True, False])
+def test_bars_that_overlap_over_a_months_end_are_refused(instrument: Named, tmp_path: Path, is_earlier_first: bool) -> None:
+    earlier = hours(tmp_path / "earlier.parquet", MONTH_NS - 10 * 3_600_000_000_000 + 1_800_000_000_000)  # the last from 23:30 to 00:30
+    later = hours(tmp_path / "later.parquet", MONTH_NS)
+    first, second = (earlier, later) if is_earlier_first else (later, earlier)
+    import_files([first], instrument(PERP.text), How())
+
+    with pytest.raises(DataError, match=r"within another bar of bars_1h .*: 2024-02-29 23:30:00 and 2024-03-01 00:00:00 lie closer"):
+        import_files([second], instrument(PERP.text), How())
+
+
+def test_the_same_bars_of_another_definition_are_stored_with_it(candles: Make, instrument: Named) -> None:
+    import_files([candles()], instrument(PERP.text), How())
+    dearer = msgspec.structs.replace(instrument(PERP.text), taker_fee=Decimal("0.002"))
+
+    changed = import_files([candles()], dearer, How())
+    again = import_files([candles()], dearer, How())
+
+    assert (changed.is_new, sum(month.added for month in changed.months), again.is_new) == (True, 0, False)
+    told = [read_meta(PERP.month_file("bars_5m", month)) for month in PERP.months("bars_5m")]
+    assert {meta.instrument.taker_fee for meta in told} == {Decimal("0.002")}
+    assert {len(meta.sources) for meta in told} == {1}
 
 
 @pytest.mark.parametrize(
