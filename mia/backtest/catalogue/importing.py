@@ -16,7 +16,8 @@ from mia.backtest.catalogue.rows import kind_of, row_of, schema
 from mia.backtest.readers import Candles, OnDuplicate, bar_rows, file_sha256, is_candle_file, read_candles
 from mia.backtest.readers.frames import PRICES, polars_module
 from mia.backtest.recordings import RecordedHistory, open_recording
-from mia.backtest.validation.seal import Sealed
+from mia.backtest.validation.seal import Sealed, SealLog
+from mia.backtest.validation.seal_match import Reading, names_in
 from mia.domain.errors import ConfigError, DataError
 from mia.domain.instruments import Instrument, InstrumentId
 from mia.features.bars import BarSpec
@@ -170,13 +171,20 @@ def _funding(paths: Sequence[Path], instrument: Instrument, how: How) -> tuple[l
     if instrument.kind != "perpetual":
         raise ConfigError(f"{instrument.venue}:{instrument.symbol} is a {instrument.kind}: only perpetuals have funding")
     stored: list[Stored] = []
+    notes: list[str] = []
     for path in paths:
         rows = read_columns(path, ("ts_ns", "rate"))
-        times = [int(ts) for ts, _ in rows]
-        frame = polars.DataFrame({"ts_ns": times, "rate": [rate for _, rate in rows], ROW: range(1, len(rows) + 1)})
-        source = Source(files={path.name: file_sha256(path)}, first_ns=times[0], last_ns=times[-1])
+        sha256 = file_sha256(path)
+        begin_ns = np.array([ts for ts, _ in rows], dtype=np.int64)
+        reading = Reading(sha256=(sha256,), names=names_in([instrument.symbol, path.name]), begin_ns=begin_ns, end_ns=begin_ns + 1)
+        keep, told = SealLog().allowed(reading, path.name, how.sealed)
+        notes += told
+        kept = range(len(rows)) if keep is None else np.flatnonzero(keep).tolist()
+        times = [int(begin_ns[k]) for k in kept]
+        frame = polars.DataFrame({"ts_ns": times, "rate": [rows[k][1] for k in kept], ROW: [k + 1 for k in kept]})
+        source = Source(files={path.name: sha256}, first_ns=times[0], last_ns=times[-1])
         stored += _store(list(_by_month(FUNDING, frame, source)), instrument)
-    return stored, []
+    return stored, notes
 
 
 # --- recordings ------------------------------------------------------------------------------------------------------------

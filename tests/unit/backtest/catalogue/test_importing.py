@@ -241,6 +241,20 @@ def test_sealed_rows_are_not_imported(candles: Make, recording: Make, instrument
     assert not ((times >= MONTH_NS) & (times < MONTH_NS + 86_400_000_000_000)).any()
 
 
+def test_sealed_funding_is_not_imported(tmp_path: Path, instrument: Named) -> None:
+    path = tmp_path / "rates.csv"
+    path.write_text("ts_ns,rate\n" + "".join(f"{MONTH_NS + k * 28_800_000_000_000},{k / 1000}\n" for k in range(9)))
+    SealLog().seal(MONTH_NS + 86_400_000_000_000, MONTH_NS + 2 * 86_400_000_000_000, instruments=["BTCUSDT"])
+
+    with pytest.raises(SealedError, match="rates.csv: 3 rows"):
+        import_files([path], instrument(PERP.text), How())
+    assert not state()
+    done = import_files([path], instrument(PERP.text), How(sealed="exclude"))
+
+    assert read_rows(PERP.month_file("funding", "2024-03"))["rate"].to_list() == [0.0, 0.001, 0.002, 0.006, 0.007, 0.008]
+    assert "3 rows left out" in done.notes[0]
+
+
 def test_the_list_tells_spans_rows_gaps_and_sources(candles: Make, instrument: Named, tmp_path: Path) -> None:
     frame = pl.read_parquet(candles())
     frame.filter(~pl.int_range(pl.len()).is_between(100, 109) & ~pl.int_range(pl.len()).is_between(560, 600)).write_parquet(
