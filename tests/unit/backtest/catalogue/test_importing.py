@@ -246,7 +246,7 @@ def test_sealed_funding_is_not_imported(tmp_path: Path, instrument: Named) -> No
     path.write_text("ts_ns,rate\n" + "".join(f"{MONTH_NS + k * 28_800_000_000_000},{k / 1000}\n" for k in range(9)))
     SealLog().seal(MONTH_NS + 86_400_000_000_000, MONTH_NS + 2 * 86_400_000_000_000, instruments=["BTCUSDT"])
 
-    with pytest.raises(SealedError, match="rates.csv: 3 rows"):
+    with pytest.raises(SealedError, match=r"rates\.csv: 3 rows"):
         import_files([path], instrument(PERP.text), How())
     assert not state()
     done = import_files([path], instrument(PERP.text), How(sealed="exclude"))
