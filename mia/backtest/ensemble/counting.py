@@ -12,6 +12,7 @@ from mia.backtest.ensemble.members import Track
 from mia.backtest.ensemble.weights import METHODS
 from mia.backtest.run.counting import trial_of
 from mia.backtest.trials import By, Registry, Score
+from mia.backtest.validation.seal import SealLog
 
 FAMILY = "ensemble"
 
@@ -38,4 +39,4 @@ def counted_fit(track: Track, method: str, windows: int, lookback: int, forgetti
             sharpe = None if figures.sharpe is None else figures.sharpe / math.sqrt(a_year)
             scores[each].append(Score(metric="sharpe", value=figures.sharpe, sharpe=sharpe, periods=periods, periods_per_year=a_year))
         stack.close()
-        return found, registry.count(FAMILY, [ref.sha256 for ref in base.data]).trials
+        return found, registry.count(FAMILY, sorted(SealLog().related(ref.sha256 for ref in base.data))).trials

@@ -31,6 +31,7 @@ from mia.backtest.run.spec import RunSpec
 from mia.backtest.stats.periods import YEAR_DAYS
 from mia.backtest.stats.sharpe import deflated_sharpe
 from mia.backtest.trials import By, Count, Registry, Score, Trial, digest
+from mia.backtest.validation.seal import SealLog
 from mia.domain.errors import ConfigError
 from mia.policy.rules.registry import rule_values
 
@@ -205,7 +206,7 @@ class Search:
             units = [_Unit(k, chunk, kept.flags(k * CHUNK, len(chunk))) for k, chunk in enumerate(chunks)]
             self._all(units, len(points), progress)
         self.store.finish(space, self._found)
-        count = self._registry.count(data=[sha256 for d in self._spec.data for sha256 in d.sha256])
+        count = self._registry.count(data=sorted(SealLog().related(sha256 for d in self._spec.data for sha256 in d.sha256)))
         best = self._found[best_first(self._found, "sharpe")[0]]
         return Outcome(self.id, self.store.folder, self._found, self._evaluated, count, deflated(best, count), self._table())
 

@@ -18,10 +18,15 @@ from mia.assemble import calendar_files
 from mia.backtest.catalogue import events as events_module
 from mia.backtest.catalogue.importing import How, import_files
 from mia.backtest.catalogue.layout import Asset
+from mia.backtest.ensemble.counting import counted_fit
+from mia.backtest.ensemble.members import Member, run_members
+from mia.backtest.grid.search import Plan, Search
+from mia.backtest.grid.space import space_of
 from mia.backtest.readers import file_sha256, read_for_seal
 from mia.backtest.run.artifacts import write
 from mia.backtest.run.counting import counted_run, seals_of, trial_of
 from mia.backtest.run.prepare import Prepared, Request, execute, prepare
+from mia.backtest.trials import Registry
 from mia.backtest.validation.seal import SealLog
 from mia.domain.errors import ConfigError, DataError, SealedError
 from mia.domain.events import BookSnapshot, FeedGap, Quote, Trade
@@ -337,6 +342,24 @@ def test_the_same_data_from_a_file_and_from_the_catalogue_is_counted_together(ca
     assert counted(asked(assets=(PERP,))) == 2
     assert counted(asked(assets=(PERP,), to_ns=MARCH_NS)) == 3
     assert counted(asked(assets=(PERP,))) == 3
+
+
+def test_grids_and_ensembles_count_what_was_tried_on_the_same_data_in_another_place(
+    candles: Make, instrument: Named, asked: Make, home: Path
+) -> None:
+    path = candles("x.parquet", bars=400)
+    stored(path, instrument(PERP))
+    file, catalogue = asked(data=(path,), instruments=(PERP,), params={}), asked(assets=(PERP,), params={})
+    plan = Plan(space_of("ema_cross", ["fast_period=2,4,6", "slow_period=9"]), "full", 0, 0, "sharpe")
+    members = [Member("rule:ema_cross", {}), Member("rule:donchian", {})]
+
+    asked_before = counted(msgspec.structs.replace(file, params={"fast_period": 3, "slow_period": 8}))
+    with Registry() as registry:
+        found = Search(prepare(catalogue), plan, home / "grids", registry, jobs=1).run()
+    ensembles = [counted_fit(run_members(request, members), "equal", 4, 0, 0.99)[1] for request in (file, catalogue)]
+
+    assert (asked_before, found.asked.trials) == (1, 4)
+    assert ensembles == [4, 8]
 
 
 def test_a_month_that_grew_is_the_same_trial_over_the_same_span(candles: Make, instrument: Named, asked: Make) -> None:
