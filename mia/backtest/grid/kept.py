@@ -41,8 +41,3 @@ class Table(NamedTuple):
     day_ns: I64
     market: F64
     searched: int
-
-    @property
-    def is_sample(self) -> bool:
-        """Whether some configurations of the search are not in it."""
-        return len(self.points) < self.searched

@@ -71,18 +71,21 @@ class Runner:
     # --- the loop --------------------------------------------------------------------------------------------------
     def accept(self, event: AnyEvent, is_market: bool = False) -> None:
         """Step one event and give its wishes to the venue, after the venue has heard a market event that concerns it."""
-        self._seq = event.seq
-        try:
-            effects = self.engine.step(event)
-        except MiaError:
-            raise
-        except Exception as e:
-            raise self._failed(event, e) from e
+        effects = self._stepped(event)
         if is_market:
             self._pass_on(event, effects)
         elif effects or type(event) in HEARD:
             self.collector.take(event, effects, self.engine)
             self._venue.send(effects, event.ts_recv_ns)
+
+    def _stepped(self, event: AnyEvent) -> Sequence[AnyEffect]:
+        self._seq = event.seq
+        try:
+            return self.engine.step(event)
+        except MiaError:
+            raise
+        except Exception as e:
+            raise self._failed(event, e) from e
 
     def _pass_on(self, event: AnyEvent, effects: Sequence[AnyEffect]) -> None:
         """A market event's wishes, after the venue has heard it where it concerns it."""
@@ -189,7 +192,7 @@ class Runner:
     def events(self, market: Iterable[AnyEvent], mark_every_ns: int) -> None:
         """Market events in order of receive time; timers and venue reports are put between them as live.
 
-        Until the moment at which anything but the market is due (_due_ns) an event costs its step and nothing else.
+        Until the moment at which anything but the market is due (_catch_up) an event costs its step and nothing else.
         """
         replace = msgspec.structs.replace
         due_ns = self._begin_events(mark_every_ns)
@@ -238,13 +241,7 @@ class Runner:
         venue = self._venue
         if event.ts_recv_ns < self.engine.state.now_ns:
             raise DataError(f"the clock goes back: an event at {event.ts_recv_ns} ns after {self.engine.state.now_ns} ns")
-        self._seq = event.seq
-        try:
-            effects = self.engine.step(event)
-        except MiaError:
-            raise
-        except Exception as e:
-            raise self._failed(event, e) from e
+        effects = self._stepped(event)
         if effects or venue.active or type(event) is FeedGap:
             self._pass_on(event, effects)
             return True
