@@ -38,7 +38,7 @@ def noise(seed: int, days: int = 320, width: int = 30) -> np.ndarray:
 
 
 def test_searches_of_noise_are_overfitted_and_a_planted_edge_is_found_by_every_figure() -> None:
-    of_noise = [trust_of(table_of(noise(k)), 0) for k in range(20)]
+    of_noise = [trust_of(table_of(noise(k, width=20)), 0) for k in range(12)]
     planted = noise(99)
     planted[:, 7] += 0.008
     found = trust_of(table_of(planted), 7, validation=validate(table_of(planted), Scheme(name="walk_forward"), "sharpe"))
