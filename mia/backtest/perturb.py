@@ -68,11 +68,14 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Perturbed(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of all draws. size: of noise the deviation of ln(price), of blocks their mean length in bars. of_range: noise as a share of
-    the bars' median range, 0 where that is unknown. p_value: (1 + draws whose return is at least the run's) / (1 + draws)."""
+    """What came of all draws. sizes: of each instrument, of noise the deviation of ln(price), of blocks their mean length in bars.
+
+    of_range: the first one's noise as a share of its bars' median range, 0 where that is unknown.
+    p_value: (1 + draws whose return is at least the run's) / (1 + draws).
+    """
 
     method: Method
-    size: float
+    sizes: list[float]
     draws: int
     seed: int
     figures: list[Spread]
@@ -112,53 +115,64 @@ def perturb(
     """
     if prepared.events is not None or not prepared.bars:
         raise ConfigError("perturb: needs bars: name candles with --data FILE")
-    size = _size(prepared.bars, method, share, ticks, block)
+    sizes = _sizes(prepared.bars, method, share, ticks, block)
     real = figures_of(prepared)
     found = np.zeros((draws, len(Figures._fields)))
     for k in range(draws):
-        found[k] = figures_of(perturbed(prepared, method, size, seed, k))
+        found[k] = figures_of(perturbed(prepared, method, sizes, seed, k))
         tick(k + 1)
     at_least = int(np.count_nonzero(found[:, 0] >= real.net_return))
     return Perturbed(
-        method=method, size=size, draws=draws, seed=seed, p_value=(1 + at_least) / (1 + draws), of_range=_of_range(prepared, method, size),
+        method=method, sizes=sizes, draws=draws, seed=seed, p_value=(1 + at_least) / (1 + draws),
+        of_range=_of_range(prepared.bars[0].rows, sizes[0]) if method == "noise" else 0.0,
         figures=[_spread(name, value, found[:, k]) for k, (name, value) in enumerate(real._asdict().items())],
     )  # fmt: skip
 
 
-def _size(histories: Sequence[BarHistory], method: Method, share: float, ticks: float | None, block: float | None) -> float:
-    rows = histories[0].rows
+def _sizes(histories: Sequence[BarHistory], method: Method, share: float, ticks: float | None, block: float | None) -> list[float]:
+    """Of each instrument; blocks are the same for all."""
     if method == "noise":
         if not 0.0 < share <= 2.0:
             raise ConfigError(f"--noise {share:g}: give a share of the bars' range above 0 and at most 2")
         if ticks is not None and not ticks > 0.0:
             raise ConfigError(f"--noise-ticks {ticks:g}: give a number above 0")
-        deviation = share * float(np.median(np.log(rows[:, 1] / rows[:, 2]))) if ticks is None else ticks / float(np.median(rows[:, 3]))
-        if not deviation > 0.0:
-            raise ConfigError("--noise: half of the bars have no range: give --noise-ticks N")
-        return deviation
+        return [_deviation(history.rows, share, ticks) for history in histories]
+    rows = histories[0].rows
     if any(not np.array_equal(h.close_ns, histories[0].close_ns) for h in histories):
         raise ConfigError("--by blocks: the instruments have bars at other times: no block of one goes with a block of the other")
     if block is not None and not 1.0 <= block <= len(rows):
         raise ConfigError(f"--block {block:g}: give 1 to {len(rows)} bars")
-    return block if block is not None else block_of_returns(np.diff(np.log(rows[:, 3])))
+    return [block if block is not None else block_of_returns(np.diff(np.log(rows[:, 3])))] * len(histories)
 
 
-def _of_range(prepared: Prepared, method: Method, size: float) -> float:
-    rows = prepared.bars[0].rows
-    middle = float(np.median(np.log(rows[:, 1] / rows[:, 2])))
-    return size / middle if method == "noise" and middle > 0.0 else 0.0
+def _range(rows: F64) -> float:
+    """The median one, in ln(price)."""
+    return float(np.median(np.log(rows[:, 1] / rows[:, 2])))
 
 
-def perturbed(prepared: Prepared, method: Method, size: float, seed: int, number: int) -> Prepared:
-    """The run on other bars; blocks of several instruments are drawn together."""
+def _of_range(rows: F64, deviation: float) -> float:
+    middle = _range(rows)
+    return deviation / middle if middle > 0.0 else 0.0
+
+
+def _deviation(rows: F64, share: float, ticks: float | None) -> float:
+    """Of the noise in ln(price)."""
+    found = share * _range(rows) if ticks is None else ticks / float(np.median(rows[:, 3]))
+    if not found > 0.0:
+        raise ConfigError("--noise: half of the bars have no range: give --noise-ticks N")
+    return found
+
+
+def perturbed(prepared: Prepared, method: Method, sizes: Sequence[float], seed: int, number: int) -> Prepared:
+    """The run on other bars, each instrument's by its size; blocks of several instruments are drawn together."""
     bars = []
     for i, history in enumerate(prepared.bars):
         opened, high, low, closed, volume = history.rows[:, :5].T
         real = Bars(history.close_ns, opened, high, low, closed, volume, np.arange(len(history.rows)))
         if method == "noise":
-            made = noisy_bars(real, deviation=size, seed=seed, number=number * len(prepared.bars) + i)
+            made = noisy_bars(real, deviation=sizes[i], seed=seed, number=number * len(prepared.bars) + i)
         else:
-            made = resampled_bars(real, block=size, seed=seed, number=number)
+            made = resampled_bars(real, block=sizes[i], seed=seed, number=number)
         bars.append(history._replace(rows=_rows(made, history.rows)))
     return msgspec.structs.replace(prepared, bars=tuple(bars))
 

@@ -49,20 +49,25 @@ class Scheme(msgspec.Struct, frozen=True, kw_only=True):
         """What it does."""
         return _WORDS[self.name].format(train=self.train_folds, tested=self.tested, folds=self.folds)
 
+    @property
+    def is_walk(self) -> bool:
+        """Only later days are tested: a first block only teaches."""
+        return self.name in ("walk_forward", "rolling")
+
     def check(self, days: int) -> None:
         """ConfigError when a span of so many days cannot be split so: asked before anything is evaluated."""
-        least = BLOCK_DAYS_MIN * (self.folds + 1)
-        if days < least:
+        count = self.folds + self.is_walk
+        if days < BLOCK_DAYS_MIN * count:
             raise ConfigError(
-                f"--validate {self.name}: {days} days cannot be cut into {self.folds + 1} blocks of at least {BLOCK_DAYS_MIN}: use fewer "
-                "--folds, or a longer span"
+                f"--validate {self.name}: {days} days cannot be cut into {count} blocks of at least {BLOCK_DAYS_MIN}: use fewer --folds, "
+                "or a longer span"
             )
         for _ in self.splits(_labels(np.arange(days + 1, dtype=np.int64) * 86_400_000_000_000)):
             pass
 
     def blocks(self, days: int) -> list[tuple[int, int]]:
         """(first, stop) of each block of days."""
-        return blocks(days, self.folds + 1 if self.name in ("walk_forward", "rolling") else self.folds)
+        return blocks(days, self.folds + self.is_walk)
 
     def splits(self, labels: Labels) -> Iterator[Split]:
         """In the order of their tests."""

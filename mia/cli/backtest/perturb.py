@@ -102,9 +102,9 @@ def _print(found: Perturbed, currency: str) -> None:
     print_table(head, [_row(figure) for figure in found.figures], right=head[1:])
     print()
     what = (
-        f"every price times exp(noise), its deviation {found.size:.4%}"
+        f"every price times exp(noise), its deviation {' and '.join(f'{size:.4%}' for size in found.sizes)}"
         if found.method == "noise"
-        else f"blocks of {found.size:.1f} bars on average in random places; what depends on the calendar is lost"
+        else f"blocks of {found.sizes[0]:.1f} bars on average in random places; what depends on the calendar is lost"
     )
     print_pairs([("bars", f"{what}; {found.draws:,} draws, seed {found.seed}"), ("verdict", found.words)])
     print_note(f"money in {currency}; the perturbed runs choose nothing and are no trials, the run itself is counted")

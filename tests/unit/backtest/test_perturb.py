@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+
 import msgspec
 import numpy as np
 import pytest
 
 from mia.backtest.grid.bench import market_of
-from mia.backtest.perturb import figures_of, perturb, perturbed
+from mia.backtest.perturb import _sizes, figures_of, perturb, perturbed
 from mia.backtest.run import fused
 from mia.backtest.run.prepare import Prepared, execute
 from mia.domain.errors import ConfigError
@@ -18,7 +21,7 @@ from tests.unit.backtest.grid.test_cells import plain_row, prepared_of
 def test_perturbed_bars_are_whole_ticks_that_hold_each_other_at_the_times_of_the_real_ones(method: str) -> None:
     real = market_of(800, minutes=60)
 
-    made = perturbed(real, method, 0.002 if method == "noise" else 20.0, 1, 0)  # type: ignore[arg-type]
+    made = perturbed(real, method, [0.002 if method == "noise" else 20.0], 1, 0)  # type: ignore[arg-type]
 
     (before,), (after,) = real.bars, made.bars
     opened, high, low, closed, volume, _, _, notional = after.rows[:, :8].T
@@ -93,13 +96,33 @@ def test_the_spread_is_that_of_the_single_runs() -> None:
 
     found = perturb(prepared, method="noise", draws=25, ticks=200.0, seed=7)
 
-    single = [execute(perturbed(prepared, "noise", found.size, 7, k)).gathered.marks.equity_e8 for k in range(25)]
+    single = [execute(perturbed(prepared, "noise", found.sizes, 7, k)).gathered.marks.equity_e8 for k in range(25)]
     totals = sorted(int(e[-1]) / int(e[0]) - 1.0 for e in single)
     shown = found.figures[0]
-    assert found.size == pytest.approx(200.0 / float(np.median(prepared.bars[0].rows[:, 3])))
+    assert found.sizes == pytest.approx([200.0 / float(np.median(prepared.bars[0].rows[:, 3]))])
     assert [shown.low, shown.median, shown.high] == pytest.approx([totals[1], totals[12], totals[23]])  # places ceil(q n)
     assert found.p_value == (1 + sum(t >= (shown.real or 0.0) for t in totals)) / 26
     assert found == perturb(prepared, method="noise", draws=25, ticks=200.0, seed=7)
+
+
+@pytest.mark.parametrize("ticks", [None, 3.0])
+def test_noise_of_several_instruments_is_of_each_ones_own_range(ticks: float | None) -> None:
+    one = market_of(300, minutes=60)
+    (history,) = one.bars
+    rows = history.rows.copy()
+    rows[:, :4] = np.rint(rows[:, :4] / 10.0)
+    rows[:, 1] += np.rint(0.05 * rows[:, 3])  # a market of a tenth of the price, and of a wide range
+    other = history._replace(rows=rows, instrument=msgspec.structs.replace(history.instrument, symbol="OTHER"))
+
+    found = _sizes([history, other], "noise", 0.1, ticks, None)
+
+    wanted = [
+        0.1 * statistics.median(math.log(high / low) for high, low in zip(r[:, 1], r[:, 2], strict=True)) for r in (history.rows, rows)
+    ]
+    if ticks is not None:
+        wanted = [ticks / statistics.median(r[:, 3]) for r in (history.rows, rows)]
+    assert found == pytest.approx(wanted)
+    assert found[1] > 5 * found[0]
 
 
 def test_too_few_days_have_no_sharpe() -> None:

@@ -145,8 +145,12 @@ def test_where_nothing_traded_nothing_is_chosen_and_the_test_stays_flat(metric: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_span_too_short_for_its_folds_is_refused_before_anything_runs(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"--validate {name}: 20 days cannot be cut into 6 blocks"):
-        msgspec.convert({"name": name}, Scheme).check(20)
+    blocks = 6 if name in ("walk_forward", "rolling") else 5
+    scheme = msgspec.convert({"name": name}, Scheme)
+
+    scheme.check(5 * blocks)
+    with pytest.raises(ConfigError, match=f"--validate {name}: {5 * blocks - 1} days cannot be cut into {blocks} blocks"):
+        scheme.check(5 * blocks - 1)
 
 
 # --- the search ----------------------------------------------------------------------------------------------------------
